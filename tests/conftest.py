@@ -1,0 +1,27 @@
+"""What every test shares: both event loops, a store of its own, Hypothesis without a stopwatch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The machine's load is no property of the code: the per-test timeout bounds the time instead.
+settings.register_profile("actorflow", deadline=None, print_blob=True)
+settings.load_profile("actorflow")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop: every coroutine test runs once on each."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    """A place for a store where none is yet."""
+    return str(tmp_path / "store")
