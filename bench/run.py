@@ -1,0 +1,237 @@
+"""Every figure that actorflow promises, as a ratio to a floor or a peer measured beside it in the same run.
+
+    python bench/run.py                                     all figures, the peer's if it is installed here
+    python bench/run.py growth reopen                       these
+    python bench/run.py --peer-python .venv-peers/bin/python     the peer from another environment
+
+It prints and never asserts: a figure is for people to judge, since it depends on the disk and on the neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from measure import Answer, ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+IMPORT_STARTS = 15
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: ours beside what it is measured against."""
+
+    name: str
+    ours: str
+    beside: str
+    ratio: float
+    target: str
+    met: bool
+
+    @classmethod
+    def at_most(cls, name: str, ours: str, beside: str, ratio: float, limit: float) -> Row:
+        """A figure that must stay low."""
+        return cls(name, ours, beside, ratio, f"<= {limit:g}", ratio <= limit)
+
+    @classmethod
+    def at_least(cls, name: str, ours: str, beside: str, ratio: float, limit: float) -> Row:
+        """A figure that must stay high."""
+        return cls(name, ours, beside, ratio, f">= {limit:g}", ratio >= limit)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where and how often to measure; each measurement gets an empty folder on the disk under test."""
+
+    disk: Path
+    rounds: int
+    peer_python: str | None
+
+    def ask(self, script: str, workload: str, *, python: str = sys.executable, **options: object) -> Answer:
+        """One measurement in a fresh process."""
+        with tempfile.TemporaryDirectory(dir=self.disk) as folder:
+            return ask(script, workload, Path(folder), python=python, **options)
+
+    def peer(self, workload: str, **options: object) -> Answer | None:
+        """One measurement of the peer; None if it is not installed."""
+        return self.ask("peers.py", workload, python=self.peer_python, **options) if self.peer_python else None
+
+    def in_turn(self, **asks: Callable[[], Answer | None]) -> dict[str, dict[str, float]]:
+        """Ask all in turn, round after round, so that a slow moment hits them all; the medians of what they said."""
+        said: dict[str, list[Answer]] = {}
+        for _ in range(self.rounds):
+            for name, question in asks.items():
+                if (reply := question()) is not None:
+                    said.setdefault(name, []).append(reply)
+        return {
+            name: {key: statistics.median(reply[key] for reply in replies) for key in ("wall", "cpu")}
+            for name, replies in said.items()
+        }
+
+
+# --- the figures -----------------------------------------------------------------------------------------------------
+
+
+def sequential(lab: Lab) -> Iterator[Row]:
+    """One run of 1,000 trivial activations, each durable before the next starts."""
+    commits = 1_000
+    said = lab.in_turn(
+        floor=lambda: lab.ask("floors.py", "sequential", commits=commits),
+        asyncio=lambda: lab.ask("ours.py", "sequential", commits=commits, backend="asyncio"),
+        trio=lambda: lab.ask("ours.py", "sequential", commits=commits, backend="trio"),
+        peer=lambda: lab.peer("sequential", commits=commits),
+    )
+    floor = said["floor"]
+    for backend in ("asyncio", "trio"):
+        ours = said[backend]
+        wall, cpu = ours["wall"] / floor["wall"], (ours["cpu"] - floor["cpu"]) / commits * 1e6
+        name = f"1 run x {commits:,}, {backend}"
+        walls = micros(ours["wall"] / commits), micros(floor["wall"] / commits)
+        cpus = micros(ours["cpu"] / commits), micros(floor["cpu"] / commits)
+        hops = lab.ask("ours.py", "hops", commits=commits, backend=backend)["hops"] / commits
+        yield Row.at_most(f"{name}: time / floor", *walls, wall, 2.5)
+        yield Row.at_most(f"{name}: CPU over floor, us", *cpus, cpu, 200)
+        yield Row.at_most(f"{name}: hops a commit", f"{hops:.2f}", "0", hops, 1.05)  # opening and ending hop as well
+        if "peer" in said:
+            against = said["peer"]["wall"]
+            name = f"{name}: LangGraph SqliteSaver / ours"
+            yield Row.at_least(name, walls[0], micros(against / commits), against / ours["wall"], 3)
+
+
+def concurrent(lab: Lab) -> Iterator[Row]:
+    """1,000 runs of 10 activations at once in one process."""
+    size = {"runs": 1_000, "commits": 10}
+    said = lab.in_turn(
+        floor=lambda: lab.ask("floors.py", "concurrent", **size),
+        asyncio=lambda: lab.ask("ours.py", "concurrent", **size, backend="asyncio"),
+        trio=lambda: lab.ask("ours.py", "concurrent", **size, backend="trio"),
+    )
+    peer = lab.peer("concurrent", **size)  # once: it takes as long as all the others together
+    activations = size["runs"] * size["commits"]
+    floor = activations / said["floor"]["wall"]
+    for backend in ("asyncio", "trio"):
+        ours = activations / said[backend]["wall"]
+        yield Row.at_least(f"1,000 runs x 10, {backend}: rate / floor", rate(ours), rate(floor), ours / floor, 0.35)
+        if peer is not None:
+            against = activations / peer["wall"]
+            name = f"1,000 runs x 10, {backend}: ours / LangGraph AsyncSqliteSaver"
+            yield Row.at_least(name, rate(ours), rate(against), ours / against, 10)
+
+
+def growth(lab: Lab) -> Iterator[Row]:
+    """A list that grows by 1 kB an activation: storage stays linear, whatever the state began with."""
+    page = 1_000
+    for initial in (50, 500, 5_000):
+        half, whole = (
+            lab.ask("ours.py", "growth", activations=activations, initial=initial, page=page)["bytes"]
+            for activations in (1_000, 2_000)
+        )
+        name, data = f"list + 1 kB, state of {initial:,} B", initial + 2_000 * page
+        yield Row.at_most(f"{name}: bytes at 2,000 / at 1,000", size(whole), size(half), whole / half, 2.3)
+        yield Row.at_most(f"{name}: bytes / data at 2,000", size(whole), size(data), whole / data, 1.5)
+
+
+def reopen(lab: Lab) -> Iterator[Row]:
+    """A run with 10,000 commits whose process died: checkpoint files opened until it goes on."""
+    said = lab.ask("ours.py", "reopen", commits=10_000)
+    ours = f"{said['files']} in {said['ready'] * 1e3:.0f} ms"
+    yield Row.at_most("10,000 commits, reopened: files", ours, "-", said["files"], 3)
+
+
+def memory(lab: Lab) -> Iterator[Row]:
+    """Finished runs leave nothing behind in a process that stays."""
+    said = lab.ask("ours.py", "memory", few=1_000, many=10_000, together=500)
+    more = (said["many"] - said["few"]) / 1e6
+    yield Row.at_most("RSS after 10,000 runs - after 1,000, MB", size(said["many"]), size(said["few"]), more, 5)
+    limit = 256 + 32  # max_open_files, and what an interpreter, an event loop and a store hold besides
+    yield Row.at_most("open files, at most", str(said["most_open"]), "-", said["most_open"], limit)
+
+
+def imports(lab: Lab) -> Iterator[Row]:
+    """CPU of a whole process that imports actorflow, beside one that imports what it stands on."""
+    cpu: dict[str, list[float]] = {"actorflow": [], "anyio, msgspec": []}
+    for _ in range(IMPORT_STARTS):
+        for names, times in cpu.items():
+            times.append(cpu_of_import(names))
+    ours, floor = (statistics.median(times) for times in cpu.values())
+    yield Row.at_most("import: CPU / import anyio, msgspec", millis(ours), millis(floor), ours / floor, 1.5)
+
+
+def cpu_of_import(names: str) -> float:
+    """User and system seconds of one interpreter from start to end."""
+    child = os.posix_spawn(sys.executable, [sys.executable, "-c", f"import {names}"], os.environ)
+    _, status, usage = os.wait4(child, 0)
+    if status != 0:
+        raise RuntimeError(f"import {names} failed")
+    return usage.ru_utime + usage.ru_stime
+
+
+FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
+    figure.__name__: figure for figure in (sequential, concurrent, growth, reopen, memory, imports)
+}
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def micros(seconds: float) -> str:
+    """Per commit."""
+    return f"{seconds * 1e6:,.0f} us"
+
+
+def millis(seconds: float) -> str:
+    """Per process."""
+    return f"{seconds * 1e3:,.0f} ms"
+
+
+def rate(per_second: float) -> str:
+    """Activations."""
+    return f"{per_second:,.0f}/s"
+
+
+def size(count: float) -> str:
+    """Bytes."""
+    return f"{count / 1e6:,.2f} MB"
+
+
+def show(*cells: str) -> None:
+    """One line, as soon as it is known."""
+    print("{:<62} {:>15} {:>10} {:>8} {:>8}  {}".format(*cells), flush=True)
+
+
+def main() -> None:
+    """Measure what was asked for, and say where."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", nargs="*", metavar="|".join(FIGURES), help="which (default: all)")
+    parser.add_argument("--disk", type=Path, default=Path.cwd(), help="a folder on the disk to measure (default: here)")
+    parser.add_argument("--rounds", type=int, default=5, help="of the timed figures; medians are printed")
+    here = sys.executable if importlib.util.find_spec("langgraph") else None
+    parser.add_argument("--peer-python", default=here, help="an interpreter with bench/requirements.txt installed")
+    options = parser.parse_args()
+    lab = Lab(options.disk, options.rounds, options.peer_python)
+    python = f"Python {platform.python_version()}"
+    print(f"{platform.platform()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {python}")
+    if lab.peer_python is None:
+        print("LangGraph is not installed here: its rows are left out (see bench/README.md)")
+    show("figure", "ours", "beside", "ratio", "target", "met")
+    for name in options.figures or FIGURES:
+        try:
+            for row in FIGURES[name](lab):
+                show(row.name, row.ours, row.beside, f"{row.ratio:.2f}", row.target, "yes" if row.met else "NO")
+        except RuntimeError as failure:
+            print(f"{name}: not measured: {failure}")
+
+
+if __name__ == "__main__":
+    main()
