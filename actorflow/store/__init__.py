@@ -1,0 +1,13 @@
+"""Keep: bytes, and the protocol that makes them safe. Sync calls, for worker threads; no event loop.
+
+    store          `open_store`: a folder or a name in memory, with its runs
+    log            one run: tip, read, claim        append_log, object_log, chain
+    ownership      the right to commit              append_ownership
+    frames         what a commit says               framing: to bytes and back
+    liveness       who lives                        machine, and the process lock
+    markers        where to look for runs           identity: actorflow.json
+    backend        bytes under keys                 local, memory; files, faults, filesystem
+    keys           names of everything              verify: what is wrong with a run
+
+Imports point downwards. Nothing here knows graphs, records or nodes.
+"""

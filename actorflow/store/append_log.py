@@ -1,0 +1,111 @@
+"""The append log: commits appended to one file per claim or snapshot, on local disks with working locks.
+
+Fencing is the kernel's: nobody claims while the owner's process lock is held,
+so a commit is one append and one fdatasync. A new file begins only with a
+claim, a snapshot, another file part, or where a sync failed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from actorflow.store.append_ownership import AppendOwnership, create_file
+from actorflow.store.chain import FileChain
+from actorflow.store.faults import translated
+from actorflow.store.framing import encode_file, encode_frame
+from actorflow.store.keys import log_prefix
+from actorflow.store.log import RunLog, tip_of
+from actorflow.store.ownership import make_header
+
+if TYPE_CHECKING:
+    from actorflow.store.files import OpenFiles
+    from actorflow.store.frames import Draft, Frame, Owner
+    from actorflow.store.liveness import LocalIncarnation
+    from actorflow.store.local import LocalBackend
+    from actorflow.store.log import Tip
+    from actorflow.store.ownership import Ownership
+    from actorflow.store.verify import Finding
+
+
+class AppendLog(RunLog):
+    """One run in a local folder."""
+
+    def __init__(
+        self,
+        run_id: str,
+        encoded: str,
+        *,
+        store: bytes,
+        backend: LocalBackend,
+        incarnation: LocalIncarnation,
+        files: OpenFiles,
+    ) -> None:
+        super().__init__(run_id, encoded, incarnation=incarnation)
+        self._backend = backend
+        self._local = incarnation
+        self._files = files
+        self._chain = FileChain(backend, log_prefix(encoded), run_id=run_id, store=store)
+
+    def tip(self) -> Tip | None:
+        """The last frame of the newest file."""
+        newest = self._chain.newest()
+        return None if newest is None else tip_of(newest[1][-1])
+
+    def read(self, *, first: int | None = None) -> list[Frame]:
+        """The frames that count, from as few files as hold them."""
+        return self._chain.read(first)
+
+    def inspect(self) -> list[Finding]:
+        """File by file."""
+        return self._chain.inspect()
+
+    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Ownership | None:
+        copy = b""
+        if tip is not None:
+            newest = self._chain.newest()
+            if newest is None or newest[1][-1].digest != tip.digest:
+                return None
+            key, frames, data = newest
+            # Byte for byte: its owner may have died without its sync, and then it is durable nowhere else.
+            copy = data[frames[-1].offset : frames[-1].offset + frames[-1].size]
+            self._secure(key)
+            self._local.sweep(self._chain.prefix)
+        part = draft.file if tip is None else tip.file
+        file, file_digest = encode_file(part)
+        seq = 0 if tip is None else tip.header.seq + 1
+        header = make_header(
+            draft,
+            seq=seq,
+            owner=owner,
+            parent=b"" if tip is None else tip.digest,
+            snapshot=seq if tip is None or draft.snapshot else tip.header.snapshot,
+            file=file_digest,
+        )
+        key = self._chain.key(seq)
+        frame, digest = encode_frame(header, draft.body, path=self._backend.path(key), file=file)
+        if not create_file(self._backend, key, copy + frame, stage="claim"):
+            return None
+        return AppendOwnership(
+            chain=self._chain,
+            backend=self._backend,
+            files=self._files,
+            key=key,
+            size=len(copy) + len(frame),
+            encoded=self.encoded,
+            incarnation=self._local,
+            header=header,
+            digest=digest,
+            file=part,
+        )
+
+    def _secure(self, key: str) -> None:
+        """What a claim builds on becomes as durable as the claim (`create` sees to the folders above the log)."""
+        path = self._backend.path(key)
+        with translated(path):
+            fd = self._backend.open(key, os.O_RDONLY)
+            try:
+                self._backend.fdatasync(fd)
+            finally:
+                os.close(fd)
+        self._backend.sync_folder(self._chain.prefix)

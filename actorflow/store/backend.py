@@ -1,0 +1,54 @@
+"""Backend: the four calls on which a store stands, and what each of them promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Missing(LookupError):
+    """Nothing is stored under this key. Never raised for what is there but can't be read."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing under {key!r}")
+        self.key = key
+
+
+class Backend(ABC):
+    """Bytes under keys, created once and never changed. Thread-safe; calls block.
+
+    Keys are relative paths with ``/``; no segment starts with a dot. Whatever
+    is raised for a store that fails is a `StoreError` and names the path. A
+    failed `put_new` may have taken effect: read the key to know.
+
+    A backend of your own passes `actorflow.testing`'s contract suite.
+    """
+
+    @abstractmethod
+    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """Store ``data`` if ``key`` is free; False if it was taken, and nothing changed.
+
+        Of any number of racing calls exactly one gets True. When it returns
+        True the data is whole, readable everywhere, and survives power loss.
+        ``durable=False`` is for indexes that can be rebuilt: it may be lost,
+        and may be seen half written.
+        """
+
+    @abstractmethod
+    def get(self, key: str) -> bytes:
+        """The bytes under ``key`` as last stored, never from a cache.
+
+        Raises:
+            Missing: the key is free.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str) -> list[str]:
+        """All keys below ``prefix`` ("" or ending in "/"), at any depth, ascending."""
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete exactly these keys. A key that is not there is no error."""

@@ -1,0 +1,163 @@
+"""The chain of an append log: which frame of which file counts.
+
+Frame n of file F counts only if no other file has a first number greater
+than F's and at most n. What F holds from there on is superseded: a write that
+failed and was written again elsewhere, and no evidence of anything. Where the
+last frame of F that should count is torn, lost or damaged, the copy of it at
+the start of the claim's file stands in (proved by the claim's parent digest).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from actorflow.errors import CorruptCheckpoint, StoreUnavailable
+from actorflow.store.backend import Missing
+from actorflow.store.framing import read_frames
+from actorflow.store.keys import checkpoint_name, checkpoint_seq
+from actorflow.store.verify import Finding
+
+if TYPE_CHECKING:
+    from actorflow.store.frames import Frame, Tail
+    from actorflow.store.local import LocalBackend
+
+_RELIST = 20
+_REREAD = 3
+
+
+class FileChain:
+    """Reads the files of one run's log, below ``prefix``."""
+
+    def __init__(self, backend: LocalBackend, prefix: str, *, run_id: str, store: bytes) -> None:
+        self._backend = backend
+        self.prefix = prefix
+        self._run_id = run_id
+        self._store = store
+
+    def firsts(self) -> list[int]:
+        """The first numbers of all files, ascending."""
+        numbers = (checkpoint_seq(name) for name in self._backend.names(self.prefix))
+        return sorted(number for number in numbers if number is not None)
+
+    def key(self, first: int) -> str:
+        """The key of the file with that first number."""
+        return self.prefix + checkpoint_name(first)
+
+    def newest(self) -> tuple[str, list[Frame], bytes] | None:
+        """Key, frames and bytes of the newest file; None: there is no file."""
+        for _ in range(_RELIST):
+            firsts = self.firsts()
+            if not firsts:
+                return None
+            try:
+                return self.key(firsts[-1]), *self._load_newest(firsts[-1])
+            except Missing:
+                continue
+        raise self._vanishing()
+
+    def read(self, first: int | None) -> list[Frame]:
+        """The chain from ``first`` (None: from the newest snapshot) to its end."""
+        for _ in range(_RELIST):
+            firsts = self.firsts()
+            if not firsts:
+                return []
+            try:
+                return self._read(firsts, first)
+            except Missing:
+                continue
+        raise self._vanishing()
+
+    def inspect(self) -> list[Finding]:
+        """What is odd, file by file."""
+        findings: list[Finding] = []
+        firsts = self.firsts()
+        for first, stop in zip(firsts, [*firsts[1:], None], strict=True):
+            path = self._backend.path(self.key(first))
+            try:
+                frames, tail = self._load(first)
+            except CorruptCheckpoint as error:
+                findings.append(Finding(path=path, what=error.reason, remedy="restore this file from a backup"))
+                continue
+            if tail.torn:
+                remedy = "none needed: a write that was cut off and never acknowledged"
+                findings.append(Finding(path=path, what=f"torn tail at byte {tail.offset}", remedy=remedy))
+            if stop is not None and frames[-1].header.seq >= stop:
+                remedy = "none needed: these commits failed here and were written again in a later file"
+                findings.append(Finding(path=path, what=f"superseded from commit {stop} on", remedy=remedy))
+        known = {checkpoint_name(first) for first in firsts}
+        for name in sorted(self._backend.names(self.prefix) - known):
+            path = self._backend.path(self.prefix + name)
+            findings.append(
+                Finding(path=path, what="a file that is no checkpoint", remedy="the next claim clears ours")
+            )
+        return findings
+
+    def _read(self, firsts: list[int], start: int | None) -> list[Frame]:
+        frames, _ = self._load_newest(firsts[-1])
+        if start is None:
+            start = frames[-1].header.snapshot
+        copy, chain = _parted(frames, firsts[-1])
+        stop = firsts[-1]
+        for first in reversed(firsts[:-1]):
+            if stop <= start:
+                break
+            older_copy, older = self._load_older(first, stop, copy)
+            _check_joint(older, chain[0], stop)
+            chain = older + chain
+            copy, stop = older_copy, first
+        if chain[0].header.seq > start:
+            raise CorruptCheckpoint(self._backend.path(self.prefix), f"commit {start} is missing")
+        return [frame for frame in chain if frame.header.seq >= start]
+
+    def _load_older(self, first: int, stop: int, copy: Frame | None) -> tuple[Frame | None, list[Frame]]:
+        """The frames of a file that a later one follows, its last one from the copy there if need be."""
+        try:
+            frames, _ = self._load(first, stop=stop)
+        except CorruptCheckpoint:
+            if copy is None:
+                raise
+            if stop - 1 == first:
+                return None, [copy]
+            frames, _ = self._load(first, stop=stop - 1)
+        older_copy, own = _parted(frames, first)
+        if copy is not None and own[-1].header.seq == stop - 2:
+            own.append(copy)
+        return older_copy, own
+
+    def _load_newest(self, first: int) -> tuple[list[Frame], bytes]:
+        """The newest file may be growing under our eyes: read again before calling it damaged."""
+        for attempt in range(_REREAD):
+            data = self._backend.get(self.key(first))
+            try:
+                return self._parse(data, first)[0], data
+            except CorruptCheckpoint:
+                if attempt == _REREAD - 1:
+                    raise
+                time.sleep(0.01)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def _load(self, first: int, *, stop: int | None = None) -> tuple[list[Frame], Tail]:
+        return self._parse(self._backend.get(self.key(first)), first, stop=stop)
+
+    def _parse(self, data: bytes, first: int, *, stop: int | None = None) -> tuple[list[Frame], Tail]:
+        path = self._backend.path(self.key(first))
+        return read_frames(data, path, first=first, stop=stop, run_id=self._run_id, store=self._store)
+
+    def _vanishing(self) -> StoreUnavailable:
+        return StoreUnavailable(self._backend.path(self.prefix), "files were listed, but are not there when read")
+
+
+def _parted(frames: list[Frame], first: int) -> tuple[Frame | None, list[Frame]]:
+    """The copy at the start of a claim's file, if there is one, and the file's own frames."""
+    if frames[0].header.seq == first:
+        return None, frames
+    return frames[0], frames[1:]
+
+
+def _check_joint(older: list[Frame], next_frame: Frame, stop: int) -> None:
+    last = older[-1]
+    if last.header.seq != stop - 1:
+        raise CorruptCheckpoint(last.path, f"it ends with commit {last.header.seq}, but commit {stop} follows")
+    if next_frame.header.parent != last.digest:
+        raise CorruptCheckpoint(next_frame.path, f"commit {stop} was not built on the commit {stop - 1} that is there")

@@ -1,0 +1,67 @@
+"""Open files: the descriptors of logs in use, at most so many, the longest unused closed first."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+class OpenFiles:
+    """Descriptors by key. Thread-safe; a descriptor in use is never closed."""
+
+    def __init__(self, opener: Callable[[str], int], *, limit: int) -> None:
+        self._opener = opener
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._idle: dict[str, int] = {}  # least recently used first
+        self._used = 0
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._idle) + self._used
+
+    @contextmanager
+    def use(self, key: str) -> Generator[int]:
+        """The descriptor of ``key``, for one user at a time. After an error it is closed, not kept."""
+        with self._lock:
+            fd = self._idle.pop(key, None)
+            self._used += 1
+        try:
+            if fd is None:
+                fd = self._opener(key)
+            yield fd
+        except BaseException:
+            with self._lock:
+                self._used -= 1
+            if fd is not None:
+                os.close(fd)
+            raise
+        with self._lock:
+            self._used -= 1
+            self._idle[key] = fd
+            surplus = self._trim(self._limit)
+        for old in surplus:
+            os.close(old)
+
+    def discard(self, key: str) -> None:
+        """Close the descriptor of ``key``, if it is open."""
+        with self._lock:
+            fd = self._idle.pop(key, None)
+        if fd is not None:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close all that are not in use."""
+        with self._lock:
+            surplus = self._trim(0)
+        for fd in surplus:
+            os.close(fd)
+
+    def _trim(self, limit: int) -> list[int]:
+        keep = max(limit - self._used, 0)
+        return [self._idle.pop(next(iter(self._idle))) for _ in range(len(self._idle) - keep)]

@@ -1,0 +1,147 @@
+"""Keys: where everything lies in a store, and how any run id becomes a safe name.
+
+    actorflow.json                        marker: format and store uuid
+    runs/<id>/log/<first seq>.ckpt        the run's history
+    active/<shard>/<id>.<opening>         what must be recovered
+    ended/<microseconds>-<id>             summaries for listings
+    hosts/<machine>/<incarnation>.lock    a lock that dies with its process
+
+``runs/<id>/blobs``, ``inbox`` and ``asleep`` are reserved for large values,
+messages from elsewhere and sleeping runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import unicodedata
+
+from actorflow.errors import BadRunId
+
+MARKER = "actorflow.json"
+RUNS = "runs/"
+ACTIVE = "active/"
+ENDED = "ended/"
+HOSTS = "hosts/"
+
+MAX_ID_BYTES = 512
+MAX_NAME = 100
+
+_VERBATIM = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9_-])?")
+# Windows takes these names for devices, whatever follows the first dot.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
+_CHECKPOINT = re.compile(r"([0-9]{20})\.ckpt")
+_ACTIVE = re.compile(r"active/[0-9a-f]{2}/([^/]+)\.([0-9]{1,20})")
+_ENDED = re.compile(r"ended/[0-9]{20}-([^/]+)")
+
+
+def encode_id(run_id: str) -> str:
+    """The name of a run in keys: injective, also where the file system folds case or normalises Unicode.
+
+    Verbatim if the id is short, lower-case and tame; else ``~`` and base32hex
+    of its UTF-8 form; else ``~h`` and a BLAKE2b-256 in base32hex. The last two
+    can't meet: a leading ``h`` stands for a first byte 0x88 to 0x8F, which no
+    UTF-8 text begins with.
+
+    Raises:
+        BadRunId: empty, over 512 bytes, with NUL or lone surrogates, or not in NFC.
+    """
+    raw = _checked(run_id)
+    if _VERBATIM.fullmatch(run_id) and not _DEVICE.fullmatch(run_id):
+        return run_id
+    name = "~" + _base32(raw)
+    if len(name) <= MAX_NAME:
+        return name
+    return "~h" + _base32(hashlib.blake2b(raw, digest_size=32).digest())
+
+
+def decode_id(encoded: str) -> str | None:
+    """The run id behind a name, or None: hashed (the id is in the header then) or no name of ours."""
+    try:
+        run_id = _unbase32(encoded[1:]) if encoded.startswith("~") else encoded
+        return run_id if encode_id(run_id) == encoded else None
+    except (BadRunId, ValueError):
+        return None
+
+
+def shard(encoded: str) -> str:
+    """Two hex digits that spread names evenly over 256 folders."""
+    return hashlib.blake2b(encoded.encode()).hexdigest()[:2]
+
+
+def log_prefix(encoded: str) -> str:
+    """Where the checkpoints of a run are."""
+    return f"{RUNS}{encoded}/log/"
+
+
+def checkpoint_name(seq: int) -> str:
+    """The name of the file whose first own frame is ``seq``: decimal, fixed width, so that names sort as numbers."""
+    return f"{seq:020d}.ckpt"
+
+
+def checkpoint_seq(name: str) -> int | None:
+    """The number in a checkpoint's name; None if it is no such name."""
+    match = _CHECKPOINT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def run_of(key: str) -> str | None:
+    """The encoded id in a key below ``runs/``."""
+    encoded, slash, _rest = key.removeprefix(RUNS).partition("/")
+    return encoded if slash and key.startswith(RUNS) else None
+
+
+def active_key(encoded: str, opening: int) -> str:
+    """The marker of one opening of a run."""
+    return f"{ACTIVE}{shard(encoded)}/{encoded}.{opening}"
+
+
+def parse_active(key: str) -> tuple[str, int] | None:
+    """Encoded id and opening of an active marker's key."""
+    match = _ACTIVE.fullmatch(key)
+    return (match[1], int(match[2])) if match else None
+
+
+def ended_key(encoded: str, time: float) -> str:
+    """``time`` in seconds since 1970; the key holds microseconds, so that keys sort by time."""
+    return f"{ENDED}{int(time * 1e6):020d}-{encoded}"
+
+
+def parse_ended(key: str) -> str | None:
+    """Encoded id of a summary's key."""
+    match = _ENDED.fullmatch(key)
+    return match[1] if match else None
+
+
+def lock_key(machine: str, incarnation: str) -> str:
+    """The lock file of one opening of the store."""
+    return f"{HOSTS}{machine}/{incarnation}.lock"
+
+
+def _checked(run_id: str) -> bytes:
+    if not run_id:
+        raise BadRunId(run_id, "it is empty")
+    if "\0" in run_id:
+        raise BadRunId(run_id, "it contains NUL")
+    try:
+        raw = run_id.encode()
+    except UnicodeEncodeError:
+        raise BadRunId(run_id, "it contains a lone surrogate") from None
+    if len(raw) > MAX_ID_BYTES:
+        raise BadRunId(run_id, f"it has {len(raw)} bytes in UTF-8, the limit is {MAX_ID_BYTES}")
+    if not unicodedata.is_normalized("NFC", run_id):
+        raise BadRunId(run_id, 'it is not in Unicode\'s NFC form; use unicodedata.normalize("NFC", id)')
+    return raw
+
+
+def _base32(raw: bytes) -> str:
+    return base64.b32hexencode(raw).decode().rstrip("=").lower()
+
+
+def _unbase32(text: str) -> str:
+    try:
+        return base64.b32hexdecode(text.upper() + "=" * (-len(text) % 8)).decode()
+    except binascii.Error as error:
+        raise ValueError(text) from error

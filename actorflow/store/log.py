@@ -1,0 +1,144 @@
+"""The log of one run: what every kind of log promises, and the rules of claiming that they share.
+
+A claim is a commit, so fencing needs no clock (guarantee 3): find the owner
+gone, *then* read to the end, then take the next number exclusively. What was
+read before the owner was found gone counts for nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from actorflow.errors import RunOwned, StoreUnavailable
+from actorflow.store.frames import FilePart, Header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.store.frames import Draft, Frame, Owner
+    from actorflow.store.liveness import Incarnation
+    from actorflow.store.ownership import Ownership
+    from actorflow.store.verify import Finding
+
+_CLAIM_ATTEMPTS = 50
+
+
+class Tip(Struct, frozen=True, kw_only=True):
+    """The newest commit of a run, without its body."""
+
+    header: Header
+    file: FilePart
+    digest: bytes
+    path: str
+
+
+def tip_of(frame: Frame) -> Tip:
+    """The tip that a run has when ``frame`` is its newest."""
+    return Tip(header=frame.header, file=frame.file, digest=frame.digest, path=frame.path)
+
+
+class RunLog(ABC):
+    """The commits of one run, in order. Thread-safe; calls block."""
+
+    def __init__(self, run_id: str, encoded: str, *, incarnation: Incarnation) -> None:
+        self.run_id = run_id
+        self.encoded = encoded
+        self._incarnation = incarnation
+
+    @abstractmethod
+    def tip(self) -> Tip | None:
+        """The newest commit, verified; None: there is no such run.
+
+        Raises:
+            CorruptCheckpoint: there is one, and it can't be read.
+        """
+
+    @abstractmethod
+    def read(self, *, first: int | None = None) -> list[Frame]:
+        """The verified chain, ascending, to the newest commit; empty if there is no such run.
+
+        Args:
+            first: The number to start at; by default the newest snapshot. 0 is the whole history.
+
+        Raises:
+            CorruptCheckpoint: a commit in that range is damaged or missing.
+        """
+
+    @abstractmethod
+    def inspect(self) -> list[Finding]:
+        """What is odd about the files although `read` can do without: torn tails, strays, damaged originals."""
+
+    def is_owned(self, header: Header) -> bool | None:
+        """Whether the writer of the newest commit still owns the run; None: it can't be known from here."""
+        if header.kind == "release":
+            return False
+        dead = self._incarnation.is_dead(header.owner, self.encoded)
+        return None if dead is None else not dead
+
+    def claim(self, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Ownership:
+        """Become the owner of the run, or its creator.
+
+        Args:
+            draft_for: Makes the claim from the newest commit (None: the run is
+                new). It is called after the owner was found gone, and again
+                if somebody was faster. What it raises ends the claim, with nothing written.
+            actor: The nonce of the actor that will own it.
+
+        Raises:
+            RunOwned: somebody owns it who lives, or may live.
+        """
+        if not self._incarnation.hold(self.encoded):
+            raise self._owned(self._incarnation.owner(actor), here=True)
+        try:
+            with self._incarnation.working():
+                self._incarnation.take()
+                return self._claim(draft_for, self._incarnation.owner(actor))
+        except BaseException:
+            self._incarnation.drop(self.encoded)
+            raise
+
+    def _claim(self, draft_for: Callable[[Tip | None], Draft], owner: Owner) -> Ownership:
+        for attempt in range(_CLAIM_ATTEMPTS):
+            tip = self._unowned_tip()
+            draft = draft_for(tip)
+            _check_claim(draft, tip)
+            ownership = self._publish(tip, draft, owner)
+            if ownership is not None:
+                return ownership
+            time.sleep(random.uniform(0, min(0.001 * 2**attempt, 0.1)))
+        raise StoreUnavailable(self._incarnation.url, f"run {self.run_id!r} was claimed by others again and again")
+
+    def _unowned_tip(self) -> Tip | None:
+        """The newest commit as it stands after its owner was found gone."""
+        tip = self.tip()
+        while tip is not None and tip.header.kind != "release":
+            if tip.header.owner.incarnation == self._incarnation.name:
+                return tip  # an actor of this store that has left: no other can hold the run while we do
+            owned = self.is_owned(tip.header)
+            if owned is not False:
+                raise self._owned(tip.header.owner, here=owned is True)
+            again = self.tip()
+            if again is None or again.header.epoch == tip.header.epoch:
+                return again
+            tip = again
+        return tip
+
+    def _owned(self, owner: Owner, *, here: bool) -> RunOwned:
+        return RunOwned(self.run_id, owner.host, owner.pid, here=here)
+
+    @abstractmethod
+    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Ownership | None:
+        """Take the number after ``tip``, and nothing less will do; None: somebody else has it."""
+
+
+def _check_claim(draft: Draft, tip: Tip | None) -> None:
+    epoch = 1 if tip is None else tip.header.epoch + 1
+    if draft.kind != "claim" or draft.epoch != epoch:
+        raise ValueError(f"this claim must be of kind 'claim' and epoch {epoch}, not {draft.kind!r} and {draft.epoch}")
+    if tip is not None and draft.snapshot and draft.file != tip.file:
+        raise ValueError("a claim continues the run's file part; a snapshot under another one is the next commit")
