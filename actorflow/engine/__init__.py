@@ -1,0 +1,1 @@
+"""Decide: what happens next, as pure functions over records."""

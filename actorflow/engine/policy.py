@@ -1,0 +1,80 @@
+"""Restart policy: whether a crashed actor is started again, and when. Pure, so that it is tested as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actorflow.errors import (
+    BadUpdate,
+    ConcurrentWrite,
+    JoinStarved,
+    ReducerError,
+    StateMutated,
+    TooManyActivations,
+    UndeclaredTarget,
+    UnknownNode,
+)
+
+PERMANENT: tuple[type[Exception], ...] = (
+    BadUpdate,
+    ConcurrentWrite,
+    JoinStarved,
+    ReducerError,
+    StateMutated,
+    TooManyActivations,
+    UndeclaredTarget,
+    UnknownNode,
+)
+"""Errors that a restart can't make go away: they fail the run at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """OTP's restart intensity for one run, with backoff.
+
+    More than ``max_restarts`` restarts within ``period`` seconds and the run
+    is given up: it is ``failed``, its history intact. The n-th restart waits
+    ``backoff * 2**(n - 1)`` seconds, at most ``max_backoff``, of which up to
+    half is taken off at random. ``max_restarts=0`` gives up at once.
+    """
+
+    max_restarts: int = 3
+    period: float = 60.0  # seconds
+    backoff: float = 0.1  # seconds
+    max_backoff: float = 30.0  # seconds
+    never_restart: tuple[type[Exception], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_restarts", "period", "backoff", "max_backoff"):
+            if getattr(self, name) < 0:
+                msg = f"RestartPolicy({name}={getattr(self, name)}): must not be negative"
+                raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Start again after ``delay`` seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Don't start again."""
+
+    reason: str
+
+
+def after_crash(
+    policy: RestartPolicy, error: BaseException, restarts: tuple[float, ...], *, now: float, chance: float
+) -> Restart | GiveUp:
+    """What to do after a crash, given the times of earlier restarts. ``chance`` in [0, 1) is the jitter."""
+    if isinstance(error, PERMANENT):
+        return GiveUp(f"{type(error).__name__} can't go away by itself")
+    if isinstance(error, policy.never_restart):
+        return GiveUp(f"{type(error).__name__} is never restarted")
+    recent = sum(1 for at in restarts if now - at < policy.period)
+    if recent >= policy.max_restarts:
+        return GiveUp(f"{recent} restarts within {policy.period:g} s")
+    delay = min(policy.backoff * 2.0**recent, policy.max_backoff)
+    return Restart(delay * (1 - chance / 2))

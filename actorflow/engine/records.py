@@ -1,0 +1,133 @@
+"""Records: what happened to a run, each once, in the order of its log.
+
+A record says everything that folding it needs: which operations, which
+activations it opens, which tokens it puts and takes. Nothing in it is looked
+up in a graph again, so a history replayed under newer code is the same history.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct, msgpack
+
+from actorflow.engine.operations import Operation
+
+Status = Literal["running", "waiting", "paused", "finished", "failed", "cancelled", "quarantined"]
+ENDED: frozenset[Status] = frozenset({"finished", "failed", "cancelled", "quarantined"})
+"""The statuses of a run that no actor may go on with until it is reopened."""
+
+
+class ErrorInfo(Struct, frozen=True, array_like=True):
+    """An exception as it is kept: text only, so that reading it runs nothing."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Open(Struct, frozen=True, array_like=True):
+    """An activation to open. ``takes`` are legs of its join, ``parked`` leaves whose token it continues."""
+
+    node: str
+    key: bytes
+    takes: tuple[str, ...] = ()
+    parked: tuple[str, ...] = ()
+
+
+class Spawned(Struct, frozen=True, array_like=True, tag="spawned"):
+    """The run began, with this input."""
+
+    run_id: str
+    life: int
+    graph: str
+    topology: bytes
+    durability: Literal["sync", "async", "exit"]
+    digest: bytes  # of the encoded input: another input under this id is another run
+    values: dict[str, Any]
+    opens: tuple[Open, ...]
+
+
+class Claimed(Struct, frozen=True, array_like=True, tag="claimed"):
+    """An incarnation became the owner. An ``opening`` above the run's own reopens it, with a fresh budget."""
+
+    epoch: int
+    opening: int
+
+
+class Released(Struct, frozen=True, array_like=True, tag="released"):
+    """The owner let go; anybody may claim."""
+
+
+class Finished(Struct, frozen=True, array_like=True, tag="finished"):
+    """An activation finished: its update, and where its tokens go. A leaf parks its token instead."""
+
+    id: int
+    operations: tuple[Operation, ...] = ()
+    puts: tuple[tuple[str, str], ...] = ()  # (target, leg)
+    opens: tuple[Open, ...] = ()
+    parks: bool = False
+    took: float = 0.0  # seconds, of the attempt that succeeded
+
+
+class Merged(Struct, frozen=True, array_like=True, tag="merged"):
+    """An activation's update, while its routing is still to come: a branch raised. The work is not thrown away."""
+
+    id: int
+    operations: tuple[Operation, ...] = ()
+    took: float = 0.0
+
+
+class Attempted(Struct, frozen=True, array_like=True, tag="attempted"):
+    """An attempt failed and the next one is far enough away to be worth remembering."""
+
+    id: int
+    attempt: int
+    due: float  # seconds since the epoch
+    error: ErrorInfo
+
+
+class Offered(Struct, frozen=True, array_like=True, tag="offered"):
+    """A graph that grew: tokens parked at its former leaves went on along the new edges."""
+
+    topology: bytes
+    opens: tuple[Open, ...] = ()
+    routed: tuple[str, ...] = ()  # leaves whose branches have been asked
+
+
+class Failed(Struct, frozen=True, array_like=True, tag="failed"):
+    """The run failed, by this activation or (None) as a whole. What is open stays open, for `resume`."""
+
+    id: int | None
+    error: ErrorInfo
+
+
+class Ended(Struct, frozen=True, array_like=True, tag="ended"):
+    """The run ended in this status, by itself or by somebody's decision."""
+
+    status: Status
+    by: str | None = None
+
+
+Record = Spawned | Claimed | Released | Finished | Merged | Attempted | Offered | Failed | Ended
+
+
+class Body(Struct, frozen=True, array_like=True):
+    """What a frame holds: records, and before them a snapshot of the run if one was due."""
+
+    records: tuple[Record, ...]
+    snapshot: bytes | None = None
+
+
+_encoder = msgpack.Encoder()
+_decoder = msgpack.Decoder(Body)
+
+
+def encode_body(body: Body) -> bytes:
+    """The bytes of a frame's body."""
+    return _encoder.encode(body)
+
+
+def decode_body(data: bytes) -> Body:
+    """The body of a frame; raises msgspec.DecodeError or ValidationError for what is none."""
+    return _decoder.decode(data)

@@ -1,0 +1,205 @@
+"""Snapshots: a whole run as bytes. Each base is kept once, as its difference from its scope's values."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct, msgpack
+
+from actorflow.engine.operations import Grown, Values, thaw
+from actorflow.engine.records import ErrorInfo, Status
+from actorflow.engine.run import Activation, RunState, Scope, Token
+
+
+class _Length(Struct, frozen=True, array_like=True, tag="n"):
+    """An older length of the list that the scope holds now."""
+
+    length: int
+
+
+class _Value(Struct, frozen=True, array_like=True, tag="v"):
+    value: Any
+
+
+class _Base(Struct, frozen=True, array_like=True):
+    """A base as its difference from the values of its scope."""
+
+    scope: str
+    fields: dict[str, _Length | _Value]
+    absent: tuple[str, ...]
+
+
+class _Token(Struct, frozen=True, array_like=True):
+    key: bytes
+    unseen: tuple[str, ...]
+    offered: tuple[str, ...]
+
+
+class _Activation(Struct, frozen=True, array_like=True):
+    id: int
+    key: bytes
+    node: str
+    scope: str
+    base: int  # index into the bases
+    unseen: tuple[str, ...]
+    attempt: int
+    due: float | None
+    merged: bool
+
+
+class _Scope(Struct, frozen=True, array_like=True):
+    path: str
+    values: dict[str, Any]
+    owner: int | None
+    waiting: dict[str, dict[str, list[_Token]]]
+    parked: dict[str, _Token]
+
+
+class _Run(Struct, frozen=True):
+    run_id: str
+    life: int
+    graph: str
+    topology: bytes
+    durability: Literal["sync", "async", "exit"]
+    digest: bytes
+    scopes: tuple[_Scope, ...]
+    bases: tuple[_Base, ...]
+    open: tuple[_Activation, ...]
+    status: Status
+    epoch: int
+    opening: int
+    next_id: int
+    activations: int
+    last_node: str | None
+    failed_in: str | None
+    error: ErrorInfo | None
+
+
+_SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open"})
+_encoder = msgpack.Encoder()
+_decoder = msgpack.Decoder(_Run)
+
+
+def dump(run: RunState) -> bytes:
+    """The run as bytes; the run is not spent."""
+    index: dict[int, int] = {}
+    bases: list[_Base] = []
+    activations: list[_Activation] = []
+    for activation in run.open.values():
+        at = index.setdefault(id(activation.base), len(bases))
+        if at == len(bases):
+            bases.append(_difference(activation.scope, activation.base, run.scopes[activation.scope].values))
+        activations.append(
+            _Activation(
+                activation.id,
+                activation.key,
+                activation.node,
+                activation.scope,
+                at,
+                tuple(sorted(activation.unseen)),
+                activation.attempt,
+                activation.due,
+                activation.merged,
+            )
+        )
+    same = {name: getattr(run, name) for name in _SAME}
+    scopes = tuple(_dump_scope(scope) for scope in run.scopes.values())
+    return _encoder.encode(_Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), **same))
+
+
+def load(data: bytes) -> RunState:
+    """The run that was dumped; raises msgspec.DecodeError or ValidationError for what is no snapshot."""
+    kept = _decoder.decode(data)
+    scopes = {scope.path: _load_scope(scope) for scope in kept.scopes}
+    bases = [_load_base(base, scopes[base.scope]) for base in kept.bases]
+    return RunState(
+        scopes=scopes,
+        open={
+            one.id: Activation(
+                id=one.id,
+                key=one.key,
+                node=one.node,
+                scope=one.scope,
+                base=bases[one.base],
+                unseen=frozenset(one.unseen),
+                attempt=one.attempt,
+                due=one.due,
+                merged=one.merged,
+            )
+            for one in kept.open
+        },
+        **{name: getattr(kept, name) for name in _SAME},
+    )
+
+
+def _difference(scope: str, base: Values, now: Values) -> _Base:
+    fields: dict[str, _Length | _Value] = {}
+    for name, value in base.items():
+        current = now.get(name)
+        if value is current:
+            continue
+        if type(value) is Grown and type(current) is Grown and value.items is current.items:
+            fields[name] = _Length(value.length)
+        elif isinstance(current, Grown) and _is_start(value, current):
+            fields[name] = _Length(len(value))
+        else:
+            fields[name] = _Value(thaw(value))
+    return _Base(scope, fields, tuple(name for name in now if name not in base))
+
+
+def _is_start(value: Any, current: Grown) -> bool:
+    """Whether a list is what ``current`` grew from: the elements are the same objects."""
+    return (
+        type(value) is list
+        and len(value) <= current.length
+        and all(mine is other for mine, other in zip(value, current.items, strict=False))
+    )
+
+
+def _load_base(base: _Base, scope: Scope) -> Values:
+    if not base.fields and not base.absent:
+        return scope.values
+    values = {name: value for name, value in scope.values.items() if name not in base.absent}
+    for name, kept in base.fields.items():
+        if isinstance(kept, _Value):
+            values[name] = kept.value
+            continue
+        whole = scope.values[name]
+        if type(whole) is not Grown:
+            whole = scope.values[name] = Grown(whole, len(whole))
+        values[name] = Grown(whole.items, kept.length)
+    return values
+
+
+def _dump_scope(scope: Scope) -> _Scope:
+    return _Scope(
+        path=scope.path,
+        values={name: thaw(value) for name, value in scope.values.items()},
+        owner=scope.owner,
+        waiting={
+            target: {leg: [_dump_token(token) for token in tokens] for leg, tokens in legs.items()}
+            for target, legs in scope.waiting.items()
+        },
+        parked={leaf: _dump_token(token) for leaf, token in scope.parked.items()},
+    )
+
+
+def _load_scope(kept: _Scope) -> Scope:
+    return Scope(
+        path=kept.path,
+        values=kept.values,
+        owner=kept.owner,
+        waiting={
+            target: {leg: [_load_token(token) for token in tokens] for leg, tokens in legs.items()}
+            for target, legs in kept.waiting.items()
+        },
+        parked={leaf: _load_token(token) for leaf, token in kept.parked.items()},
+    )
+
+
+def _dump_token(token: Token) -> _Token:
+    return _Token(token.key, tuple(sorted(token.unseen)), tuple(sorted(token.offered)))
+
+
+def _load_token(kept: _Token) -> Token:
+    return Token(kept.key, frozenset(kept.unseen), frozenset(kept.offered))

@@ -1,0 +1,436 @@
+"""Everything that can go wrong, as types: each names the thing, the place and the remedy.
+
+    ActorflowError
+    ├── GraphError (ValueError)              the graph as declared can't run: all problems at once
+    ├── NodeError                            a node broke a rule; a restart would not help
+    │   ├── BadUpdate (TypeError)            wrong type, unknown field, or something that can't be encoded
+    │   ├── ReducerError                     a reducer raised or returned the wrong type
+    │   ├── ConcurrentWrite                  two branches wrote one field and nothing says how to merge
+    │   ├── UndeclaredTarget (LookupError)   a branch or Goto named a target that was not declared
+    │   ├── StateMutated                     a node changed its state in place (debug mode only)
+    │   └── NodeTimeout (TimeoutError)       an attempt took longer than the node's timeout
+    ├── JoinStarved                          nothing is open, and a join waits for legs that can't come
+    ├── TooManyActivations                   the run passed max_activations
+    ├── UnknownNode (LookupError)            an open activation names a node that this graph lacks
+    ├── MigrationError                       a saved state can't be brought to the code's version
+    │   ├── DuplicateMigration               two migrations for one edge (at registration)
+    │   ├── AmbiguousMigration               two shortest chains
+    │   ├── NoMigration (LookupError)        no chain leads there
+    │   ├── MigrationFailed                  a migration raised; __cause__ is what it raised
+    │   ├── MigrationTimeout (TimeoutError)  a migration passed its time limit
+    │   ├── BadMigration (TypeError)         what a migration returned does not decode
+    │   ├── SchemaTooNew                     the file is newer than the code
+    │   └── SchemaDrift (TypeError)          same version, other fields
+    ├── RunError                             about one run
+    │   ├── BadRunId (ValueError)            this string can't be a run id
+    │   ├── NoSuchRun (LookupError)          no run of this id exists
+    │   ├── RunExists                        the id is taken (or its input was another one)
+    │   ├── WrongGraph                       the id belongs to a run of another graph
+    │   ├── RunOwned                         a live actor elsewhere owns the run
+    │   ├── RunDeleted                       the id was deleted
+    │   ├── RunFailed                        the run ended as failed; __cause__ is the node's error
+    │   ├── RunCancelled                     the run ended as cancelled
+    │   ├── Quarantined                      the run is set aside: a crash loop
+    │   └── Blocked                          this process can't run what the newest header says
+    ├── StoreError (OSError)                 about the store
+    │   ├── UnsafeStore                      this store can't keep the guarantees
+    │   ├── BadStoreUrl (ValueError)         this URL names no store
+    │   ├── StoreMarkerMissing               runs without actorflow.json: not touched
+    │   ├── ForeignStore                     actorflow.json is not ours, or of a later format
+    │   ├── StoreFull                        no space, no quota, or over a limit
+    │   ├── StoreDenied (PermissionError)    not allowed
+    │   ├── StoreUnavailable                 the store does not answer; nothing was decided
+    │   ├── CommitTooLarge                   one commit over the limit
+    │   ├── CommitUnknown                    it stayed unclear whether a commit took effect
+    │   ├── Fenced                           another owner claimed the run
+    │   └── CorruptCheckpoint                a file is damaged, foreign or not where it belongs
+    │       └── UnsupportedFormat            a file of a format or with a flag this version can't read
+    └── RuntimeClosed (RuntimeError)         the runtime is not open
+
+User exceptions travel unchanged as ``__cause__``; from another process they
+come back as `RemoteError`, with type name, message and traceback as text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class ActorflowError(Exception):
+    """The root of all errors that actorflow raises on purpose."""
+
+
+class RuntimeClosed(ActorflowError, RuntimeError):
+    """The runtime was not entered, or has been left."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: this Runtime is not open; use it inside `async with Runtime() as rt:`")
+
+
+class RemoteError(Exception):
+    """A user's exception as it was recorded: type name, message and traceback text.
+
+    Nothing is unpickled to rebuild the original (no code from data), so this
+    stands in its place as the ``__cause__`` of `RunFailed`.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+        if traceback:
+            self.add_note(traceback.rstrip())
+
+
+# -- the graph ------------------------------------------------------------------
+
+
+class GraphError(ActorflowError, ValueError):
+    """The graph as declared can't run. ``problems`` lists every reason at once."""
+
+    def __init__(self, graph: str, problems: Sequence[str]) -> None:
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"graph {graph!r} has {len(problems)} problem{'s' * (len(problems) != 1)}:{lines}")
+        self.graph = graph
+        self.problems = tuple(problems)
+
+
+class NodeError(ActorflowError):
+    """A node broke a rule of the graph. Restarting would not help, so the run fails at once."""
+
+    def __init__(self, node: str, message: str) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+class BadUpdate(NodeError, TypeError):
+    """A node returned something that is no update of its State. Nothing of it was merged."""
+
+    def __init__(self, node: str, problem: str, *, field: str | None = None) -> None:
+        where = f"node {node!r}" if field is None else f"node {node!r}, field {field!r}"
+        super().__init__(node, f"{where}: {problem}")
+        self.field = field
+
+
+class ReducerError(NodeError):
+    """A reducer raised, or its result does not fit the field."""
+
+    def __init__(self, node: str, field: str, problem: str) -> None:
+        super().__init__(node, f"node {node!r}: the reducer of field {field!r} {problem}")
+        self.field = field
+
+
+class ConcurrentWrite(NodeError):
+    """A node overwrote a field whose last write it had not seen.
+
+    You *don't* get this because two nodes ran at the same moment, but because
+    neither comes after the other in the graph: it happens on every execution.
+    """
+
+    def __init__(self, node: str, fields: Iterable[str]) -> None:
+        names = ", ".join(repr(name) for name in sorted(fields))
+        super().__init__(
+            node,
+            f"node {node!r} overwrites {names}, written by a branch it does not come after; "
+            "give the field a reducer (Annotated[T, reducer]) or order the nodes with after=",
+        )
+        self.fields = tuple(sorted(fields))
+
+
+class UndeclaredTarget(NodeError, LookupError):
+    """A branch or a returned Goto named a target that the graph does not declare."""
+
+    def __init__(self, node: str, target: str, declared: Iterable[str]) -> None:
+        names = ", ".join(sorted(declared)) or "none"
+        super().__init__(node, f"node {node!r} routes to {target!r}, which is not declared (declared: {names})")
+        self.target = target
+
+
+class StateMutated(NodeError):
+    """A node changed its state in place. The change has no effect; return an update instead."""
+
+    def __init__(self, node: str, fields: Iterable[str]) -> None:
+        names = ", ".join(repr(name) for name in sorted(fields))
+        super().__init__(node, f"node {node!r} changed {names} in place; return an update instead")
+        self.fields = tuple(sorted(fields))
+
+
+class NodeTimeout(NodeError, TimeoutError):
+    """An attempt of a node took longer than its timeout. A TimeoutError of the user's own stays what it is."""
+
+    def __init__(self, node: str, seconds: float) -> None:
+        super().__init__(node, f"node {node!r} took longer than its timeout of {seconds:g} s")
+        self.seconds = seconds
+
+
+class JoinStarved(ActorflowError):
+    """Nothing is open any more, and a join holds some of its legs but can't get the others."""
+
+    def __init__(self, waiting: Mapping[str, Sequence[str]]) -> None:
+        joins = "; ".join(f"{node!r} still waits for {', '.join(legs)}" for node, legs in sorted(waiting.items()))
+        super().__init__(f"{joins}; a branch left the leg out, or it ended with END")
+        self.waiting = {node: tuple(legs) for node, legs in waiting.items()}
+
+
+class TooManyActivations(ActorflowError):
+    """The run passed ``max_activations``: most likely a loop without an end."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"more than {limit} activations since the run was last opened; "
+            "if the graph is right, raise Graph(..., max_activations=)"
+        )
+        self.limit = limit
+
+
+class UnknownNode(ActorflowError, LookupError):
+    """A saved run has an open activation of a node that this graph does not have."""
+
+    def __init__(self, node: str, graph: str) -> None:
+        super().__init__(
+            f"graph {graph!r} has no node {node!r}, but the run is there; "
+            f'keep the node, or say Graph(..., moves={{"{node}": "new-name"}})'
+        )
+        self.node = node
+        self.graph = graph
+
+
+# -- migrations -----------------------------------------------------------------
+
+
+class MigrationError(ActorflowError):
+    """A saved state can't be brought to the version of the code. Its files stay as they are."""
+
+    def __init__(self, message: str, *, schema: str, found: Any, wanted: Any) -> None:
+        super().__init__(message)
+        self.schema = schema
+        self.found = found
+        self.wanted = wanted
+
+
+class DuplicateMigration(MigrationError):
+    """Two migrations were registered for the same pair of versions."""
+
+
+class AmbiguousMigration(MigrationError):
+    """Two chains of the same length lead from the saved version to the code's."""
+
+
+class NoMigration(MigrationError, LookupError):
+    """No chain of migrations leads from the saved version to the code's."""
+
+
+class MigrationFailed(MigrationError):
+    """A migration raised. The chain stopped there; ``__cause__`` is what it raised."""
+
+
+class MigrationTimeout(MigrationError, TimeoutError):
+    """A migration passed its time limit."""
+
+
+class BadMigration(MigrationError, TypeError):
+    """What a migration returned does not decode as the State it should be."""
+
+
+class SchemaTooNew(MigrationError):
+    """The checkpoint was written by a later version of the schema than the code knows."""
+
+
+class SchemaDrift(MigrationError, TypeError):
+    """Same schema and version, but the fields differ: give the changed State a new version."""
+
+
+# -- runs -----------------------------------------------------------------------
+
+
+class RunError(ActorflowError):
+    """About one run, named by ``run_id``."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class BadRunId(RunError, ValueError):
+    """This string can't be a run id."""
+
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(run_id, f"{run_id[:80]!r} can't be a run id: {problem}")
+
+
+class NoSuchRun(RunError, LookupError):
+    """No run of this id exists in the store.
+
+    You *don't* get this when files exist but can't be read: that is
+    `CorruptCheckpoint`, and the run is not silently started afresh.
+    """
+
+    def __init__(self, run_id: str, near: Sequence[str] = ()) -> None:
+        hint = f"did you mean {', '.join(repr(name) for name in near)}?" if near else "use spawn() or run() to start it"
+        super().__init__(run_id, f"no run {run_id!r} in this store; {hint}")
+        self.near = tuple(near)
+
+
+class RunExists(RunError):
+    """The id is taken. Nothing was started and nothing was changed."""
+
+    def __init__(self, run_id: str, problem: str = "exists already") -> None:
+        super().__init__(
+            run_id,
+            f"run {run_id!r} {problem}; resume(graph, id) goes on with it, "
+            'spawn(..., on_conflict="attach") takes it as it is, another id starts a new one',
+        )
+
+
+class WrongGraph(RunError):
+    """The id belongs to a run of another graph."""
+
+    def __init__(self, run_id: str, found: str, wanted: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is a run of graph {found!r}, not of {wanted!r}")
+        self.found = found
+        self.wanted = wanted
+
+
+class RunOwned(RunError):
+    """A live actor in another process (or another Runtime) owns the run. Nothing was changed."""
+
+    def __init__(self, run_id: str, host: str, pid: int, *, here: bool = True) -> None:
+        remedy = (
+            "stop it there, or wait: the run can be claimed as soon as that process ends"
+            if here
+            else "that is another machine, whose end can't be seen from here: close the runtime there"
+        )
+        super().__init__(run_id, f"run {run_id!r} is owned by process {pid} on {host}; {remedy}")
+        self.host = host
+        self.pid = pid
+
+
+class RunDeleted(RunError, LookupError):
+    """The run was deleted; its id stays taken."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} was deleted; use another id")
+
+
+class RunFailed(RunError):
+    """The run ended as failed. ``__cause__`` is the error; the history is intact, and resume() reopens it.
+
+    ``state`` is the last committed state, ``seq`` the commit that recorded the end.
+    """
+
+    def __init__(self, run_id: str, *, node: str | None, seq: int, state: Any, error: str) -> None:
+        where = f" in node {node!r}" if node is not None else ""
+        super().__init__(
+            run_id,
+            f"run {run_id!r} failed{where} at commit {seq}: {error}; resume(graph, {run_id!r}) tries again from there",
+        )
+        self.node = node
+        self.seq = seq
+        self.state = state
+
+
+class RunCancelled(RunError):
+    """The run was cancelled: a recorded outcome. resume() reopens it."""
+
+    def __init__(self, run_id: str, *, seq: int) -> None:
+        super().__init__(run_id, f"run {run_id!r} was cancelled at commit {seq}; resume(graph, {run_id!r}) reopens it")
+        self.seq = seq
+
+
+class Quarantined(RunError):
+    """The run is set aside because process after process died with it. Nothing was lost."""
+
+    def __init__(self, run_id: str, crashes: int) -> None:
+        super().__init__(
+            run_id,
+            f"run {run_id!r} is quarantined: {crashes} processes died with it without finishing an activation; "
+            f"find out why, then resume(graph, {run_id!r})",
+        )
+        self.crashes = crashes
+
+
+class Blocked(RunError):
+    """This process can't run what the newest header says, and wrote nothing. ``__cause__`` says why."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is blocked in this process: {reason}")
+        self.reason = reason
+
+
+# -- the store ------------------------------------------------------------------
+
+
+class StoreError(ActorflowError, OSError):
+    """About the store, or a file in it, named by ``path``."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnsafeStore(StoreError):
+    """This store can't keep the guarantees: it lacks exclusive creation, locks, or sits where it must not."""
+
+
+class BadStoreUrl(StoreError, ValueError):
+    """This URL names no store that actorflow can open."""
+
+
+class StoreMarkerMissing(StoreError):
+    """There are runs, but actorflow.json is gone. Nothing was written; put the marker back."""
+
+
+class ForeignStore(StoreError):
+    """actorflow.json is not ours, damaged, or of a format this version does not know."""
+
+
+class StoreFull(StoreError):
+    """No space, no quota, or the file passed a limit. Nothing was acknowledged; the last commit is intact."""
+
+
+class StoreDenied(StoreError, PermissionError):
+    """The store refused the operation: read-only, or no permission."""
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer, or answered with an I/O error. Nothing was decided."""
+
+
+class CommitTooLarge(StoreError):
+    """One commit is larger than the limit. Nothing was written."""
+
+    def __init__(self, path: str, size: int, limit: int) -> None:
+        super().__init__(path, f"a commit of {size:,} bytes is over the limit of {limit:,}; keep large data elsewhere")
+        self.size = size
+        self.limit = limit
+
+
+class CommitUnknown(StoreError):
+    """It stayed unclear whether a commit took effect. The actor stops and restarts from storage."""
+
+
+class Fenced(StoreError):
+    """Another owner claimed the run. This one starts nothing and acknowledges nothing any more."""
+
+
+class CorruptCheckpoint(StoreError):
+    """A checkpoint file is damaged, foreign, or not where it belongs.
+
+    The run is quarantined by this verdict of reading: nothing is written
+    after a damaged commit, and no earlier one silently takes its place.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, f"{reason}; the run is left as it is (a copy from a backup is the remedy)")
+        self.reason = reason
+
+
+class UnsupportedFormat(CorruptCheckpoint):
+    """The file is whole, but of a format or with a flag that this version of actorflow can't read."""

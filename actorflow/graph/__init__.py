@@ -1,0 +1,1 @@
+"""Declare: what users write, pure, checked before it runs."""

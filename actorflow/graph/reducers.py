@@ -1,0 +1,117 @@
+"""Reducers: how an update merges into a field, said beside its type as ``Annotated[T, reducer]``.
+
+Any pure function ``(old, update) -> new`` is a reducer. Those defined here are
+known to the engine, which commits only what they add instead of the whole
+field. ``max``, ``min``, ``operator.add`` and ``operator.or_`` work as they are.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Function = Callable[[Any, Any], Any]
+
+SAME_TYPE: frozenset[Function] = frozenset({max, min, operator.add, operator.or_})
+"""Plain functions whose update has the type of the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """list + list: the update is a list, added at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """list + element: the update is one element, added at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """dict | dict: the update's keys win; ``Remove(key, ...)`` takes keys away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """list + list, of which the last ``limit`` elements stay."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dedupe:
+    """list + list; of elements with the same key only the first stays, also within one update."""
+
+    key: str | Callable[[Any], Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MergeBy:
+    """list + list; an element replaces the last one with its key in place, new ones go to the end."""
+
+    key: str | Callable[[Any], Any]
+
+
+DECLARED = (Extend, Append, Merge, Bounded, Dedupe, MergeBy)
+Reducer = Extend | Append | Merge | Bounded | Dedupe | MergeBy | Function
+
+extend = Extend()
+append = Append()
+merge = Merge()
+
+
+def bounded(limit: int) -> Bounded:
+    """Keep the last ``limit`` elements of a list. A limit below 1 is a `GraphError` of the graph."""
+    return Bounded(limit)
+
+
+def dedupe(*, key: str | Callable[[Any], Any] | None = None) -> Dedupe:
+    """Keep the first element for each key (a field name, a function, or the element itself)."""
+    return Dedupe(key)
+
+
+def merge_by(key: str | Callable[[Any], Any]) -> MergeBy:
+    """Replace the element with the same key (a field name or a function), else add at the end."""
+    return MergeBy(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """Goes past the reducer of a field: its value takes the field's place.
+
+    Example:
+        >>> from actorflow import Overwrite
+        >>> Overwrite([]).value
+        []
+    """
+
+    value: Any
+
+
+class Remove:
+    """Takes elements (`merge_by`) or keys (`merge`) away, by key; a missing key is no error.
+
+    Example:
+        >>> from actorflow import Remove
+        >>> Remove("a", "b").keys
+        ('a', 'b')
+    """
+
+    __slots__ = ("keys",)
+
+    def __init__(self, *keys: Any) -> None:
+        self.keys = keys
+
+    def __repr__(self) -> str:
+        return f"Remove({', '.join(map(repr, self.keys))})"
+
+
+def key_of(key: str | Callable[[Any], Any] | None, element: Any) -> Any:
+    """The key of an element: itself, a field or dict entry of it, or what a function makes of it."""
+    if key is None:
+        return element
+    if not isinstance(key, str):
+        return key(element)
+    return element[key] if isinstance(element, dict) else getattr(element, key)

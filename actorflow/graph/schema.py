@@ -1,0 +1,277 @@
+"""Schema: what the engine knows of a State class: its fields, how they merge, how they are copied.
+
+A run's values are kept *plain* (what msgpack decodes to without types), so that
+history can be folded without the user's classes. A schema turns plain values
+into typed ones and back, and says for each field how a node gets its own copy:
+immutable values are shared, lists and dicts of such are copied shallowly, and
+everything else goes through msgspec.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from dataclasses import dataclass
+from functools import lru_cache
+from types import FunctionType, GenericAlias, UnionType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import inspect as types
+from msgspec import msgpack
+
+from actorflow.graph.reducers import DECLARED, SAME_TYPE, Append, Bounded, Dedupe, Extend, Merge, MergeBy, Reducer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from actorflow.graph.state import State, Version
+
+Copying = Literal["share", "list", "dict", "convert"]
+
+_SHARED = (types.IntType, types.StrType, types.BoolType, types.NoneType, types.BytesType)
+_encoder = msgpack.Encoder()
+_decode = msgpack.Decoder().decode
+
+ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+"""What msgspec raises for what it can't encode: unknown types, surrogates, huge ints, cycles."""
+
+
+def to_plain(value: Any) -> Any:
+    """The decoded copy of the encoded value: what a reader of the file would see."""
+    return _decode(_encoder.encode(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a State: its type, reducer and default, and how a node gets its own copy."""
+
+    name: str
+    type: Any
+    type_text: str
+    update_type: Any  # of an update that goes through the reducer; None: not checked
+    reducer: Reducer | None
+    required: bool
+    copying: Copying
+
+    def load(self, plain: Any) -> Any:
+        """The typed value, the caller's own. Raises msgspec.ValidationError if it does not fit."""
+        match self.copying:
+            case "share":
+                return plain
+            case "list":
+                return plain.copy() if type(plain) is list else msgspec.convert(plain, self.type)
+            case "dict":
+                return plain.copy() if type(plain) is dict else msgspec.convert(plain, self.type)
+            case _:
+                return msgspec.convert(to_plain(plain), self.type)
+
+    def check(self, value: Any) -> Any:
+        """A user's value as a plain one, checked against the field's type."""
+        return self.check_as(value, self.type)
+
+    def check_update(self, value: Any) -> Any:
+        """What a user hands to the reducer as a plain value, checked against what the reducer takes."""
+        return to_plain(value) if self.update_type is None else self.check_as(value, self.update_type)
+
+    def check_as(self, value: Any, expected: Any) -> Any:
+        """A user's value as a plain one, checked against ``expected``."""
+        plain = to_plain(value)
+        typed = msgspec.convert(plain, expected)
+        return plain if self.copying != "convert" else to_plain(typed)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A State class as the engine sees it. ``problems`` lists what makes it unusable in a graph."""
+
+    state_type: type[State]
+    name: str
+    version: Version | None
+    fields: Mapping[str, Field]
+    problems: tuple[str, ...]
+
+    @property
+    def table(self) -> tuple[tuple[str, str, bool], ...]:
+        """Name, type and whether there is a default, of each field: goes into the file's header."""
+        return tuple((field.name, field.type_text, not field.required) for field in self.fields.values())
+
+    def load(self, plain: Mapping[str, Any]) -> State:
+        """A typed State of the caller's own; fields that are not there take their default."""
+        fields = self.fields
+        return self.state_type(**{name: fields[name].load(value) for name, value in plain.items() if name in fields})
+
+    def dump(self, state: State) -> dict[str, Any]:
+        """The plain values of a whole State, checked. Raises what `Field.check` raises."""
+        return {name: field.check(getattr(state, name)) for name, field in self.fields.items()}
+
+
+def schema_of(state_type: type[State]) -> Schema:
+    """The schema of a State class; computed once. Never raises for a bad class: see ``problems``."""
+    return _schema_of(state_type)
+
+
+@lru_cache(maxsize=1024)
+def _schema_of(state_type: Any) -> Schema:
+    fields: dict[str, Field] = {}
+    problems: list[str] = []
+    try:
+        infos = msgspec.structs.fields(state_type)
+    except Exception as error:  # noqa: BLE001 - whatever resolving the user's annotations raised is the problem
+        problems.append(f"the annotations of {state_type.__name__} can't be resolved: {error}")
+        infos = ()
+    for info in infos:
+        try:
+            fields[info.name] = _field(info)
+        except _Problem as problem:
+            problems.append(f"{state_type.__name__}.{info.name}: {problem}")
+    return Schema(
+        state_type=state_type,
+        name=state_type.schema_name,
+        version=state_type.schema_version,
+        fields=fields,
+        problems=tuple(problems),
+    )
+
+
+class _Problem(Exception):
+    """Something about one field that makes its State unusable."""
+
+
+def _field(info: msgspec.structs.FieldInfo) -> Field:
+    reducer, bare = _reducer(info.type)
+    try:
+        described = types.type_info(bare)
+    except Exception as error:
+        raise _Problem(f"msgspec does not know how to encode {_text(bare)}: {error}") from error
+    if (foreign := _unencodable(described)) is not None:
+        raise _Problem(f"{_text(foreign)} can't be encoded; use msgspec Structs, dataclasses or builtin types")
+    return Field(
+        name=info.name,
+        type=bare,
+        type_text=_text(bare),
+        update_type=_update_type(reducer, bare),
+        reducer=reducer,
+        required=info.required,
+        copying=_copying(described),
+    )
+
+
+def _reducer(annotation: Any) -> tuple[Reducer | None, Any]:
+    """Parts ``Annotated[T, reducer]`` into the reducer and T with what msgspec wants to know of it."""
+    if typing.get_origin(annotation) is not typing.Annotated:
+        return None, annotation
+    bare, *metadata = typing.get_args(annotation)
+    reducers: list[Reducer] = [extra for extra in metadata if isinstance(extra, DECLARED) or inspect.isroutine(extra)]
+    if len(reducers) > 1:
+        raise _Problem("has two reducers; a field takes one")
+    for extra in metadata:
+        if isinstance(extra, msgspec.Meta):
+            bare = typing.Annotated[bare, extra]
+    return (reducers[0] if reducers else None), bare
+
+
+def _update_type(reducer: Reducer | None, bare: Any) -> Any:
+    match reducer:
+        case None:
+            return bare
+        case Extend() | Bounded() | Dedupe() | MergeBy() | Append():
+            element = _element(bare)
+            if isinstance(reducer, Bounded) and reducer.limit < 1:
+                raise _Problem(f"bounded({reducer.limit}) would keep nothing; the limit is at least 1")
+            return element if isinstance(reducer, Append) else GenericAlias(list, (element,))
+        case Merge():
+            if _origin(bare) is not dict:
+                raise _Problem(f"merge needs a dict, not {_text(bare)}")
+            return bare
+        case _ if reducer in SAME_TYPE:
+            return bare
+        case _:
+            return _second_parameter(reducer)
+
+
+def _second_parameter(function: Any) -> Any:
+    """The annotation of a custom reducer's update, or None: then it is not checked."""
+    try:
+        hints = typing.get_type_hints(function) if isinstance(function, FunctionType) else {}
+        parameters = list(inspect.signature(function).parameters.values())
+    except (NameError, TypeError, ValueError):
+        return None
+    if len(parameters) < 2:
+        raise _Problem("a reducer takes two arguments, (old, update)")
+    annotation = hints.get(parameters[1].name)
+    return None if annotation in (Any, None) else annotation
+
+
+def _origin(annotation: Any) -> Any:
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return typing.get_origin(annotation) or annotation
+
+
+def _element(annotation: Any) -> Any:
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if _origin(annotation) is not list:
+        raise _Problem(f"this reducer needs a list, not {_text(annotation)}")
+    return next(iter(typing.get_args(annotation)), Any)
+
+
+def _children(described: types.Type) -> Iterator[types.Type]:
+    for name in described.__struct_fields__:
+        value = getattr(described, name)
+        for child in value if isinstance(value, tuple) else (value,):
+            if isinstance(child, types.Type):
+                yield child
+            elif isinstance(child, types.Field):
+                yield child.type
+
+
+def _unencodable(described: types.Type) -> Any:
+    """The first type inside that msgspec can't encode, or None."""
+    todo, seen = [described], set[int]()
+    while todo:
+        current = todo.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, types.CustomType | types.RawType | types.ExtType):
+            return getattr(current, "cls", current)
+        todo.extend(_children(current))
+    return None
+
+
+def _copying(described: types.Type) -> Copying:
+    if _is_shared(described):
+        return "share"
+    if isinstance(described, types.ListType) and _is_shared(described.item_type):
+        return "list"
+    if isinstance(described, types.DictType) and _is_shared(described.key_type) and _is_shared(described.value_type):
+        return "dict"
+    return "convert"
+
+
+def _is_shared(described: types.Type) -> bool:
+    if isinstance(described, types.Metadata):
+        return _is_shared(described.type)
+    if isinstance(described, types.UnionType):
+        return all(isinstance(member, _SHARED) for member in described.types)
+    return isinstance(described, _SHARED)
+
+
+def _text(annotation: Any) -> str:
+    """A type as text for the field table: names without modules, so that moving a class changes nothing."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _text(args[0])
+    if origin in (typing.Union, UnionType):
+        return " | ".join(_text(arg) for arg in args)
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, args))}]"
+    if origin is not None:
+        return f"{getattr(origin, '__name__', str(origin))}[{', '.join(_text(arg) for arg in args)}]"
+    if annotation in (None, type(None)):
+        return "None"
+    if annotation is Ellipsis:
+        return "..."
+    return getattr(annotation, "__name__", None) or str(annotation)

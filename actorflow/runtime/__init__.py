@@ -1,0 +1,1 @@
+"""Act: actors, their supervisor, and the runtime that users enter."""

@@ -1,0 +1,389 @@
+"""The actor: one incarnation of a run, its only writer. Waits for events, decides, commits, carries out.
+
+One loop owns the run. Nodes run beside it and hand their results back as
+events; a lone ready node runs inline in the loop's own task. Everything that
+became ready while a commit was in flight goes into the next one. What a commit
+releases (the start of successors, under ``sync``) waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import CapacityLimiter, Event, to_thread
+
+from actorflow.engine.decide import (
+    Command,
+    Crash,
+    Decision,
+    GaveUp,
+    Raised,
+    Retry,
+    Returned,
+    Start,
+    Stop,
+    Sweep,
+    decide,
+)
+from actorflow.engine.merge import typed
+from actorflow.engine.records import Body, Finished, Merged, Record, Released, encode_body
+from actorflow.engine.snapshot import dump
+from actorflow.errors import NodeTimeout, StateMutated
+from actorflow.graph.schema import schema_of, to_plain
+from actorflow.runtime.context import NodeContext
+from actorflow.store.frames import Draft, FilePart, Header, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.engine.run import Activation, RunState
+    from actorflow.graph.graph import Graph
+    from actorflow.graph.node import Node
+    from actorflow.runtime.committer import Committer
+    from actorflow.store.ownership import Ownership
+
+SNAPSHOT_FACTOR = 4
+"""A snapshot is due when the records since the last one take this many times its size."""
+
+SNAPSHOT_FLOOR = 64 * 1024
+"""Bytes of frames that are never worth a snapshot: reading them costs less than one new file."""
+
+EXIT_PENDING = 1024 * 1024
+"""Bytes of records that force a commit under ``exit``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A node's exception left it, and the run is to be restarted from its last file."""
+
+    error: Exception
+    node: str
+    key: bytes
+
+
+class Actor:
+    """One incarnation of a run: owns its state and its log until it ends, crashes or is told to stop."""
+
+    def __init__(
+        self,
+        graph: Graph[Any],
+        run: RunState,
+        ownership: Ownership,
+        *,
+        file: FilePart,
+        committer: Committer,
+        context: Any,
+        debug: bool,
+        threads: CapacityLimiter,
+        alone: Callable[[], bool],
+        on_end: Callable[[Actor], None],
+        first: list[Command] | None = None,
+    ) -> None:
+        """Take over a run that was claimed.
+
+        Args:
+            graph: what the code declares.
+            run: as loaded and adopted.
+            ownership: the claim.
+            file: what new files say; another one than the claim's own forces a snapshot.
+            committer: carries commits to the store.
+            context: what nodes get as ``ctx.context``.
+            debug: compare each state after its node with what it was before.
+            threads: how many sync nodes run at once.
+            alone: whether no other actor of the runtime is live.
+            on_end: blocking work after the commit that ended the run: its markers.
+            first: the commands of a spawn; None for a run that was loaded, which is swept.
+        """
+        self.graph = graph
+        self.run = run
+        self.ownership = ownership
+        self.cause: BaseException | None = None
+        self._plan = graph.plan
+        self._schema = schema_of(graph.state_type)
+        self.file = file
+        self._committer = committer
+        self._context = context
+        self._debug = debug
+        self._threads = threads
+        self._alone = alone
+        self._on_end = on_end
+        self._swept = first is not None
+        self._commands: list[Command] = first or []
+        self._records: list[Record] = []
+        self._pending_bytes = 0
+        self._events: list[Returned | Raised] = []
+        self._wake = Event()
+        self._ready: list[tuple[int, int]] = []  # (activation, attempt)
+        self._flying: set[int] = set()
+        self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
+        self._committing: Event | None = None
+        self._commit_error: BaseException | None = None
+        self._crash: Crash | None = None
+        self._stop: Stop | None = None
+        self._parking = False
+        self._scope = anyio.CancelScope()
+        changed = file != ownership.file
+        self._snapshot = dump(run) if changed else None
+        self._snapshot_size = SNAPSHOT_FLOOR // SNAPSHOT_FACTOR
+        self._since_snapshot = 0
+
+    @property
+    def header(self) -> Header:
+        """The newest header that was committed."""
+        return self.ownership.header
+
+    # -- the loop -----------------------------------------------------------------
+
+    async def live(self) -> Crashed | None:
+        """Run until the run ends, is parked or stopped; a crash is returned for the supervisor to judge.
+
+        Raises:
+            StoreError: a commit failed; nothing that depended on it was done.
+        """
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                crashed = await self._loop(tasks)
+                tasks.cancel_scope.cancel()
+            return crashed
+        if self._stop is not None and not self.run.ended:
+            self._take(decide(self._plan, self._schema, self.run, self._stop))
+            await self._commit()
+        return None
+
+    def stop(self, stop: Stop) -> None:
+        """End the run in this status as soon as its nodes have been cancelled."""
+        self._stop = stop
+        self._scope.cancel()
+
+    def park(self) -> None:
+        """Start nothing any more; `live` returns once what runs has finished and is committed."""
+        self._parking = True
+        self._wake.set()
+
+    async def give_up(self, crashed: Crashed) -> None:
+        """Record that the supervisor does not restart this run again."""
+        self._crash = None
+        self._take(decide(self._plan, self._schema, self.run, GaveUp(crashed.key, crashed.error)))
+        await self._commit()
+
+    async def release(self) -> None:
+        """Commit that anybody may claim, with all records that were waiting; does nothing for a run that ended."""
+        if not self.run.ended:
+            self._snapshot = None  # a release is no content: the files stay in the schema they are in
+            self._records.append(Released())
+            await self._commit(kind="release")
+
+    async def _loop(self, tasks: anyio.abc.TaskGroup) -> Crashed | None:
+        if not self._swept:
+            self._take(decide(self._plan, self._schema, self.run, Sweep()))
+        while True:
+            await self._settle(tasks)
+            if self.run.ended:
+                return None
+            if self._crash is not None:
+                activation = self.run.open[self._crash.id]
+                return Crashed(self._crash.error, activation.node, activation.key)
+            if self._parking:
+                self._ready.clear()
+                if self._flying <= self._sleeping and not self._events:
+                    await self._await_commit()
+                    return None
+            self._wake = Event()
+            if self._is_lone():
+                id_, attempt = self._ready.pop()
+                self._events.append(await self._attempt(self.run.open[id_], attempt))
+            else:
+                self._start_ready(tasks)
+                if not self._events:
+                    await self._wake.wait()
+            # inside a commit, records are in the order in which their activations were opened
+            events, self._events = sorted(self._events, key=lambda event: event.id), []
+            for event in events:
+                if self.run.ended or self._crash is not None:
+                    break
+                self._take(decide(self._plan, self._schema, self.run, event))
+
+    def _take(self, decision: Decision) -> None:
+        self.run = decision.run
+        self._records += decision.records
+        self._commands += decision.commands
+        if decision.cause is not None:
+            self.cause = decision.cause
+
+    async def _settle(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Commit as the durability of the run asks, and carry out what may be carried out."""
+        mode = self.run.durability
+        forced = self.run.ended or any(isinstance(command, Crash) for command in self._commands)
+        if self._records and (mode == "sync" or forced or (mode == "exit" and self._is_much_pending())):
+            await self._await_commit()
+            await self._commit()
+        elif self._records and mode == "async":
+            await self._await_commit()
+            self._committing = Event()
+            tasks.start_soon(self._commit_beside, self._seal())
+        commands, self._commands = self._commands, []
+        for command in commands:
+            match command:
+                case Start(id_):
+                    self._ready.append((id_, self.run.open[id_].attempt + 1))
+                case Retry():
+                    self._flying.add(command.id)
+                    tasks.start_soon(self._retry, command)
+                case Crash():
+                    self._crash = command
+
+    def _is_much_pending(self) -> bool:
+        if len(self._records) % 64:
+            return False
+        return len(encode_body(Body(tuple(self._records)))) > EXIT_PENDING
+
+    # -- nodes --------------------------------------------------------------------
+
+    def _start_ready(self, tasks: anyio.abc.TaskGroup) -> None:
+        for id_, attempt in self._ready:
+            self._flying.add(id_)
+            tasks.start_soon(self._fly, id_, attempt)
+        self._ready.clear()
+
+    def _is_lone(self) -> bool:
+        """Whether one activation is ready and nothing else goes on: it needs no task of its own."""
+        if len(self._ready) != 1 or self._flying or self._events:
+            return False
+        return self.run.open[self._ready[0][0]].due is None
+
+    async def _fly(self, id_: int, attempt: int) -> None:
+        due = self.run.open[id_].due
+        if due is not None:
+            await self._sleep(id_, due - time.time())
+        event = await self._attempt(self.run.open[id_], attempt)
+        self._flying.discard(id_)
+        self._events.append(event)
+        self._wake.set()
+
+    async def _retry(self, retry: Retry) -> None:
+        await self._sleep(retry.id, retry.delay)
+        await self._fly(retry.id, retry.attempt)
+
+    async def _sleep(self, id_: int, seconds: float) -> None:
+        self._sleeping.add(id_)
+        await anyio.sleep(seconds)
+        self._sleeping.discard(id_)
+
+    async def _attempt(self, activation: Activation, attempt: int) -> Returned | Raised:
+        """Call a node once; what it returns or raises becomes an event."""
+        node = self._plan.nodes[activation.node]
+        state = typed(self._schema, activation.base)
+        before = to_plain(state) if self._debug else None
+        started = time.perf_counter()
+        try:
+            value = await self._call(node, state, activation, attempt)
+            if self._debug and (mutated := _changed(before, to_plain(state))):
+                raise StateMutated(node.name, mutated)  # noqa: TRY301 - fails the attempt like any other error
+        except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
+            error.add_note(f"in node {node.name!r} of run {self.run.run_id!r}, after commit {self.header.seq}")
+            return Raised(activation.id, error, attempt, time.time(), random.random())
+        took = time.perf_counter() - started
+        return Returned(activation.id, value, took, attempt, time.time(), random.random())
+
+    async def _call(self, node: Node, state: Any, activation: Activation, attempt: int) -> Any:
+        arguments: tuple[Any, ...] = (state,)
+        if node.takes_context:
+            key = activation.key.hex()
+            arguments += (NodeContext(self.run.run_id, node.name, attempt, key, self._context),)
+        if not node.is_async:
+            return await to_thread.run_sync(node.fn, *arguments, limiter=self._threads)
+        try:
+            if node.timeout is None or node.timeout == math.inf:
+                return await node.fn(*arguments)
+            with anyio.move_on_after(node.timeout):
+                return await node.fn(*arguments)
+        except anyio.get_cancelled_exc_class() as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise  # this task was cancelled, by whoever closes or stops the run
+            message = f"node {node.name!r} raised {type(error).__name__} itself"
+            raise RuntimeError(message) from error
+        raise NodeTimeout(node.name, node.timeout)
+
+    # -- commits ------------------------------------------------------------------
+
+    async def _await_commit(self) -> None:
+        """Wait for the commit in flight, if there is one, and raise what it raised."""
+        if self._committing is not None:
+            await self._committing.wait()
+            self._committing = None
+        if self._commit_error is not None:
+            raise self._commit_error
+
+    async def _commit_beside(self, work: Callable[[], None]) -> None:
+        done = self._committing
+        try:
+            with anyio.CancelScope(shield=True):  # whole or absent; bounded by the store's timeouts
+                await self._committer.commit(work, alone=False)
+        except Exception as error:  # noqa: BLE001 - raised in the loop, which owns the run
+            self._commit_error = error
+        finally:
+            if done is not None:
+                done.set()
+            self._wake.set()
+
+    async def _commit(self, *, kind: Kind = "commit") -> None:
+        """Commit all records that wait, and come back when they are durable."""
+        if self._records:
+            with anyio.CancelScope(shield=True):  # whole or absent; bounded by the store's timeouts
+                await self._committer.commit(self._seal(kind=kind), alone=self._alone())
+
+    def _seal(self, *, kind: Kind = "commit") -> Callable[[], None]:
+        """The waiting records as the work that commits them."""
+        run, header = self.run, self.header
+        records, self._records = tuple(self._records), []
+        snapshot, self._snapshot = self._snapshot, None
+        body = encode_body(Body(records, snapshot))
+        self._since_snapshot += len(body)
+        if snapshot is not None:
+            self._since_snapshot, self._snapshot_size = 0, len(snapshot)
+        progressed = any(isinstance(record, Finished | Merged) for record in records)
+        draft = Draft(
+            kind="release" if run.ended or kind == "release" else "commit",
+            epoch=run.epoch,
+            status=run.status,
+            opening=run.opening,
+            crashes=0 if progressed else header.crashes,
+            file=self.file if snapshot is not None else self.ownership.file,
+            body=body,
+            snapshot=snapshot is not None,
+            node=run.last_node,
+            tags=header.tags,
+        )
+        if run.ended:
+            return lambda: self._write_end(draft)
+        self._snapshot_if_due()
+        return lambda: self._write(draft)
+
+    def _write(self, draft: Draft) -> None:
+        self.ownership.commit(draft)
+
+    def _write_end(self, draft: Draft) -> None:
+        self.ownership.commit(draft)
+        self._on_end(self)
+
+    def _snapshot_if_due(self) -> None:
+        """Take a snapshot for the next commit, once what would be read again has outgrown it.
+
+        Called when every record is sealed, since a frame's snapshot is the run
+        before its records. What a snapshot takes is known only by making one,
+        so it is made whenever it would have been due at its last size.
+        """
+        if self._since_snapshot > max(SNAPSHOT_FLOOR, SNAPSHOT_FACTOR * self._snapshot_size):
+            snapshot = dump(self.run)
+            self._snapshot_size = len(snapshot)
+            if self._since_snapshot > SNAPSHOT_FACTOR * self._snapshot_size:
+                self._snapshot = snapshot
+
+
+def _changed(before: Any, after: Any) -> list[str]:
+    return [name for name, value in after.items() if before[name] != value]

@@ -1,0 +1,233 @@
+"""Claiming: from a run's files to a run that this process may go on with, or a typed reason why not.
+
+Everything here blocks and runs in a worker thread. What this code can't run is
+found out before the claim, so that such a process writes nothing (guarantee 9).
+"""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actorflow.engine.decide import growth
+from actorflow.engine.fold import fold
+from actorflow.engine.records import ENDED, Body, Claimed, Ended, encode_body
+from actorflow.errors import Blocked, MigrationError, NoSuchRun, Quarantined, RunExists, UnknownNode, WrongGraph
+from actorflow.graph.schema import schema_of
+from actorflow.runtime.adopt import adopt, current_part, file_part, needs_reading
+from actorflow.runtime.replay import replay
+from actorflow.store.frames import Draft, FilePart
+from actorflow.store.keys import decode_id
+from actorflow.store.markers import Summary
+
+if TYPE_CHECKING:
+    from actorflow.engine.decide import Decision
+    from actorflow.engine.records import Status
+    from actorflow.engine.run import RunState
+    from actorflow.graph.graph import Graph
+    from actorflow.store.frames import Header
+    from actorflow.store.log import RunLog, Tip
+    from actorflow.store.ownership import Ownership
+    from actorflow.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What claiming may take, and how often processes may die with a run."""
+
+    migration_timeout: float  # seconds
+    max_crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A run that this process owns, as its code understands it."""
+
+    run: RunState
+    ownership: Ownership
+    file: FilePart
+
+
+def claim_run(store: Store, graph: Graph[Any], run_id: str, limits: Limits, *, reopen: bool) -> Adopted:
+    """Become the owner of an existing run.
+
+    Args:
+        store: where it is.
+        graph: what is to run it.
+        run_id: which run.
+        limits: see `Limits`.
+        reopen: also take up a run that ended, with a fresh budget.
+
+    Raises:
+        NoSuchRun, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint
+    """
+    log = store.log(run_id)
+    tip = log.tip()
+    if reopen and tip is not None and tip.header.status in ENDED:
+        store.markers.put_active(run_id, tip.header.opening + 1)
+
+    def draft_for(tip: Tip | None) -> Draft:
+        if tip is None:
+            raise NoSuchRun(run_id, near_ids(store, run_id))
+        check_runnable(graph, log, tip, limits)
+        return _claim_draft(store, tip, reopen=reopen)
+
+    ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
+    try:
+        if ownership.header.crashes > limits.max_crashes:
+            _commit_end(ownership, "quarantined", None)
+            run = replay(ownership.load())
+            end_markers(store, run, ownership.header)
+            raise Quarantined(run_id, ownership.header.crashes)
+        run = replay(ownership.load())
+        file = current_part(graph, ownership.file)
+        if file is not ownership.file:
+            run = adopt(graph, run, ownership.file, time_limit=limits.migration_timeout)
+    except BaseException:
+        ownership.close()
+        raise
+    return Adopted(run, ownership, file)
+
+
+def create_run(store: Store, graph: Graph[Any], run_id: str, decision: Decision, tags: dict[str, str]) -> Adopted:
+    """Make a run durable, and own it.
+
+    Raises:
+        RunExists: the id is taken.
+        BadRunId: it can't be one.
+    """
+    log = store.log(run_id)
+    if log.tip() is not None:
+        raise RunExists(run_id)
+    run = decision.run
+    file = file_part(graph, run_id=run_id, life=run.life, store=store.uuid)
+    store.markers.put_active(run_id, run.opening)
+
+    def draft_for(tip: Tip | None) -> Draft:
+        if tip is not None:
+            raise RunExists(run_id)
+        return Draft(
+            kind="claim",
+            epoch=run.epoch,
+            status=run.status,
+            opening=run.opening,
+            crashes=0,
+            file=file,
+            body=encode_body(Body(tuple(decision.records))),
+            tags=tags,
+        )
+
+    return Adopted(run, log.claim(draft_for, actor=secrets.token_bytes(16)), file)
+
+
+def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> None:
+    """End a run that no live actor owns: claim it, and commit how it ended. Needs no graph.
+
+    Raises:
+        NoSuchRun: there is no such run.
+        RunOwned: a live actor owns it.
+    """
+
+    def draft_for(tip: Tip | None) -> Draft:
+        if tip is None:
+            raise NoSuchRun(run_id, near_ids(store, run_id))
+        return _claim_draft(store, tip, reopen=False)
+
+    ownership = store.log(run_id).claim(draft_for, actor=secrets.token_bytes(16))
+    try:
+        run = replay(ownership.load())
+        if not run.ended:
+            _commit_end(ownership, status, by)
+            end_markers(store, fold(run, Ended(status, by)), ownership.header)
+        else:  # it ended just before the claim
+            _commit_end(ownership, run.status, None)
+    finally:
+        ownership.close()
+
+
+def check_runnable(graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> None:
+    """Refuse a run that this code can't run.
+
+    Raises:
+        WrongGraph: it is a run of another graph.
+        Blocked: `__cause__` says why: a newer schema, no migration, an unknown node.
+    """
+    if tip.file.graph != graph.name:
+        raise WrongGraph(log.run_id, tip.file.graph, graph.name)
+    if not needs_reading(graph, tip.file):
+        return
+    try:
+        adopt(graph, replay(log.read()), tip.file, time_limit=limits.migration_timeout)
+    except (MigrationError, UnknownNode) as error:
+        raise Blocked(log.run_id, str(error)) from error
+
+
+def grown_nodes(graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> tuple[str, ...]:
+    """The nodes that a finished run would go on to under a graph that grew."""
+    if tip.file.topology == graph.plan.digest:
+        return ()
+    run = adopt(graph, replay(log.read()), tip.file, time_limit=limits.migration_timeout)
+    return growth(graph.plan, schema_of(graph.state_type), run)
+
+
+def near_ids(store: Store, run_id: str) -> list[str]:
+    """Ids of this store that look like a misspelt one."""
+    known = [summary.run_id for summary in store.markers.ended()] + [
+        name for encoded, _ in store.markers.active() if (name := decode_id(encoded)) is not None
+    ]
+    return difflib.get_close_matches(run_id, known, n=3)
+
+
+def end_markers(store: Store, run: RunState, header: Header) -> None:
+    """What follows the commit that ended a run: its summary for listings, and nothing left to recover."""
+    store.markers.put_ended(
+        Summary(
+            run_id=run.run_id,
+            graph=run.graph,
+            status=run.status,
+            opening=run.opening,
+            seq=header.seq,
+            node=run.last_node,
+            ended=header.time,
+            tags=header.tags,
+        )
+    )
+    store.markers.drop_active(run.run_id, run.opening)
+
+
+def _claim_draft(store: Store, tip: Tip, *, reopen: bool) -> Draft:
+    header = tip.header
+    reopened = reopen and header.status in ENDED
+    opening = header.opening + 1 if reopened else header.opening
+    # a restart inside this process is counted by its supervisor, not as the death of a process
+    died = header.kind != "release" and header.owner.incarnation != store.incarnation.name
+    return Draft(
+        kind="claim",
+        epoch=header.epoch + 1,
+        status="running" if reopened else header.status,
+        opening=opening,
+        crashes=0 if reopened else header.crashes + died,
+        file=tip.file,
+        body=encode_body(Body((Claimed(header.epoch + 1, opening),))),
+        node=header.node,
+        tags=header.tags,
+    )
+
+
+def _commit_end(ownership: Ownership, status: Status, by: str | None) -> None:
+    header = ownership.header
+    ownership.commit(
+        Draft(
+            kind="release",
+            epoch=header.epoch,
+            status=status,
+            opening=header.opening,
+            crashes=header.crashes,
+            file=ownership.file,
+            body=encode_body(Body((Ended(status, by),))),
+            node=header.node,
+            tags=header.tags,
+        )
+    )

@@ -1,0 +1,151 @@
+"""Listing: the runs of a store, and those among them that nobody looks after. Blocking; reads headers, not states."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actorflow.engine.records import ENDED
+from actorflow.errors import CorruptCheckpoint, NoSuchRun
+from actorflow.runtime.claiming import end_markers, near_ids
+from actorflow.runtime.replay import replay
+from actorflow.store.keys import decode_id, encode_id
+from actorflow.store.machine import machine_id
+from actorflow.store.verify import Finding, verify_run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from actorflow.store.log import RunLog
+    from actorflow.store.store import Store
+
+_logger = logging.getLogger("actorflow.runtime")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a listing says of a run: the newest header, in short. A damaged run is listed as ``corrupt``."""
+
+    id: str
+    graph: str
+    status: str
+    node: str | None  # the last one that finished
+    seq: int
+    opening: int
+    updated: float  # seconds since 1970
+    tags: dict[str, str]
+    error: str | None = None
+
+
+def list_runs(store: Store) -> list[RunInfo]:
+    """Every run that a marker leads to, the most recently changed first."""
+    found: dict[str, RunInfo] = {
+        summary.run_id: RunInfo(
+            summary.run_id,
+            summary.graph,
+            summary.status,
+            summary.node,
+            summary.seq,
+            summary.opening,
+            summary.ended,
+            summary.tags,
+        )
+        for summary in store.markers.ended()
+    }
+    for encoded in dict.fromkeys(encoded for encoded, _ in store.markers.active()):
+        info = _look(store, encoded)
+        if info is not None:
+            found[info.id] = info
+    return sorted(found.values(), key=lambda info: info.updated, reverse=True)
+
+
+def orphans(store: Store, busy: Collection[str], *, anywhere: bool) -> list[tuple[str, str]]:
+    """Unfinished runs (id, graph) whose owner is gone; takes away the markers of runs that are over.
+
+    Args:
+        store: where to look.
+        busy: ids that live here, or are being claimed.
+        anywhere: also those last owned by another machine.
+    """
+    found: list[tuple[str, str]] = []
+    skipped = {encode_id(run_id) for run_id in busy}
+    for encoded, opening in store.markers.active():
+        if encoded in skipped:
+            continue
+        try:
+            log = _log_of(store, encoded)
+            tip = None if log is None else log.tip()
+            if log is None or tip is None:
+                continue  # about to be spawned, or its spawner died: a marker without its commit stays
+            header = tip.header
+            if header.opening > opening or (header.opening == opening and header.status in ENDED):
+                _clear(store, log, opening)
+            elif (
+                header.opening == opening
+                and log.is_owned(header) is False
+                and (anywhere or header.owner.machine == machine_id())
+            ):
+                found.append((tip.file.run_id, tip.file.graph))
+        except CorruptCheckpoint as error:
+            _logger.warning("a run can't be read, and stays as it is: %s", error)
+    return found
+
+
+def verify_store(store: Store, run_id: str | None) -> list[Finding]:
+    """What is wrong or odd about one run's files, or about every run's.
+
+    Raises:
+        NoSuchRun: there is no run of this id.
+    """
+    if run_id is not None:
+        if encode_id(run_id) not in store.run_ids():
+            raise NoSuchRun(run_id, near_ids(store, run_id))
+        return verify_run(store.log(run_id))
+    findings: list[Finding] = []
+    for encoded in store.run_ids():
+        try:
+            known = _log_of(store, encoded)
+        except CorruptCheckpoint as error:
+            remedy = "restore this file from a backup; until then the run stays as it is"
+            findings.append(Finding(path=error.path, what=error.reason, remedy=remedy, broken=True))
+        else:
+            findings += [] if known is None else verify_run(known)
+    return findings
+
+
+def _log_of(store: Store, encoded: str) -> RunLog | None:
+    run_id = store.run_id(encoded)
+    return None if run_id is None else store.log(run_id)
+
+
+def _clear(store: Store, log: RunLog, opening: int) -> None:
+    """What the owner that ended the run would have done next, had it lived."""
+    frames = log.read()
+    run = replay(frames)
+    if run.ended and run.opening == opening:
+        end_markers(store, run, frames[-1].header)
+    else:
+        store.markers.drop_active(run.run_id, opening)
+
+
+def _look(store: Store, encoded: str) -> RunInfo | None:
+    try:
+        log = _log_of(store, encoded)
+        tip = None if log is None else log.tip()
+    except CorruptCheckpoint as error:
+        name = decode_id(encoded) or encoded
+        return RunInfo(name, "?", "corrupt", None, 0, 0, 0.0, {}, str(error))
+    if tip is None:
+        return None
+    header = tip.header
+    return RunInfo(
+        tip.file.run_id,
+        tip.file.graph,
+        header.status,
+        header.node,
+        header.seq,
+        header.opening,
+        header.time,
+        header.tags,
+    )

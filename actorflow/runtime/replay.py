@@ -1,0 +1,103 @@
+"""Replay: frames of a log back into a run, and into the list of its checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import msgspec
+
+from actorflow.engine.fold import begin, fold
+from actorflow.engine.operations import thaw
+from actorflow.engine.records import Body, Finished, Merged, Record, Spawned, decode_body
+from actorflow.engine.snapshot import load
+from actorflow.errors import CorruptCheckpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from actorflow.engine.operations import Values
+    from actorflow.engine.run import RunState
+    from actorflow.store.frames import Frame
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A run as of one record of one frame. ``last`` says that the frame holds nothing more."""
+
+    frame: Frame
+    index: int
+    record: Record
+    last: bool
+    values: Values
+    frontier: tuple[str, ...]
+    status: str
+    node: str | None
+
+    def plain(self) -> dict[str, Any]:
+        """The values as they would be encoded, in a dict of the caller's own."""
+        return {name: thaw(value) for name, value in self.values.items()}
+
+
+def replay(frames: Iterable[Frame]) -> RunState:
+    """The run as of the last frame; the first one has a snapshot or is the spawn.
+
+    Raises:
+        CorruptCheckpoint: a body is whole but makes no sense as a history.
+    """
+    run: RunState | None = None
+    for frame in frames:
+        for run, _, _, _ in _steps(run, frame):  # noqa: B007, B020 - each step continues the run of the one before
+            pass
+    if run is None:
+        raise CorruptCheckpoint("(no file)", "there is no frame to begin with")
+    return run
+
+
+def moments(frames: Iterable[Frame]) -> Iterator[Moment]:
+    """Every record of the frames with the run as it was after it, oldest first."""
+    run: RunState | None = None
+    for frame in frames:
+        for run, index, record, last in _steps(run, frame):  # noqa: B020 - as above
+            yield Moment(
+                frame=frame,
+                index=index,
+                record=record,
+                last=last,
+                values=run.root.values,
+                frontier=tuple(activation.node for activation in run.open.values()),
+                status=run.status,
+                node=run.last_node if isinstance(record, Finished | Merged) else None,
+            )
+
+
+def _steps(run: RunState | None, frame: Frame) -> Iterator[tuple[RunState, int, Record, bool]]:
+    """The run after each record of a frame. A snapshot in it is the run before them."""
+    body = _body(frame)
+    if body.snapshot is not None:
+        run = _guarded(frame, load, body.snapshot)
+    for index, record in enumerate(body.records):
+        if isinstance(record, Spawned):
+            run = begin(record)
+        elif run is None:
+            raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} continues a history that does not begin")
+        else:
+            run = _guarded(frame, fold, run, record)
+        yield run, index, record, index == len(body.records) - 1
+
+
+def _body(frame: Frame) -> Body:
+    return _guarded(frame, decode_body, frame.body)
+
+
+def _guarded(frame: Frame, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``make`` makes; whatever it raises means that these bytes were not written by an actor of this format."""
+    try:
+        return make(*args, **kwargs)
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError) as error:
+        reason = f"the body of frame {frame.header.seq} is whole but makes no sense: {error!r}"
+        raise CorruptCheckpoint(frame.path, reason) from error
