@@ -261,8 +261,12 @@ def _raised(plan: Plan, schema: Schema, decision: Decision, event: Raised) -> No
         else:
             decision.commands.append(Crash(event.id, event.error))
         return
-    seen = typed(schema, activation.base)
-    if event.attempt >= retry.attempts or not retry.applies(event.error, seen):
+    try:
+        again = event.attempt < retry.attempts and retry.applies(event.error, typed(schema, activation.base))
+    except Exception as error:  # noqa: BLE001 - a user's `on=` that raises retries nothing
+        event.error.add_note(f"Retry(on=) raised {error!r}")
+        again = False
+    if not again:
         _fail(decision, event.id, event.error)
         return
     delay = retry.delay(event.attempt, event.chance)

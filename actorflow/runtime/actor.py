@@ -36,6 +36,7 @@ from actorflow.engine.snapshot import dump
 from actorflow.errors import NodeTimeout, StateMutated
 from actorflow.graph.schema import schema_of, to_plain
 from actorflow.runtime.context import NodeContext
+from actorflow.runtime.groups import first_of
 from actorflow.store.frames import Draft, FilePart, Header, Kind
 
 if TYPE_CHECKING:
@@ -146,9 +147,12 @@ class Actor:
             StoreError: a commit failed; nothing that depended on it was done.
         """
         with self._scope:
-            async with anyio.create_task_group() as tasks:
-                crashed = await self._loop(tasks)
-                tasks.cancel_scope.cancel()
+            try:
+                async with anyio.create_task_group() as tasks:
+                    crashed = await self._loop(tasks)
+                    tasks.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                raise first_of(group) from None
             return crashed
         if self._stop is not None and not self.run.ended:
             self._take(decide(self._plan, self._schema, self.run, self._stop))
@@ -204,7 +208,7 @@ class Actor:
             # inside a commit, records are in the order in which their activations were opened
             events, self._events = sorted(self._events, key=lambda event: event.id), []
             for event in events:
-                if self.run.ended or self._crash is not None:
+                if self.run.ended:
                     break
                 self._take(decide(self._plan, self._schema, self.run, event))
 
@@ -247,7 +251,11 @@ class Actor:
     def _start_ready(self, tasks: anyio.abc.TaskGroup) -> None:
         for id_, attempt in self._ready:
             self._flying.add(id_)
-            tasks.start_soon(self._fly, id_, attempt)
+            due = self.run.open[id_].due
+            if due is None:
+                tasks.start_soon(self._fly, id_, attempt)
+            else:  # a recorded retry, taken up again: late is immediate
+                tasks.start_soon(self._retry, Retry(id_, attempt, max(0.0, due - time.time())))
         self._ready.clear()
 
     def _is_lone(self) -> bool:
@@ -257,9 +265,6 @@ class Actor:
         return self.run.open[self._ready[0][0]].due is None
 
     async def _fly(self, id_: int, attempt: int) -> None:
-        due = self.run.open[id_].due
-        if due is not None:
-            await self._sleep(id_, due - time.time())
         event = await self._attempt(self.run.open[id_], attempt)
         self._flying.discard(id_)
         self._events.append(event)
@@ -277,10 +282,10 @@ class Actor:
     async def _attempt(self, activation: Activation, attempt: int) -> Returned | Raised:
         """Call a node once; what it returns or raises becomes an event."""
         node = self._plan.nodes[activation.node]
-        state = typed(self._schema, activation.base)
-        before = to_plain(state) if self._debug else None
         started = time.perf_counter()
         try:
+            state = typed(self._schema, activation.base)
+            before = to_plain(state) if self._debug else None
             value = await self._call(node, state, activation, attempt)
             if self._debug and (mutated := _changed(before, to_plain(state))):
                 raise StateMutated(node.name, mutated)  # noqa: TRY301 - fails the attempt like any other error

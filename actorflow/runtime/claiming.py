@@ -76,18 +76,19 @@ def claim_run(store: Store, graph: Graph[Any], run_id: str, limits: Limits, *, r
 
     ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
     try:
-        if ownership.header.crashes > limits.max_crashes:
-            _commit_end(ownership, "quarantined", None)
-            run = replay(ownership.load())
-            end_markers(store, run, ownership.header)
-            raise Quarantined(run_id, ownership.header.crashes)
         run = replay(ownership.load())
+        if ownership.header.crashes > limits.max_crashes:
+            run = fold(run, _commit_end(ownership, "quarantined"))
+            end_markers(store, run, ownership.header)
         file = current_part(graph, ownership.file)
-        if file is not ownership.file:
+        if not run.ended and file is not ownership.file:
             run = adopt(graph, run, ownership.file, time_limit=limits.migration_timeout)
     except BaseException:
         ownership.close()
         raise
+    if run.ended:
+        ownership.close()
+        raise Quarantined(run_id, ownership.header.crashes)
     return Adopted(run, ownership, file)
 
 
@@ -138,11 +139,9 @@ def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> No
     ownership = store.log(run_id).claim(draft_for, actor=secrets.token_bytes(16))
     try:
         run = replay(ownership.load())
-        if not run.ended:
-            _commit_end(ownership, status, by)
-            end_markers(store, fold(run, Ended(status, by)), ownership.header)
-        else:  # it ended just before the claim
-            _commit_end(ownership, run.status, None)
+        # if it ended just before the claim, that end stays
+        ended = _commit_end(ownership, run.status) if run.ended else _commit_end(ownership, status, by)
+        end_markers(store, fold(run, ended), ownership.header)
     finally:
         ownership.close()
 
@@ -216,8 +215,8 @@ def _claim_draft(store: Store, tip: Tip, *, reopen: bool) -> Draft:
     )
 
 
-def _commit_end(ownership: Ownership, status: Status, by: str | None) -> None:
-    header = ownership.header
+def _commit_end(ownership: Ownership, status: Status, by: str | None = None) -> Ended:
+    ended, header = Ended(status, by), ownership.header
     ownership.commit(
         Draft(
             kind="release",
@@ -226,8 +225,9 @@ def _commit_end(ownership: Ownership, status: Status, by: str | None) -> None:
             opening=header.opening,
             crashes=header.crashes,
             file=ownership.file,
-            body=encode_body(Body((Ended(status, by),))),
+            body=encode_body(Body((ended,))),
             node=header.node,
             tags=header.tags,
         )
     )
+    return ended

@@ -98,7 +98,11 @@ class Life:
                     self.actor.park()
         except ActorflowError as error:
             self.error = error
-            _logger.error("run %r stopped in this process: %s", self.run_id, error)  # noqa: TRY400 - not ours to trace
+            _logger.error("run %r stopped in this process: %s", self.run_id, error)  # noqa: TRY400 - says it all
+        except Exception as error:
+            # one bad run never stops the others (guarantee 8), whatever is wrong with it or with us
+            self.error = error
+            _logger.exception("run %r stopped in this process", self.run_id)
         finally:
             # shielded: closing a runtime leaves its runs claimable; bounded by the store's timeouts
             with anyio.CancelScope(shield=True):

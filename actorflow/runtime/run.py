@@ -16,7 +16,7 @@ from actorflow.runtime.checkpoint import Checkpoint, checkpoints
 from actorflow.runtime.replay import moments, replay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Awaitable, Callable
 
     from actorflow.engine.records import ErrorInfo
     from actorflow.graph.graph import Graph
@@ -100,10 +100,9 @@ class Run(Generic[S]):
         """
         return (await self.at()).state
 
-    async def history(self) -> AsyncIterator[Checkpoint[S]]:
-        """The run's checkpoints, newest first."""
-        for checkpoint in reversed(await self._checkpoints()):
-            yield checkpoint
+    def history(self) -> History[S]:
+        """The run's checkpoints, newest first, for ``async for``; as of when the loop begins."""
+        return History(self._checkpoints)
 
     async def at(self, seq: int | None = None, *, node: str | None = None) -> Checkpoint[S]:
         """One checkpoint: of a commit, the last one of a node, or (without either) the newest.
@@ -156,6 +155,24 @@ class Run(Generic[S]):
             error = str(cause) or type(cause).__name__
             raise RunFailed(self.id, node=node, seq=seq, state=state, error=error) from cause
         return cast("S", state)  # the handle's type is its graph's
+
+
+class History(Generic[S]):
+    """The checkpoints of a run. Not an async generator, so that a loop left early leaves nothing behind."""
+
+    def __init__(self, read: Callable[[], Awaitable[list[Checkpoint[S]]]]) -> None:
+        self._read = read
+        self._left: list[Checkpoint[S]] | None = None
+
+    def __aiter__(self) -> History[S]:
+        return History(self._read)
+
+    async def __anext__(self) -> Checkpoint[S]:
+        if self._left is None:
+            self._left = await self._read()
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 def _remote(error: ErrorInfo | None) -> RemoteError | None:

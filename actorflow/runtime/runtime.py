@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
@@ -40,6 +41,7 @@ from actorflow.runtime.claiming import (
     near_ids,
 )
 from actorflow.runtime.committer import Committer
+from actorflow.runtime.groups import first_of
 from actorflow.runtime.life import Life
 from actorflow.runtime.listing import RunInfo, list_runs, orphans, verify_store
 from actorflow.runtime.replay import replay
@@ -176,7 +178,7 @@ class Runtime:
                 # None: the group has only its own tasks to wait for; the body's exception travels as it is
                 await tasks.__aexit__(None, None, None)
             except BaseExceptionGroup as group:
-                raise _single(group) from None
+                raise first_of(group) from None
             finally:
                 self._tasks = self._committer = self._store = None
                 # shielded: one file to unlock and remove; bounded by the disk
@@ -444,41 +446,33 @@ class Runtime:
     ) -> Life:
         """Claim a run and let it live, in a task of the runtime's own: cancelling the caller never leaks a claim."""
         tasks, _ = self._open()
-        started = _Started()
-        tasks.start_soon(self._live, started, graph, run_id, claim, first, context, awaited)
-        await started.done.wait()
-        if started.life is None:
-            raise started.error or RuntimeClosed(f"starting run {run_id!r}")
-        return started.life
+        start = _Start(graph, run_id, claim, first, context, awaited)
+        tasks.start_soon(self._live, start)
+        await start.done.wait()
+        if start.life is None:
+            raise start.error or RuntimeClosed(f"starting run {run_id!r}")
+        return start.life
 
-    async def _live(
-        self,
-        started: _Started,
-        graph: Graph[Any],
-        run_id: str,
-        claim: Callable[[], Adopted],
-        first: list[Command] | None,
-        context: Any,
-        awaited: bool,  # noqa: FBT001 - as above
-    ) -> None:
+    async def _live(self, start: _Start) -> None:
+        run_id = start.run_id
         try:
             with _Claiming(self._claiming, run_id):
-                adopted = await self._in_store(claim)
+                adopted = await self._in_store(start.claim)
                 life = Life(
                     run_id=run_id,
-                    graph=graph,
-                    context=context,
-                    awaited=awaited,
-                    actor=self._actor(graph, adopted, first=first, context=context),
+                    graph=start.graph,
+                    context=start.context,
+                    awaited=start.awaited,
+                    actor=self._actor(start.graph, adopted, first=start.first, context=start.context),
                     policy=self._policy,
                 )
                 self._lives[run_id] = life
-                started.life = life
+                start.life = life
         except Exception as error:  # noqa: BLE001 - raised again where the start is awaited
-            started.error = error
+            start.error = error
             return
         finally:
-            started.done.set()
+            start.done.set()
         try:
             await life.supervise(self._reopen)
         finally:
@@ -560,13 +554,19 @@ class Runtime:
         return outcome[0]
 
 
-class _Started:
-    """What becomes of starting a life: the life, or why there is none."""
+@dataclass(slots=True)
+class _Start:
+    """The start of a life, and what became of it: the life, or why there is none."""
 
-    def __init__(self) -> None:
-        self.done = anyio.Event()
-        self.life: Life | None = None
-        self.error: Exception | None = None
+    graph: Graph[Any]
+    run_id: str
+    claim: Callable[[], Adopted]
+    first: list[Command] | None
+    context: Any
+    awaited: bool
+    done: anyio.Event = field(default_factory=anyio.Event)
+    life: Life | None = None
+    error: Exception | None = None
 
 
 class _Claiming:
@@ -588,13 +588,3 @@ class _Claiming:
 def new_id() -> str:
     """A new run id: 48 bits of time in milliseconds, then 80 random bits, in hex; sorts by time."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-
-
-def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a group holds if that is one thing: a Ctrl-C in a node reaches the user as itself."""
-    while len(group.exceptions) == 1:
-        inner = group.exceptions[0]
-        if not isinstance(inner, BaseExceptionGroup):
-            return inner
-        group = inner
-    return group
