@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 Answer = dict[str, Any]
+TIME_LIMIT = 300  # seconds a measurement may take; the longest takes a minute
 
 
 @dataclass
@@ -42,10 +43,13 @@ def ask(script: str, workload: str, root: Path, *, python: str = sys.executable,
     """Run a workload of a script beside this one in its own process, in an empty folder of its own.
 
     Raises:
-        RuntimeError: the process failed; the message ends with what it wrote to stderr.
+        RuntimeError: the process failed or did not end; the message ends with what it wrote to stderr.
     """
     call = [python, str(Path(__file__).with_name(script)), workload, str(root), json.dumps(options)]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=TIME_LIMIT)
+    except subprocess.TimeoutExpired as expired:
+        raise RuntimeError(f"{script} {workload} did not end within {TIME_LIMIT} s") from expired
     if done.returncode != 0:
         raise RuntimeError(f"{script} {workload} ended with {done.returncode}\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
