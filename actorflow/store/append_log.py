@@ -70,7 +70,7 @@ class AppendLog(RunLog):
             # Byte for byte: its owner may have died without its sync, and then it is durable nowhere else.
             copy = data[frames[-1].offset : frames[-1].offset + frames[-1].size]
             self._secure(key)
-            self._local.sweep(self._chain.prefix)
+            self._local.sweep()
         part = draft.file if tip is None else tip.file
         file, file_digest = encode_file(part)
         seq = 0 if tip is None else tip.header.seq + 1

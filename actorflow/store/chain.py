@@ -10,6 +10,7 @@ the start of the claim's file stands in (proved by the claim's parent digest).
 from __future__ import annotations
 
 import time
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from actorflow.errors import CorruptCheckpoint, StoreUnavailable
@@ -72,7 +73,7 @@ class FileChain:
         """What is odd, file by file."""
         findings: list[Finding] = []
         firsts = self.firsts()
-        for first, stop in zip(firsts, [*firsts[1:], None], strict=True):
+        for first, stop in zip_longest(firsts, firsts[1:]):
             path = self._backend.path(self.key(first))
             try:
                 frames, tail = self._load(first)

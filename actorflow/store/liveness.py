@@ -170,7 +170,7 @@ class LocalIncarnation(Incarnation):
         super().__init__(backend.root)
         self._backend = backend
         self._readonly = readonly
-        self._fd: int | None = None
+        self._unlock: weakref.finalize[[int], LocalIncarnation] | None = None
         backend.mark = f"{machine_id()}-{self.name}"
 
     def take(self) -> None:
@@ -182,22 +182,22 @@ class LocalIncarnation(Incarnation):
         if self._readonly:
             raise StoreDenied(self.url, "it was opened to be read only")
         with self._mutex:
-            if self._fd is not None:
+            if self._unlock is not None:
                 return
             self._lock()
         for name in self._backend.names(f"{HOSTS}{machine_id()}/"):
             incarnation, dot, kind = name.partition(".")
             if dot and kind == "lock" and self.is_gone(machine_id(), incarnation):
                 self._backend.delete([lock_key(machine_id(), incarnation)])
-        self.sweep("")
+        self.sweep()
 
-    def sweep(self, prefix: str) -> None:
-        """Clear away temporary files, directly below ``prefix``, of incarnations that have ended."""
-        for name in self._backend.names(prefix):
+    def sweep(self) -> None:
+        """Clear away temporary files of incarnations that have ended."""
+        for name in self._backend.names(""):
             if name.startswith(TEMP):
                 machine, _, incarnation = name.removeprefix(TEMP).rpartition("-")[0].partition("-")
                 if self.is_gone(machine, incarnation):
-                    self._backend.delete([prefix + name])
+                    self._backend.delete([name])
 
     def is_gone(self, machine: str, incarnation: str) -> bool | None:
         """Whether that incarnation has ended; None if it was on another machine."""
@@ -236,7 +236,9 @@ class LocalIncarnation(Incarnation):
                     raise UnsafeStore(self.url, f"its file system has no locks ({error.strerror})") from error
                 else:
                     if os.fstat(fd).st_nlink:
-                        self._fd = fd
+                        # Also when nobody closes us: once we are forgotten, nobody can commit in our name.
+                        self._unlock = weakref.finalize(self, os.close, fd)
+                        self._unlock.atexit = False
                         return
                 os.close(fd)
             # Somebody looked between our open and our lock, and cleared the file away as a dead one's.
@@ -245,14 +247,12 @@ class LocalIncarnation(Incarnation):
 
     def _release(self) -> None:
         _LIVING.pop(self.name, None)
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
+        if self._unlock is not None:
             try:
                 self._backend.delete([lock_key(machine_id(), self.name)])
             finally:
-                os.close(fd)
+                self._unlock()
 
     def _abandon(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self._unlock is not None:
+            self._unlock()

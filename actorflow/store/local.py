@@ -11,10 +11,11 @@ import fcntl
 import itertools
 import os
 import stat
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from actorflow.errors import StoreUnavailable, UnsafeStore
+from actorflow.errors import UnsafeStore
 from actorflow.store.backend import Backend, Missing
 from actorflow.store.crashpoints import reached
 from actorflow.store.faults import translated
@@ -41,10 +42,8 @@ class LocalBackend(Backend):
         self._settled: set[str] = set()
         with translated(root):
             self._root = _open_folder(root, root)
-
-    def close(self) -> None:
-        """Let go of the root folder."""
-        os.close(self._root)
+        # Not at a `close`: a late call would then work in whatever folder gets the same number next.
+        weakref.finalize(self, os.close, self._root).atexit = False
 
     # -- the contract --------------------------------------------------------------
 
@@ -180,8 +179,9 @@ class LocalBackend(Backend):
     # -- how ---------------------------------------------------------------------------
 
     def _link_new(self, folder: int, name: str, data: bytes, key: str, stage: str) -> bool:
+        # In the root, not beside ``name``: whoever opens the store next finds what the dead left without a long search.
         temp = f"{TEMP}{self.mark}-{next(self._temps)}"
-        fd = os.open(temp, _CREATE, 0o600, dir_fd=folder)
+        fd = os.open(temp, _CREATE, 0o600, dir_fd=self._root)
         try:
             try:
                 self.write(fd, data)
@@ -193,13 +193,13 @@ class LocalBackend(Backend):
             self._settle(key)
             reached(f"{stage}.before_link")
             try:
-                os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                os.link(temp, name, src_dir_fd=self._root, dst_dir_fd=folder, follow_symlinks=False)
             except FileExistsError:
                 return False
             reached(f"{stage}.after_link")
             return True
         finally:
-            os.unlink(temp, dir_fd=folder)
+            os.unlink(temp, dir_fd=self._root)
 
     def _write_new(self, folder: int, name: str, data: bytes) -> bool:
         try:
@@ -279,4 +279,4 @@ def _open_folder(name: str, path: str, *, parent: int | None = None) -> int:
             raise
         if os.path.islink(path):
             raise UnsafeStore(path, "it is a symbolic link, which is not followed; name the folder itself") from error
-        raise StoreUnavailable(path, "it is no folder") from error
+        raise UnsafeStore(path, "it is no folder") from error

@@ -29,8 +29,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     opening: int
     seq: int
     node: str | None
-    started: float  # seconds since 1970
-    ended: float
+    ended: float  # seconds since 1970
     tags: dict[str, str] = {}
     error: str | None = None
 
