@@ -1,0 +1,269 @@
+"""Compiling: from what was declared to a Plan, collecting every mistake on the way."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections import defaultdict
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from actorflow.errors import DuplicateMigration
+from actorflow.graph.check import Finding, problems_of_shape, warnings_of
+from actorflow.graph.migrate import register
+from actorflow.graph.node import (
+    Node,
+    problems_of_function,
+    problems_of_name,
+    problems_of_parameters,
+    problems_of_timeout,
+    takes_context,
+)
+from actorflow.graph.plan import Branch, Plan
+from actorflow.graph.retry import Retry
+from actorflow.graph.routing import END, End, as_tuple, label, targets_in
+from actorflow.graph.schema import schema_of
+from actorflow.graph.signature import identity, is_async, is_generator, placed, resolve, signature_of, site_of
+from actorflow.graph.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode
+
+
+def compile_graph(declaration: Declaration) -> tuple[Plan, tuple[Finding, ...]]:
+    """The plan, and what is to say about it. With a finding of level "error" it must not be run."""
+    return _Compilation(declaration).run()
+
+
+class _Compilation:
+    """One pass over a declaration. It notes a mistake and goes on as if what is near were meant."""
+
+    def __init__(self, declaration: Declaration) -> None:
+        self.graph = declaration
+        state_type: Any = declaration.state_type
+        self.has_state = isinstance(state_type, type) and issubclass(state_type, State)
+        self.errors: list[str] = []
+        self.declared: dict[str, DeclaredNode] = {}
+        self.names: dict[tuple[int, int], list[str]] = defaultdict(list)  # by function: the nodes it is
+        self.edges: dict[str, list[str | End]] = defaultdict(list)
+        self.joins: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        self.branches: dict[str, list[Branch]] = defaultdict(list)
+        self.inward: dict[str | End, dict[str, str]] = defaultdict(dict)  # target: source: the edge that says so
+        self.loose: set[str] = set()  # what something unknown leads to; not to be reported as unreachable as well
+
+    def run(self) -> tuple[Plan, tuple[Finding, ...]]:
+        self._read_graph()
+        for declared in self.graph.nodes:
+            self._read_name(declared)
+        nodes = {name: self._read_node(name, declared) for name, declared in self.declared.items()}
+        after = [(node.after, name, site_of(node.fn)) for name, node in self.declared.items() if node.after is not None]
+        for source, target, site in (*after, *((edge.source, edge.target, edge.site) for edge in self.graph.edges)):
+            self._read_edge(as_tuple(source), target, site)
+        for branch in self.graph.branches:
+            self._read_branch(branch)
+        plan = self._plan(nodes)
+        self.errors.extend(problems_of_shape(plan, self.loose))
+        if self.errors:  # the plan is partly guessed, so there is nothing sure to warn about
+            return plan, tuple(Finding("error", problem) for problem in self.errors)
+        return plan, tuple(Finding("warning", problem) for problem in warnings_of(plan))
+
+    def _note(self, place: str, problems: Iterable[str]) -> None:
+        self.errors.extend(f"{place}: {problem}" for problem in problems)
+
+    def _read_graph(self) -> None:
+        graph = self.graph
+        self._note("the graph", problems_of_name(graph.name))
+        if self.has_state:
+            schema = schema_of(graph.state_type)
+            self.errors.extend(schema.problems)
+            try:
+                register(schema, (*graph.state_type.migrations, *graph.migrations))
+            except DuplicateMigration as error:
+                self.errors.append(str(error))
+        else:
+            self.errors.append(f"the state must be a subclass of State, not {label(graph.state_type)}")
+        if type(graph.max_activations) is not int or graph.max_activations < 1:
+            self.errors.append(f"the graph: max_activations={graph.max_activations!r}: give a number of at least 1")
+        self._check_policy("the graph", graph.retry, graph.timeout, sync=False)
+
+    def _check_policy(self, place: str, retry: object, timeout: object, *, sync: bool) -> None:
+        if not isinstance(retry, Retry | None):
+            self._note(place, [f"retry={retry!r}: give a Retry"])
+        if timeout is not None:
+            self._note(place, problems_of_timeout(timeout, sync=sync))
+
+    # -- nodes ----------------------------------------------------------------
+
+    def _read_name(self, declared: DeclaredNode) -> None:
+        fn, name = declared.fn, declared.name
+        if name is None:
+            name = getattr(fn, "__name__", "<lambda>")
+        if name == "<lambda>":
+            self._note(placed("a node", site_of(fn)), ["its function has no name of its own; say name="])
+            return
+        place = placed(f"node {name!r}", site_of(fn))
+        self._note(place, problems_of_name(name))
+        if not isinstance(name, str):
+            return
+        if name in self.declared:
+            first = placed("first", site_of(self.declared[name].fn))
+            self._note(place, [f"this name is declared twice, {first}; give one of them another with name="])
+            return
+        self.declared[name] = declared
+        self.names[identity(fn)].append(name)
+
+    def _read_node(self, name: str, declared: DeclaredNode) -> Node:
+        fn, graph = declared.fn, self.graph
+        place = placed(f"node {name!r}", site_of(fn))
+        sync = not is_async(fn)
+        if self.has_state:
+            self._note(place, problems_of_function(fn, graph.state_type))
+        self._check_policy(place, declared.retry, declared.timeout, sync=sync)
+        # The graph's timeout is for the nodes that can be stopped.
+        timeout = declared.timeout if declared.timeout is not None or sync else graph.timeout
+        return Node(
+            name=name,
+            fn=fn,
+            is_async=not sync,
+            takes_context=takes_context(fn),
+            retry=graph.retry if declared.retry is None else declared.retry,
+            timeout=None if timeout == float("inf") else timeout,
+            goto=self._targets(as_tuple(declared.goto), f"{place}, goto="),
+            entry=declared.entry,
+        )
+
+    def _find(self, reference: object, place: str) -> str | None:
+        """The node that is meant; after a note also the one that most likely is."""
+        if isinstance(reference, str):
+            if reference in self.declared:
+                return reference
+            near = difflib.get_close_matches(reference, self.declared, 1)
+            self._note(place, [f"there is no node {reference!r}" + (f"; did you mean {near[0]!r}?" if near else "")])
+            return near[0] if near else None
+        if not callable(reference):
+            self._note(place, [f"{reference!r} is no node; give a node's function or its name"])
+            return None
+        found = self.names.get(identity(reference), [])
+        if not found:
+            self._note(place, [f"{label(reference)} is no node of this graph; declare it with node()"])
+        elif len(found) > 1:
+            self._note(place, [f"{label(reference)} is {len(found)} nodes, {_listed(found)}; refer to one by its name"])
+        return found[0] if found else None
+
+    def _targets(self, given: tuple[object, ...], place: str) -> tuple[str | End, ...]:
+        """The targets of a branch or ``goto=``, each once."""
+        found = [target if isinstance(target, End) else self._find(target, place) for target in given]
+        known = [target for target in found if target is not None]
+        self._note(
+            place, [f"{label(target)!r} is named twice" for target in dict.fromkeys(known) if known.count(target) > 1]
+        )
+        return tuple(dict.fromkeys(known))
+
+    # -- edges and branches ---------------------------------------------------
+
+    def _read_edge(self, sources: tuple[object, ...], onto: object, site: str) -> None:
+        arrow = f"edge {', '.join(map(label, sources)) or '()'} -> {label(onto)}"
+        place = placed(arrow, site)
+        if not sources:
+            self._note(place, ["it names no node to come from"])
+        if END in sources:
+            self._note(place, ["nothing comes after END"])
+        if onto is END and len(sources) > 1:
+            self._note(place, ["END joins nothing; draw an edge from each node"])
+            return
+        target = onto if isinstance(onto, End) else self._find(onto, place)
+        known = [self._find(source, place) for source in sources if source is not END]
+        legs = [source for source in known if source is not None]
+        if target is None:
+            return
+        if isinstance(target, str) and len(legs) < len(sources):
+            self.loose.add(target)
+        if len(sources) > 1 and target in legs:
+            self._note(place, ["a join can't wait for itself"])
+        for source in legs:
+            if source in self.inward[target]:
+                first = self.inward[target][source]
+                self._note(place, [f"{source!r} leads there already: {first}; a leg belongs to one join or edge"])
+            self.inward[target][source] = place
+        if len(sources) == 1:
+            for source in legs:
+                self.edges[source].append(target)
+        elif isinstance(target, str) and legs:
+            self.joins[target].append(tuple(legs))
+
+    def _read_branch(self, branch: DeclaredBranch) -> None:
+        fn = branch.fn
+        place = placed(f"branch {label(fn)!r}", site_of(fn))
+        if is_async(fn) or is_generator(fn):
+            self._note(place, ["a branch must be a plain sync function; do what it awaits in a node before it"])
+        if self.has_state:
+            self._note(place, problems_of_parameters(fn, self.graph.state_type, ("state",)))
+        after: object = branch.source
+        source = None
+        if isinstance(after, list | tuple | End):
+            self._note(place, ["after= must be one node: a branch is asked when that node has finished"])
+        else:
+            source = self._find(after, place)
+        targets = self._targets(self._declared_targets(branch, place), place)
+        if source is None:
+            self.loose.update(target for target in targets if isinstance(target, str))
+        elif any(identity(other.fn) == identity(fn) for other in self.branches[source]):
+            self._note(place, [f"it is declared twice after {source!r}"])
+        else:
+            self.branches[source].append(Branch(source, fn, targets))
+
+    def _declared_targets(self, branch: DeclaredBranch, place: str) -> tuple[object, ...]:
+        given: tuple[object, ...] | None
+        if branch.to is None:
+            signature = signature_of(branch.fn)
+            given = targets_in(resolve(signature.return_annotation, branch.fn)) if signature else None
+        else:
+            given = as_tuple(branch.to)
+        if not given:
+            self._note(place, ['its targets are not known; annotate it -> Literal["a", "b"], or say to=(a, b)'])
+        return given or ()
+
+    # -- the whole ------------------------------------------------------------
+
+    def _plan(self, nodes: dict[str, Node]) -> Plan:
+        legs: dict[str, list[str]] = defaultdict(list)
+        for target, inlets in self.joins.items():
+            for source in dict.fromkeys(source for inlet in inlets for source in inlet):
+                legs[source].append(target)
+        for old, new in self.graph.moves.items():
+            if not isinstance(new, End):
+                self._find(new, f"moves={{{old!r}: {new!r}}}")
+        return Plan(
+            graph=self.graph.name,
+            nodes=MappingProxyType(nodes),
+            edges=_frozen(self.edges),
+            legs=_frozen(legs),
+            joins=_frozen(self.joins),
+            branches=_frozen(self.branches),
+            entries=self._entries(nodes),
+            max_activations=self.graph.max_activations,
+        )
+
+    def _entries(self, nodes: dict[str, Node]) -> tuple[str, ...]:
+        """The nodes marked as entry, else those that nothing leads to, else those that only they themselves lead to."""
+        if marked := tuple(name for name, node in nodes.items() if node.entry):
+            return marked
+        before: dict[str | End, set[str]] = {target: set(sources) for target, sources in self.inward.items()}
+        for source, node in nodes.items():
+            routes = (node.goto, *(branch.targets for branch in self.branches.get(source, ())))
+            for target in itertools.chain.from_iterable(routes):
+                before.setdefault(target, set()).add(source)
+        ahead = [name for name in nodes if name not in self.loose]
+        return tuple(name for name in ahead if name not in before) or tuple(
+            name for name in ahead if before[name] == {name}
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _frozen(found: dict[str, list[Any]]) -> MappingProxyType[str, tuple[Any, ...]]:
+    return MappingProxyType({name: tuple(items) for name, items in found.items() if items})

@@ -1,0 +1,65 @@
+"""Declaration: what the user said about a graph, kept word for word until it is checked.
+
+References are not resolved here, so nodes may be named before they exist and
+every mistake can be reported at once, with the place where it was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from actorflow.graph.migrate import Migration
+    from actorflow.graph.retry import Retry
+    from actorflow.graph.routing import End, NodeRef, Target
+    from actorflow.graph.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredNode:
+    """A call of `Graph.node`."""
+
+    name: str | None  # None: the function's own
+    fn: Callable[..., Any]
+    after: NodeRef | Sequence[NodeRef] | None
+    goto: Target | Sequence[Target]
+    entry: bool
+    retry: Retry | None
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredEdge:
+    """A call of `Graph.edge`: a join if there are several sources."""
+
+    source: NodeRef | Sequence[NodeRef]
+    target: Target
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredBranch:
+    """A call of `Graph.branch`."""
+
+    fn: Callable[..., Any]
+    source: NodeRef
+    to: Target | Sequence[Target] | None  # None: the return annotation says it
+
+
+@dataclass(slots=True)
+class Declaration:
+    """All that was said about one graph, in the order in which it was said."""
+
+    name: str
+    state_type: type[State]
+    retry: Retry | None
+    timeout: float | None
+    max_activations: int
+    moves: Mapping[str, str | End]
+    migrations: list[Migration]
+    nodes: list[DeclaredNode] = field(default_factory=list[DeclaredNode])
+    edges: list[DeclaredEdge] = field(default_factory=list[DeclaredEdge])
+    branches: list[DeclaredBranch] = field(default_factory=list[DeclaredBranch])

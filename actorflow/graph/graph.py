@@ -1,0 +1,305 @@
+"""Graph: nodes over one State type and what leads from one to the next. Declared in code, checked before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
+
+from actorflow.errors import GraphError
+from actorflow.graph.compile import compile_graph
+from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredEdge, DeclaredNode
+from actorflow.graph.draw import draw_mermaid, draw_text
+from actorflow.graph.migrate import Migration, Plain, migrate, register
+from actorflow.graph.node import Outcome
+from actorflow.graph.routing import End, NodeRef, Target
+from actorflow.graph.schema import schema_of
+from actorflow.graph.signature import site_of_caller
+from actorflow.graph.state import State, Version
+
+if TYPE_CHECKING:
+    from actorflow.graph.check import Finding
+    from actorflow.graph.context import Context
+    from actorflow.graph.plan import Plan
+    from actorflow.graph.retry import Retry
+
+S = TypeVar("S", bound=State)
+R = TypeVar("R", bound=Outcome | Awaitable[Outcome])
+B = TypeVar("B", bound=Target | Sequence[Target])
+
+
+class _NodeDecorator(Protocol[S]):
+    """What ``@graph.node(...)`` is: it hands the function back as it was."""
+
+    @overload
+    def __call__(self, fn: Callable[[S], R], /) -> Callable[[S], R]: ...
+    @overload
+    def __call__(self, fn: Callable[[S, Context], R], /) -> Callable[[S, Context], R]: ...
+
+
+class _BranchDecorator(Protocol[S]):
+    """What ``@graph.branch(...)`` is."""
+
+    def __call__(self, fn: Callable[[S], B], /) -> Callable[[S], B]: ...
+
+
+class Graph(Generic[S]):
+    """A named set of nodes over one `State` type.
+
+    Nothing is checked while you declare: `check` and `plan` report all problems
+    at once. A node is referred to by its function or by its name, which may be
+    declared later.
+
+    Args:
+        name: what runs of this graph are known by in a store.
+        state_type: the class of the state.
+        retry: for nodes that don't say their own.
+        timeout: seconds for an attempt of an async node that does not say its own.
+        max_activations: the run fails with `TooManyActivations` after so many,
+            counted since it was last opened: a loop without an end comes to one.
+        migrations: in addition to those of the State, as is `migrate`.
+        moves: old node names and what became of them: the new name, or `END`.
+        context: the type of ``context=`` that run, spawn and resume take.
+
+    Example:
+        >>> from actorflow import Graph, State, Update
+        >>> class Count(State):
+        ...     n: int = 0
+        >>> count = Graph("count", Count)
+        >>> @count.node
+        ... def add(state: Count) -> Update:
+        ...     return {"n": state.n + 1}
+        >>> @count.node(after=add)
+        ... def double(state: Count) -> Update:
+        ...     return {"n": state.n * 2}
+        >>> print(count.draw("text"))
+        count: 2 nodes
+        * add
+            → double
+          double
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state_type: type[S],
+        *,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        max_activations: int = 100_000,
+        migrations: Iterable[Migration] = (),
+        moves: Mapping[str, str | End] | None = None,
+        context: type[Any] | None = None,
+    ) -> None:
+        self.state_type = state_type
+        self.context_type = context
+        self._declaration = Declaration(
+            name=name,
+            state_type=state_type,
+            retry=retry,
+            timeout=timeout,
+            max_activations=max_activations,
+            moves=dict(moves or {}),
+            migrations=list(migrations),
+        )
+        self._compiled: tuple[Plan, tuple[Finding, ...]] | None = None
+
+    def __repr__(self) -> str:
+        state = getattr(self.state_type, "__name__", self.state_type)
+        return f"<Graph {self.name!r} over {state}: {len(self._declaration.nodes)} nodes>"
+
+    @property
+    def name(self) -> str:
+        """What runs of this graph are known by in a store."""
+        return self._declaration.name
+
+    @property
+    def migrations(self) -> tuple[Migration, ...]:
+        """Those registered on this graph; the State's own are not among them."""
+        return tuple(self._declaration.migrations)
+
+    @property
+    def moves(self) -> Mapping[str, str | End]:
+        """Old node names and what became of them."""
+        return self._declaration.moves
+
+    @property
+    def plan(self) -> Plan:
+        """The graph as the engine runs it. Compiled when first asked for, and again after a change.
+
+        Raises:
+            GraphError: with all errors that `check` finds.
+        """
+        plan, findings = self._compile()
+        errors = [finding.problem for finding in findings if finding.level == "error"]
+        if errors:
+            raise GraphError(self.name, errors)
+        return plan
+
+    def check(self) -> list[Finding]:
+        """Everything that is wrong or doubtful, errors before warnings; empty for a sound graph."""
+        return list(self._compile()[1])
+
+    def draw(self, format: Literal["mermaid", "text"] = "mermaid") -> str:
+        """A picture of the graph: a Mermaid flowchart, or lines for a terminal.
+
+        Raises:
+            GraphError: as `plan`.
+        """
+        drawers = {"mermaid": draw_mermaid, "text": draw_text}
+        if format not in drawers:
+            raise ValueError(f"format={format!r}: draw() knows {', '.join(map(repr, drawers))}")
+        return drawers[format](self.plan)
+
+    @overload
+    def node(
+        self,
+        fn: Callable[[S], R],
+        /,
+        *,
+        name: str | None = None,
+        after: NodeRef | Sequence[NodeRef] | None = None,
+        goto: Target | Sequence[Target] = (),
+        entry: bool = False,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[S], R]: ...
+    @overload
+    def node(
+        self,
+        fn: Callable[[S, Context], R],
+        /,
+        *,
+        name: str | None = None,
+        after: NodeRef | Sequence[NodeRef] | None = None,
+        goto: Target | Sequence[Target] = (),
+        entry: bool = False,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[S, Context], R]: ...
+    @overload
+    def node(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        after: NodeRef | Sequence[NodeRef] | None = None,
+        goto: Target | Sequence[Target] = (),
+        entry: bool = False,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+    ) -> _NodeDecorator[S]: ...
+    def node(
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        after: NodeRef | Sequence[NodeRef] | None = None,
+        goto: Target | Sequence[Target] = (),
+        entry: bool = False,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Declare a node: as decorator, or as a call for a function that serves several graphs.
+
+        The function takes the state and, if it has a second parameter, the
+        `Context`. It is handed back unchanged.
+
+        Args:
+            fn: ``async def``, or a plain function, which runs in a worker thread.
+            name: the function's own name by default.
+            after: an edge from this node; from a tuple or list a join, which waits for all of them.
+            goto: the targets that a returned `Goto` may name.
+            entry: start here. Needed only where the edges don't say it, as in a
+                graph whose first node is also the target of a loop.
+            retry: overrides the graph's.
+            timeout: seconds for one attempt, overrides the graph's; ``math.inf`` is none.
+        """
+
+        def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
+            self._compiled = None
+            self._declaration.nodes.append(
+                DeclaredNode(name=name, fn=fn, after=after, goto=goto, entry=entry, retry=retry, timeout=timeout)
+            )
+            return fn
+
+        return declare if fn is None else declare(fn)
+
+    def edge(self, source: NodeRef | Sequence[NodeRef], target: Target) -> None:
+        """Declare an edge; from several sources a join, as with ``after=``. Loops are edges like any other."""
+        self._compiled = None
+        self._declaration.edges.append(DeclaredEdge(source, target, site_of_caller()))
+
+    @overload
+    def branch(
+        self, fn: Callable[[S], B], /, *, after: NodeRef, to: Target | Sequence[Target] | None = None
+    ) -> Callable[[S], B]: ...
+    @overload
+    def branch(self, /, *, after: NodeRef, to: Target | Sequence[Target] | None = None) -> _BranchDecorator[S]: ...
+    def branch(
+        self,
+        fn: Callable[[S], Any] | None = None,
+        /,
+        *,
+        after: NodeRef,
+        to: Target | Sequence[Target] | None = None,
+    ) -> Any:
+        """Declare a branch: a function that names the next nodes when ``after`` has finished.
+
+        It is a plain function of the state with the node's update merged, pure
+        and quick, and returns one target or a list of them. All branches and
+        edges of a node contribute.
+
+        Args:
+            fn: the function, if this is not used as a decorator.
+            after: the node after which it is asked.
+            to: its targets, where the annotation (``-> Literal["publish", "revise"]``) does not say them.
+        """
+
+        def declare(fn: Callable[[S], Any]) -> Callable[[S], Any]:
+            self._compiled = None
+            self._declaration.branches.append(DeclaredBranch(fn, after, to))
+            return fn
+
+        return declare if fn is None else declare(fn)
+
+    @overload
+    def migrate(self, function: Callable[[Any], Any], /) -> Migration: ...
+    @overload
+    def migrate(self, /, *, from_: Version, to: Version) -> Callable[[Callable[[Plain], Plain]], Migration]: ...
+    def migrate(
+        self,
+        function: Callable[[Any], Any] | None = None,
+        /,
+        *,
+        from_: Version | None = None,
+        to: Version | None = None,
+    ) -> Any:
+        """Declare a migration and register it on this graph; else as the function `migrate`.
+
+        Raises:
+            DuplicateMigration: there is one between these versions already.
+        """
+
+        def declare(migration: Migration) -> Migration:
+            migrations = [*self._declaration.migrations, migration]
+            register(schema_of(self.state_type), (*self.state_type.migrations, *migrations))
+            self._compiled = None
+            self._declaration.migrations = migrations
+            return migration
+
+        if function is not None:
+            return declare(migrate(function))
+        if from_ is None or to is None:
+            raise TypeError("say from_= and to=, or type the function from one versioned State to another")
+        between = migrate(from_=from_, to=to)
+
+        def declare_plain(plain: Callable[[Plain], Plain]) -> Migration:
+            return declare(between(plain))
+
+        return declare_plain
+
+    def _compile(self) -> tuple[Plan, tuple[Finding, ...]]:
+        if self._compiled is None:
+            self._compiled = compile_graph(self._declaration)
+        return self._compiled

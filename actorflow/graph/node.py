@@ -1,0 +1,160 @@
+"""Node: one function of a graph, and what its signature must look like."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+import unicodedata
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any
+
+from actorflow.graph.routing import END, End, Goto
+from actorflow.graph.signature import UNKNOWN, is_async, is_generator, placed, resolve, signature_of, site_of
+from actorflow.graph.state import State, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actorflow.graph.retry import Retry
+
+Outcome = Update | State | Goto | End | None
+"""What a node may return: nothing, an update, a whole State (the fields that differ count), or routing."""
+
+MAX_NAME = 100  # characters: names go into every record
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A function and how to run it. A sync function runs in a worker thread."""
+
+    name: str
+    fn: Callable[..., Any]
+    is_async: bool
+    takes_context: bool
+    retry: Retry | None
+    timeout: float | None  # seconds for one attempt
+    goto: tuple[str | End, ...]  # what a returned Goto may name
+    entry: bool  # marked as such; the entry of most graphs follows from its edges
+
+    @property
+    def place(self) -> str:
+        """The node as messages name it, with where its function stands."""
+        return placed(f"node {self.name!r}", site_of(self.fn))
+
+
+def problems_of_name(name: object) -> Iterator[str]:
+    """Why this can't be the name of a graph or a node."""
+    if not isinstance(name, str):
+        yield f"a name is a str, not {type(name).__name__}"
+    elif not name:
+        yield "the name is empty"
+    elif len(name) > MAX_NAME:
+        yield f"the name is longer than {MAX_NAME} characters"
+    elif name == END.value:
+        yield "this name stands for END"
+    elif not name.isprintable():
+        yield "the name has characters that can't be printed"
+    elif not unicodedata.is_normalized("NFC", name):
+        yield "the name is not in Unicode's normal form NFC, so two names could look alike"
+
+
+def takes_context(fn: Callable[..., Any]) -> bool:
+    """Whether a node's function has a second parameter."""
+    signature = signature_of(fn)
+    return signature is not None and len(_positional(signature)) > 1
+
+
+def problems_of_function(fn: Callable[..., Any], state_type: type[State]) -> Iterator[str]:
+    """Why this function can't be a node over ``state_type``. What can't be known before it runs is no problem."""
+    if is_generator(fn):
+        yield "it is a generator; a node returns its update once"
+    yield from problems_of_parameters(fn, state_type, ("state", "ctx"))
+    signature = signature_of(fn)
+    if signature is None:
+        return
+    returned = resolve(signature.return_annotation, fn)
+    for kind in _classes_in(returned):
+        if issubclass(kind, State) and not issubclass(state_type, kind):
+            yield f"it returns a {kind.__name__}, but the graph's state is {state_type.__name__}"
+        elif not (_is_outcome(kind) or (issubclass(kind, Awaitable) and not is_async(fn))):
+            yield f"it returns {kind.__name__}; a node returns None, an update (a dict), its State, Goto or END"
+
+
+def problems_of_parameters(fn: Callable[..., Any], state_type: type[State], names: tuple[str, ...]) -> Iterator[str]:
+    """Why a function can't be called with the state and, if ``names`` has two, the context."""
+    signature = signature_of(fn)
+    if signature is None:
+        yield "its parameters can't be read; wrap it in a def"
+        return
+    positional, wanted = _positional(signature), f"({', '.join(names)})"
+    parameters = signature.parameters.values()
+    if not positional and not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        yield f"it takes no positional parameter; it is called as {wanted}"
+    if excess := [parameter.name for parameter in positional[len(names) :] if parameter.default is parameter.empty]:
+        yield f"it also asks for {', '.join(map(repr, excess))}; it is called as {wanted}"
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            yield f"it asks for the keyword {parameter.name!r}; it is called as {wanted}"
+    if positional:
+        yield from _problems_of_state(positional[0], fn, state_type)
+    if len(names) > 1 and len(positional) > 1:
+        yield from _problems_of_context(positional[1], fn)
+
+
+def _positional(signature: inspect.Signature) -> list[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
+
+
+def _problems_of_state(parameter: inspect.Parameter, fn: Callable[..., Any], state_type: type[State]) -> Iterator[str]:
+    expected = resolve(parameter.annotation, fn)
+    if _is_plain_class(expected) and not issubclass(state_type, expected):
+        yield f"it takes a {expected.__name__}, but the graph's state is {state_type.__name__}"
+
+
+def _problems_of_context(parameter: inspect.Parameter, fn: Callable[..., Any]) -> Iterator[str]:
+    expected = resolve(parameter.annotation, fn)
+    if (
+        _is_plain_class(expected)
+        and expected is not object
+        and (issubclass(expected, State) or expected.__module__ == "builtins")
+    ):
+        yield f"its second parameter {parameter.name!r} is the Context, not a {expected.__name__}"
+
+
+def _is_plain_class(annotation: Any) -> typing.TypeGuard[type[Any]]:
+    """Whether it is a class that issubclass() can be asked about: no Protocol, no TypedDict, nothing unknown."""
+    return (
+        isinstance(annotation, type)
+        and annotation is not UNKNOWN
+        and annotation is not Any
+        and typing.get_origin(annotation) is None
+        and not getattr(annotation, "_is_protocol", False)
+        and not typing.is_typeddict(annotation)
+    )
+
+
+def _classes_in(annotation: Any) -> Iterator[type[Any]]:
+    """The plain classes that an annotation names, alone or in a union; None as its type."""
+    if typing.get_origin(annotation) in (typing.Union, UnionType):
+        for member in typing.get_args(annotation):
+            yield from _classes_in(member)
+    elif annotation is None:
+        yield NoneType
+    elif _is_plain_class(annotation):
+        yield annotation
+
+
+def _is_outcome(kind: type[Any]) -> bool:
+    return kind is object or issubclass(kind, NoneType | Mapping | State | Goto | End)
+
+
+def problems_of_timeout(timeout: object, *, sync: bool) -> Iterator[str]:
+    """Why this can't be the time limit of a node. ``math.inf`` is none at all."""
+    if not isinstance(timeout, int | float) or math.isnan(timeout) or timeout <= 0:
+        yield f"timeout={timeout!r}: give seconds, more than 0 (math.inf for no limit)"
+    elif sync and math.isfinite(timeout):
+        yield "it has a timeout, but a sync node runs in a thread, which can't be stopped; make it async"

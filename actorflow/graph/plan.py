@@ -1,0 +1,100 @@
+"""Plan: a graph that passed its checks, compiled and frozen: all that the engine reads of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from msgspec import msgpack
+
+from actorflow.errors import UndeclaredTarget
+from actorflow.graph.routing import END, End, as_tuple, label
+from actorflow.graph.signature import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from actorflow.graph.node import Node
+
+DIGEST_SIZE = 16  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A pure function that names the next nodes after ``source`` has finished."""
+
+    source: str
+    fn: Callable[[Any], Any]
+    targets: tuple[str | End, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Nodes and what leads where, by name. A node without edges, legs, branches or joins is no key there.
+
+    A join's inlets are groups of legs, two or more each; a plain edge into a
+    node is a group of its own and stands in ``edges``.
+    """
+
+    graph: str
+    nodes: Mapping[str, Node]  # in the order of declaration
+    edges: Mapping[str, tuple[str | End, ...]]  # by source
+    legs: Mapping[str, tuple[str, ...]]  # by source: the joins it is a leg of
+    joins: Mapping[str, tuple[tuple[str, ...], ...]]  # by target: its inlets
+    branches: Mapping[str, tuple[Branch, ...]]  # by source
+    entries: tuple[str, ...]
+    max_activations: int
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Names the topology: equal whenever nodes and what leads where are, whatever the order or the code."""
+        topology = (
+            sorted((name, _plain(node.goto)) for name, node in self.nodes.items()),
+            sorted((source, _plain(targets)) for source, targets in self.edges.items()),
+            sorted((target, sorted(map(sorted, inlets))) for target, inlets in self.joins.items()),
+            sorted(
+                (source, sorted(_plain(branch.targets) for branch in branches))
+                for source, branches in self.branches.items()
+            ),
+        )
+        return hashlib.blake2b(msgpack.encode(topology), digest_size=DIGEST_SIZE).digest()
+
+    def is_leaf(self, node: str) -> bool:
+        """Whether nothing leaves this node; an edge to END does."""
+        return not (node in self.edges or node in self.legs or node in self.branches or self.nodes[node].goto)
+
+    def routes(self, node: str) -> Iterator[str | End]:
+        """Where its branches and a returned Goto may lead."""
+        for branch in self.branches.get(node, ()):
+            yield from branch.targets
+        yield from self.nodes[node].goto
+
+    def successors(self, node: str) -> tuple[str | End, ...]:
+        """Everything that this node may lead to, each once: along edges, legs, branches and Goto."""
+        return tuple(dict.fromkeys((*self.edges.get(node, ()), *self.legs.get(node, ()), *self.routes(node))))
+
+    def route(self, node: str, answer: object, declared: tuple[str | End, ...]) -> tuple[str | End, ...]:
+        """The names that a branch's result or ``Goto.targets`` means, each once, out of those ``declared``.
+
+        Raises:
+            UndeclaredTarget: it names another target, or is no target at all.
+        """
+        return tuple(dict.fromkeys(self._declared(node, target, declared) for target in as_tuple(answer)))
+
+    def _declared(self, node: str, target: object, declared: tuple[str | End, ...]) -> str | End:
+        if isinstance(target, str | End):
+            found = [target] if target in declared else []
+        elif callable(target):
+            same = identity(target)
+            found = [name for name in declared if isinstance(name, str) and identity(self.nodes[name].fn) == same]
+        else:
+            found = []
+        if len(found) != 1:  # two: a function declared as two nodes, both of them targets
+            raise UndeclaredTarget(node, label(target), map(label, declared))
+        return found[0]
+
+
+def _plain(targets: tuple[str | End, ...]) -> list[str]:
+    return sorted(END.value if isinstance(target, End) else target for target in targets)

@@ -1,0 +1,89 @@
+"""Routing: how a node or a branch says where a token goes next."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+if TYPE_CHECKING:
+    from actorflow.graph.state import Update
+
+
+class End(Enum):
+    """The type of `END`; write ``-> Update | End`` for a node that may return it."""
+
+    END = "__end__"  # the value stands for it in files; no node may have this name
+
+    def __repr__(self) -> str:
+        return "END"
+
+    __str__ = __repr__
+
+
+END: Final = End.END
+"""Ends a token of its own scope. The run goes on as long as other tokens do."""
+
+NodeRef = str | Callable[..., Any]
+"""A node, by its name or by the function that was declared as it."""
+
+Target = NodeRef | End
+"""Where an edge or a route may lead."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Goto:
+    """Returned by a node: go to these nodes *instead of* along its edges and branches.
+
+    The targets must be declared with ``goto=``; another one fails the run with
+    `UndeclaredTarget`. ``update`` is merged as if the node had returned it.
+
+    Example:
+        >>> from actorflow import Goto
+        >>> Goto("publish", update={"reviewed": True})
+        Goto('publish', update={'reviewed': True})
+    """
+
+    targets: tuple[Target, ...]
+    update: Update | None
+
+    def __init__(self, node: Target, /, *more: Target, update: Update | None = None) -> None:
+        object.__setattr__(self, "targets", (node, *more))
+        object.__setattr__(self, "update", update)
+
+    def __repr__(self) -> str:
+        parts = [repr(target) if isinstance(target, str) else label(target) for target in self.targets]
+        return f"Goto({', '.join(parts if self.update is None else [*parts, f'update={self.update!r}'])})"
+
+
+def label(target: object) -> str:
+    """A target as a message shows it: a node's name, a function's name, or whatever it is."""
+    return target if isinstance(target, str) else str(getattr(target, "__name__", target))
+
+
+def as_tuple(given: object) -> tuple[object, ...]:
+    """One reference or a tuple or list of them, as a tuple."""
+    return tuple(cast("Sequence[object]", given)) if isinstance(given, list | tuple) else (given,)
+
+
+def targets_in(annotation: Any) -> tuple[str | End, ...] | None:
+    """The targets that a branch's return annotation names, in order; None if it does not say them all.
+
+    Understood are ``Literal["a", "b"]``, ``End``, unions of such, and lists,
+    sequences and tuples of them for a branch that returns several.
+    """
+    annotation = getattr(annotation, "__value__", annotation)  # type Verdict = Literal[...]
+    if annotation is End:
+        return (END,)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return arguments if all(isinstance(argument, str | End) for argument in arguments) else None
+    if origin not in (typing.Union, UnionType, list, tuple, Sequence):
+        return None
+    found = [targets_in(argument) for argument in arguments if argument is not Ellipsis]
+    if any(targets is None for targets in found):
+        return None
+    return tuple(dict.fromkeys(target for targets in found if targets for target in targets))
