@@ -210,9 +210,12 @@ def input_digest(values: Values) -> bytes:
 def decide(plan: Plan, schema: Schema, run: RunState, event: Event) -> Decision:
     """What an event leads to. The run passed in is spent; its successor is in the decision.
 
-    An event about an activation that is not open any more leads to nothing.
+    An event about an activation that is not open any more, or about a run
+    that has ended, leads to nothing.
     """
     decision = Decision(run)
+    if run.ended:
+        return decision
     match event:
         case Returned(id=id_) if id_ in run.open:
             _returned(plan, schema, decision, event)
@@ -385,8 +388,6 @@ def _quiet(plan: Plan, decision: Decision) -> None:
 
 def _sweep(plan: Plan, schema: Schema, decision: Decision) -> None:
     run = decision.run
-    if run.ended:
-        return
     if run.topology != plan.digest:
         try:
             decision.note(_offer(plan, schema, run))

@@ -42,6 +42,8 @@ from actorflow.store.frames import Draft, FilePart, Header, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anyio.abc import TaskGroup
+
     from actorflow.engine.run import Activation, RunState
     from actorflow.graph.graph import Graph
     from actorflow.graph.node import Node
@@ -182,7 +184,7 @@ class Actor:
             self._records.append(Released())
             await self._commit(kind="release")
 
-    async def _loop(self, tasks: anyio.abc.TaskGroup) -> Crashed | None:
+    async def _loop(self, tasks: TaskGroup) -> Crashed | None:
         if not self._swept:
             self._take(decide(self._plan, self._schema, self.run, Sweep()))
         while True:
@@ -208,8 +210,6 @@ class Actor:
             # inside a commit, records are in the order in which their activations were opened
             events, self._events = sorted(self._events, key=lambda event: event.id), []
             for event in events:
-                if self.run.ended:
-                    break
                 self._take(decide(self._plan, self._schema, self.run, event))
 
     def _take(self, decision: Decision) -> None:
@@ -219,7 +219,7 @@ class Actor:
         if decision.cause is not None:
             self.cause = decision.cause
 
-    async def _settle(self, tasks: anyio.abc.TaskGroup) -> None:
+    async def _settle(self, tasks: TaskGroup) -> None:
         """Commit as the durability of the run asks, and carry out what may be carried out."""
         mode = self.run.durability
         forced = self.run.ended or any(isinstance(command, Crash) for command in self._commands)
@@ -236,8 +236,7 @@ class Actor:
                 case Start(id_):
                     self._ready.append((id_, self.run.open[id_].attempt + 1))
                 case Retry():
-                    self._flying.add(command.id)
-                    tasks.start_soon(self._retry, command)
+                    self._retry_later(tasks, command)
                 case Crash():
                     self._crash = command
 
@@ -248,15 +247,21 @@ class Actor:
 
     # -- nodes --------------------------------------------------------------------
 
-    def _start_ready(self, tasks: anyio.abc.TaskGroup) -> None:
+    def _start_ready(self, tasks: TaskGroup) -> None:
         for id_, attempt in self._ready:
-            self._flying.add(id_)
             due = self.run.open[id_].due
             if due is None:
+                self._flying.add(id_)
                 tasks.start_soon(self._fly, id_, attempt)
             else:  # a recorded retry, taken up again: late is immediate
-                tasks.start_soon(self._retry, Retry(id_, attempt, max(0.0, due - time.time())))
+                self._retry_later(tasks, Retry(id_, attempt, max(0.0, due - time.time())))
         self._ready.clear()
+
+    def _retry_later(self, tasks: TaskGroup, retry: Retry) -> None:
+        # it sleeps from now on, not from when its task is first scheduled: parking asks in between
+        self._flying.add(retry.id)
+        self._sleeping.add(retry.id)
+        tasks.start_soon(self._retry, retry)
 
     def _is_lone(self) -> bool:
         """Whether one activation is ready and nothing else goes on: it needs no task of its own."""
@@ -271,13 +276,9 @@ class Actor:
         self._wake.set()
 
     async def _retry(self, retry: Retry) -> None:
-        await self._sleep(retry.id, retry.delay)
+        await anyio.sleep(retry.delay)
+        self._sleeping.discard(retry.id)
         await self._fly(retry.id, retry.attempt)
-
-    async def _sleep(self, id_: int, seconds: float) -> None:
-        self._sleeping.add(id_)
-        await anyio.sleep(seconds)
-        self._sleeping.discard(id_)
 
     async def _attempt(self, activation: Activation, attempt: int) -> Returned | Raised:
         """Call a node once; what it returns or raises becomes an event."""

@@ -50,7 +50,23 @@ class Adopted:
     file: FilePart
 
 
-def claim_run(store: Store, graph: Graph[Any], run_id: str, limits: Limits, *, reopen: bool) -> Adopted:
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A run read and adopted before its claim, as of the commit with this digest."""
+
+    digest: bytes
+    run: RunState
+
+
+def claim_run(
+    store: Store,
+    graph: Graph[Any],
+    run_id: str,
+    limits: Limits,
+    *,
+    reopen: bool,
+    preview: Preview | None = None,
+) -> Adopted:
     """Become the owner of an existing run.
 
     Args:
@@ -59,10 +75,13 @@ def claim_run(store: Store, graph: Graph[Any], run_id: str, limits: Limits, *, r
         run_id: which run.
         limits: see `Limits`.
         reopen: also take up a run that ended, with a fresh budget.
+        preview: what was adopted already; used if the claim is built on that commit, so
+            that a migration runs once.
 
     Raises:
         NoSuchRun, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint
     """
+    previews = {} if preview is None else {preview.digest: preview.run}
     log = store.log(run_id)
     tip = log.tip()
     if reopen and tip is not None and tip.header.status in ENDED:
@@ -71,25 +90,28 @@ def claim_run(store: Store, graph: Graph[Any], run_id: str, limits: Limits, *, r
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
             raise NoSuchRun(run_id, near_ids(store, run_id))
-        check_runnable(graph, log, tip, limits)
+        check_graph(graph, log, tip)
+        if tip.digest not in previews and needs_reading(graph, tip.file):
+            previews[tip.digest] = preview_run(graph, log, tip, limits).run
         return _claim_draft(store, tip, reopen=reopen)
 
     ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
     try:
-        run = replay(ownership.load())
-        if ownership.header.crashes > limits.max_crashes:
+        header = ownership.header
+        if header.parent in previews:
+            run = fold(previews[header.parent], Claimed(header.epoch, header.opening))
+        else:
+            run = replay(ownership.load())
+        if header.crashes > limits.max_crashes:
             run = fold(run, _commit_end(ownership, "quarantined"))
             end_markers(store, run, ownership.header)
-        file = current_part(graph, ownership.file)
-        if not run.ended and file is not ownership.file:
-            run = adopt(graph, run, ownership.file, time_limit=limits.migration_timeout)
     except BaseException:
         ownership.close()
         raise
     if run.ended:
         ownership.close()
         raise Quarantined(run_id, ownership.header.crashes)
-    return Adopted(run, ownership, file)
+    return Adopted(run, ownership, current_part(graph, ownership.file))
 
 
 def create_run(store: Store, graph: Graph[Any], run_id: str, decision: Decision, tags: dict[str, str]) -> Adopted:
@@ -146,29 +168,35 @@ def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> No
         ownership.close()
 
 
-def check_runnable(graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> None:
-    """Refuse a run that this code can't run.
+def check_graph(graph: Graph[Any], log: RunLog, tip: Tip) -> None:
+    """Refuse a run of another graph.
 
     Raises:
-        WrongGraph: it is a run of another graph.
-        Blocked: `__cause__` says why: a newer schema, no migration, an unknown node.
+        WrongGraph: naming both.
     """
     if tip.file.graph != graph.name:
         raise WrongGraph(log.run_id, tip.file.graph, graph.name)
-    if not needs_reading(graph, tip.file):
-        return
+
+
+def preview_run(graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> Preview:
+    """Read a run and adopt it, without a claim.
+
+    Raises:
+        Blocked: this code can't run it; `__cause__` says why: a newer schema, no migration, an unknown node.
+    """
+    frames = log.read()
     try:
-        adopt(graph, replay(log.read()), tip.file, time_limit=limits.migration_timeout)
+        run = adopt(graph, replay(frames), tip.file, time_limit=limits.migration_timeout)
     except (MigrationError, UnknownNode) as error:
         raise Blocked(log.run_id, str(error)) from error
+    return Preview(frames[-1].digest, run)
 
 
-def grown_nodes(graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> tuple[str, ...]:
-    """The nodes that a finished run would go on to under a graph that grew."""
-    if tip.file.topology == graph.plan.digest:
-        return ()
-    run = adopt(graph, replay(log.read()), tip.file, time_limit=limits.migration_timeout)
-    return growth(graph.plan, schema_of(graph.state_type), run)
+def nodes_to_start(graph: Graph[Any], preview: Preview) -> tuple[str, ...]:
+    """The nodes that a resume would start: those that are open, and those that parked tokens would go on to."""
+    run = preview.run
+    still_open = tuple(activation.node for activation in run.open.values())
+    return still_open + growth(graph.plan, schema_of(graph.state_type), run)
 
 
 def near_ids(store: Store, run_id: str) -> list[str]:

@@ -24,8 +24,8 @@ from actorflow.errors import (
     RunExists,
     RunOwned,
     RuntimeClosed,
+    StoreDenied,
     StoreError,
-    WrongGraph,
 )
 from actorflow.graph.schema import schema_of
 from actorflow.graph.state import State
@@ -33,12 +33,15 @@ from actorflow.runtime.actor import Actor
 from actorflow.runtime.claiming import (
     Adopted,
     Limits,
+    Preview,
+    check_graph,
     claim_run,
     create_run,
     end_markers,
     end_unowned,
-    grown_nodes,
     near_ids,
+    nodes_to_start,
+    preview_run,
 )
 from actorflow.runtime.committer import Committer
 from actorflow.runtime.groups import first_of
@@ -92,6 +95,8 @@ class Runtime:
         scan_every: seconds between two looks for orphaned runs.
         migration_timeout: seconds that migrating one run may take.
         max_open_files: how many files of runs are kept open.
+        readonly: only look: nothing is written, not even a lock, nothing is
+            recovered, and the store must exist.
 
     Example:
         >>> import anyio
@@ -123,17 +128,19 @@ class Runtime:
         scan_every: float = 2.0,
         migration_timeout: float = 60.0,
         max_open_files: int = 256,
+        readonly: bool = False,
     ) -> None:
         self.url = os.fspath(store)
         self.max_crashes = max_crashes
         self.migration_timeout = migration_timeout
         self._graphs = {graph.name: graph for graph in graphs}
-        self._recover = recover
+        self._recover = "never" if readonly else recover
         self._drain = drain
         self._policy = restarts or RestartPolicy()
         self._debug = debug
         self._scan_every = scan_every
         self._max_open_files = max_open_files
+        self._readonly = readonly
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
         self._lives: dict[str, Life] = {}
         self._claiming: set[str] = set()
@@ -156,7 +163,9 @@ class Runtime:
         """
         for graph in self._graphs.values():
             _ = graph.plan  # raises GraphError before anything is opened
-        self._store = await to_thread.run_sync(lambda: open_store(self.url, max_open_files=self._max_open_files))
+        self._store = await to_thread.run_sync(
+            lambda: open_store(self.url, max_open_files=self._max_open_files, readonly=self._readonly)
+        )
         self._threads = CapacityLimiter(SYNC_NODES)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
@@ -200,6 +209,11 @@ class Runtime:
             raise RuntimeClosed("this call")
         return self._tasks, self._store
 
+    def _writable(self) -> tuple[TaskGroup, Store]:
+        if self._readonly:
+            raise StoreDenied(self.url, "this Runtime only looks (readonly=True)")
+        return self._open()
+
     # -- starting and resuming ------------------------------------------------------
 
     def register(self, graph: Graph[Any]) -> None:
@@ -232,8 +246,8 @@ class Runtime:
         except NoSuchRun:
             run = await self.spawn(graph, state, id=id, on_conflict="attach", context=context)
             return await run.result()
-        if tip.file.graph != graph.name:
-            raise WrongGraph(id, tip.file.graph, graph.name)
+        _, store = self._open()
+        check_graph(graph, store.log(id), tip)
         await self._check_input(graph, state, id)
         match tip.header.status:
             case "finished":
@@ -304,13 +318,16 @@ class Runtime:
         self.register(graph)
         _, store = self._open()
         tip = await self.tip(id)
-        if tip.file.graph != graph.name:
-            raise WrongGraph(id, tip.file.graph, graph.name)
+        log, preview = store.log(id), None
+        check_graph(graph, log, tip)
         if tip.header.status == "finished":
-            grown = await self._in_store(lambda: grown_nodes(graph, store.log(id), tip, self._limits))
-            if not grown:
+            if tip.file.topology == graph.plan.digest:
                 return Run(self, id, graph, None)
-        return Run(self, id, graph, await self._take_up(graph, id, context=context, reopen=True))
+            preview = await self._in_store(lambda: preview_run(graph, log, tip, self._limits))
+            if not nodes_to_start(graph, preview):
+                return Run(self, id, graph, None)
+        life = await self._take_up(graph, id, context=context, reopen=True, preview=preview)
+        return Run(self, id, graph, life)
 
     def get(self, id: str) -> Run[Any]:
         """A handle of a run, without looking whether there is one."""
@@ -356,6 +373,23 @@ class Runtime:
         """
         return await self._recover_orphans(awaited=True)
 
+    async def preview(self, graph: Graph[Any], id: str) -> tuple[str, ...]:
+        """The nodes that `resume` would start, were this graph to go on with the run; it is read and left as it is.
+
+        Ask before a deployment what the new code would do with the runs there are.
+
+        Raises:
+            NoSuchRun, CorruptCheckpoint, GraphError
+            WrongGraph: it is a run of another graph.
+            Blocked: this code can't run it; the message says why.
+        """
+        _ = graph.plan
+        _, store = self._open()
+        tip = await self.tip(id)
+        check_graph(graph, store.log(id), tip)
+        preview = await self._in_store(lambda: preview_run(graph, store.log(id), tip, self._limits))
+        return nodes_to_start(graph, preview)
+
     async def verify(self, id: str | None = None) -> list[Finding]:
         """What is wrong or odd about a run's files, or all runs'; every finding says what to do."""
         _, store = self._open()
@@ -399,7 +433,7 @@ class Runtime:
 
     async def stop(self, run_id: str, stop: Stop) -> str:
         """End a run in this status, wherever it is; the status it has then."""
-        _, store = self._open()
+        _, store = self._writable()
         life = self._lives.get(run_id)
         if life is not None:
             life.stop(stop)
@@ -412,7 +446,14 @@ class Runtime:
     # -- lives ------------------------------------------------------------------------
 
     async def _take_up(
-        self, graph: Graph[Any], run_id: str, *, context: Any, reopen: bool, awaited: bool = True
+        self,
+        graph: Graph[Any],
+        run_id: str,
+        *,
+        context: Any,
+        reopen: bool,
+        awaited: bool = True,
+        preview: Preview | None = None,
     ) -> Life:
         """The life of a run in this process: the one it has, or a new one after a claim."""
         _, store = self._open()
@@ -424,7 +465,7 @@ class Runtime:
             life = await self._launch(
                 graph,
                 run_id,
-                lambda: claim_run(store, graph, run_id, self._limits, reopen=reopen),
+                lambda: claim_run(store, graph, run_id, self._limits, reopen=reopen, preview=preview),
                 context=context,
                 awaited=awaited,
             )
@@ -445,7 +486,7 @@ class Runtime:
         awaited: bool = True,
     ) -> Life:
         """Claim a run and let it live, in a task of the runtime's own: cancelling the caller never leaks a claim."""
-        tasks, _ = self._open()
+        tasks, _ = self._writable()
         start = _Start(graph, run_id, claim, first, context, awaited)
         tasks.start_soon(self._live, start)
         await start.done.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import anyio.lowlevel
 import pytest
@@ -78,19 +79,24 @@ async def test_a_retry_succeeds_without_a_restart(store_url: str) -> None:
     assert "claimed" not in kinds
 
 
-async def test_a_long_backoff_is_recorded_and_survives_a_restart(store_url: str) -> None:
-    """An attempt whose backoff is long is a record, so a new process counts on and waits on."""
+async def test_a_long_backoff_is_recorded_and_late_is_immediate(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt with a long backoff is a record: a new process waits on, counts on, and runs at once when it is due."""
     calls: list[int] = []
-    graph = failing(9, calls, retry=Retry(attempts=2, backoff=1.0, max_backoff=1.0, jitter=False))
+    graph = failing(9, calls, retry=Retry(attempts=2, backoff=3600, max_backoff=3600, jitter=False))
     async with Runtime(store_url, drain="park") as rt:
         await rt.spawn(graph, Trail(), id="x")
-        while calls != [1]:
-            await _turn()
         await _until_kind(rt, "x", "attempted")
+    async with Runtime(store_url, drain="park") as rt:
+        await rt.resume(graph, "x")
+    assert calls == [1]
+
+    now = time.time
+    monkeypatch.setattr("actorflow.runtime.actor.time.time", lambda: now() + 7200)
     async with Runtime(store_url) as rt:
         with pytest.raises(RunFailed, match="call 2"):
             await (await rt.resume(graph, "x")).result()
-
     assert calls == [1, 2]
 
 
