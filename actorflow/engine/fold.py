@@ -95,7 +95,7 @@ def _finish(run: RunState, record: Finished) -> None:
     run.last_node = activation.node
 
 
-def _write(run: RunState, activation: Activation, operations: Iterable[Operation]) -> None:
+def _write(run: RunState, activation: Activation, operations: tuple[Operation, ...]) -> None:
     scope = run.scopes[activation.scope]
     scope.values = apply(operations, scope.values)
     writes = plain_writes(operations)
@@ -112,7 +112,9 @@ def _open(run: RunState, path: str, opens: Iterable[Open], inherited: Unseen) ->
     for opened in opens:
         taken = [_take(scope, opened.node, leg) for leg in opened.takes]
         taken += [scope.parked[leaf] for leaf in opened.parked]
-        unseen = frozenset.intersection(*(token.unseen for token in taken)) if taken else inherited
+        unseen = taken[0].unseen if taken else inherited
+        for token in taken[1:]:
+            unseen &= token.unseen
         run.open[run.next_id] = Activation(
             id=run.next_id, key=opened.key, node=opened.node, scope=path, base=scope.values, unseen=unseen
         )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actorflow.engine.operations import Dropped, Extended, Merged, Operation, Put, Reduced, Spliced, Values, thaw
-from actorflow.errors import BadUpdate, ReducerError
+from actorflow.engine.operations import Dropped, Extended, Merged, Operation, Put, Reduced, Spliced, Values, apply, thaw
+from actorflow.errors import BadUpdate, NodeError, ReducerError
 from actorflow.graph.reducers import (
     Append,
     Bounded,
@@ -19,7 +19,7 @@ from actorflow.graph.reducers import (
     Remove,
     key_of,
 )
-from actorflow.graph.schema import ENCODE_ERRORS, to_plain
+from actorflow.graph.schema import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,10 +50,23 @@ def merge(schema: Schema, values: Values, update: Mapping[str, Any], *, node: st
             known = ", ".join(schema.fields)
             raise BadUpdate(node, f"{schema.state_type.__name__} has no field {name!r} (its fields: {known})")
         try:
-            operations += _merge_field(field, thaw(values.get(name)), value, node=node)
-        except ENCODE_ERRORS as error:
+            operations += _merge_field(field, values.get(name), value, node=node)
+        except NodeError:
+            raise
+        except Exception as error:  # the value's own types may raise anything
             raise BadUpdate(node, f"{error} (the field is {field.type_text})", field=name) from error
+    if operations and hasattr(schema.state_type, "__post_init__"):
+        _check_whole(schema, operations, values, node=node)
     return operations
+
+
+def _check_whole(schema: Schema, operations: list[Operation], values: Values, *, node: str) -> None:
+    """A rule over several fields is kept here, by the node that writes, not by those that read."""
+    own = {name: thaw(value) for name, value in values.items()}  # what is only tried must not grow a shared list
+    try:
+        typed(schema, apply(operations, own))
+    except Exception as error:
+        raise BadUpdate(node, f"{schema.state_type.__name__} refuses it: {error}") from error
 
 
 def difference(schema: Schema, base: Values, state: State) -> dict[str, Any]:
@@ -71,7 +84,7 @@ def difference(schema: Schema, base: Values, state: State) -> dict[str, Any]:
     return update
 
 
-def _merge_field(field: Field, old: Any, value: Any, *, node: str) -> list[Operation]:
+def _merge_field(field: Field, now: Any, value: Any, *, node: str) -> list[Operation]:
     name = field.name
     if isinstance(value, Overwrite):
         return [Put(name, field.check(value.value))]
@@ -85,17 +98,17 @@ def _merge_field(field: Field, old: Any, value: Any, *, node: str) -> list[Opera
             return [Extended(name, [field.check_update(value)])]
         case Merge():
             if isinstance(value, Remove):
-                return [Dropped(name, to_plain(list(value.keys)))]
+                return [Dropped(name, to_plain(dict.fromkeys(value.keys)))]
             items = field.check_update(value)
             return [Merged(name, items)] if items else []
         case Bounded(limit):
-            return _bounded(name, old, field.check_update(value), limit)
+            return _bounded(name, thaw(now), field.check_update(value), limit)
         case Dedupe(key):
-            return _dedupe(field, old, field.check_update(value), key, node=node)
+            return _dedupe(field, thaw(now), field.check_update(value), key, node=node)
         case MergeBy(key):
-            return _merge_by(field, old, value, key, node=node)
+            return _merge_by(field, thaw(now), value, key, node=node)
         case function:
-            return _custom(field, old, value, function, node=node)
+            return _custom(field, thaw(now), value, function, node=node)
 
 
 def _bounded(name: str, old: list[Any], items: list[Any], limit: int) -> list[Operation]:
@@ -119,24 +132,34 @@ def _dedupe(field: Field, old: list[Any], items: list[Any], key: Any, *, node: s
 
 
 def _merge_by(field: Field, old: list[Any], value: Any, key: Any, *, node: str) -> list[Operation]:
-    parts = [value] if isinstance(value, Remove) else value
-    removed = [k for part in parts if isinstance(part, Remove) for k in part.keys]
+    """The operations of one part after the other, each on what those before it made."""
+    if isinstance(value, Remove):
+        parts: Any = [value]
+    else:
+        parts = value if isinstance(value, list | tuple) else field.check_update(value)
     items = field.check_update([part for part in parts if not isinstance(part, Remove)])
-    where = {its_key: index for index, its_key in enumerate(_keys(field, old, key, node=node))}
+    added = iter(list(zip(items, _keys(field, items, key, node=node), strict=True)))
+    keys = _keys(field, old, key, node=node)
+    where = {its_key: index for index, its_key in enumerate(keys)}  # the last element with each key
     operations: list[Operation] = []
-    fresh: dict[Any, Any] = {}
-    for item, its_key in zip(items, _keys(field, items, key, node=node), strict=True):
+    for part in parts:
+        if isinstance(part, Remove):
+            gone = {_hashable(one if callable(key) else to_plain(one)) for one in part.keys}
+            for index in reversed([index for index, its_key in enumerate(keys) if its_key in gone]):
+                operations.append(Spliced(field.name, index, index + 1, []))
+                del keys[index]
+            where = {its_key: index for index, its_key in enumerate(keys)}
+            continue
+        item, its_key = next(added)
         if its_key in where:
             operations.append(Spliced(field.name, where[its_key], where[its_key] + 1, [item]))
+            continue
+        where[its_key] = len(keys)
+        keys.append(its_key)
+        if operations and isinstance(last := operations[-1], Extended):
+            last.items.append(item)
         else:
-            fresh[its_key] = item
-    if fresh:
-        operations.append(Extended(field.name, list(fresh.values())))
-    for its_key in map(_hashable, removed):
-        if its_key in where:
-            index = where.pop(its_key)
-            operations.append(Spliced(field.name, index, index + 1, []))
-            where = {other: at - (at > index) for other, at in where.items()}
+            operations.append(Extended(field.name, [item]))
     return operations
 
 
@@ -159,9 +182,7 @@ def _hashable(key: Any) -> Any:
 
 
 def _custom(field: Field, old: Any, value: Any, function: Any, *, node: str) -> list[Operation]:
-    update = field.check_update(value)
-    if field.update_type is not None:
-        update = msgspec.convert(update, field.update_type)
+    update = field.load_update(value)
     before = field.load(old)
     try:
         result = function(before, update)
@@ -169,7 +190,7 @@ def _custom(field: Field, old: Any, value: Any, function: Any, *, node: str) -> 
         raise ReducerError(node, field.name, f"raised {error!r}") from error
     try:
         return [Reduced(field.name, field.check(result))]
-    except ENCODE_ERRORS as error:
+    except Exception as error:
         raise ReducerError(node, field.name, f"returned {type(result).__name__}: {error}") from error
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 Values = dict[str, Any]
 
@@ -79,7 +79,7 @@ class Dropped(Struct, frozen=True, array_like=True, tag="-"):
     """Keys taken out of a dict; those that are not there are passed over."""
 
     field: str
-    keys: list[Any]
+    keys: dict[Any, None]  # as keys, since a tuple that is read back elsewhere is a list
 
 
 Operation = Put | Reduced | Extended | Spliced | Merged | Dropped
@@ -90,8 +90,10 @@ def thaw(value: Any) -> Any:
     return value.to_list() if type(value) is Grown else value
 
 
-def apply(operations: Iterable[Operation], values: Values) -> Values:
+def apply(operations: Sequence[Operation], values: Values) -> Values:
     """The values after the operations; the dict passed in stays as it is."""
+    if not operations:
+        return values
     after = values.copy()
     for operation in operations:
         name = operation.field

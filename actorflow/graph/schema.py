@@ -33,6 +33,9 @@ _SHARED = (types.IntType, types.StrType, types.BoolType, types.NoneType, types.B
 _encoder = msgpack.Encoder()
 _decode = msgpack.Decoder().decode
 
+MAX_DEPTH = 100
+"""Levels of lists and dicts inside each other that a field may hold."""
+
 ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """What msgspec raises for what it can't encode: unknown types, surrogates, huge ints, cycles."""
 
@@ -59,26 +62,51 @@ class Field:
         match self.copying:
             case "share":
                 return plain
-            case "list":
-                return plain.copy() if type(plain) is list else msgspec.convert(plain, self.type)
-            case "dict":
-                return plain.copy() if type(plain) is dict else msgspec.convert(plain, self.type)
+            case "list" if type(plain) is list:
+                return plain.copy()
+            case "dict" if type(plain) is dict:
+                return plain.copy()
             case _:
-                return msgspec.convert(to_plain(plain), self.type)
+                return _as_type(plain, self.type)
+
+    def load_update(self, value: Any) -> Any:
+        """What a user hands to a reducer, typed as its function takes it, and nobody else's."""
+        return to_plain(value) if self.update_type is None else _as_type(value, self.update_type)
 
     def check(self, value: Any) -> Any:
         """A user's value as a plain one, checked against the field's type."""
-        return self.check_as(value, self.type)
+        return self._plain(_as_type(value, self.type))
 
     def check_update(self, value: Any) -> Any:
-        """What a user hands to the reducer as a plain value, checked against what the reducer takes."""
-        return to_plain(value) if self.update_type is None else self.check_as(value, self.update_type)
+        """What a user hands to a reducer that is known here, as a plain value."""
+        return self._plain(self.load_update(value))
 
-    def check_as(self, value: Any, expected: Any) -> Any:
-        """A user's value as a plain one, checked against ``expected``."""
-        plain = to_plain(value)
-        typed = msgspec.convert(plain, expected)
-        return plain if self.copying != "convert" else to_plain(typed)
+    def _plain(self, typed: Any) -> Any:
+        if self.copying != "convert":
+            return typed  # immutable values, and lists and dicts of such, are plain as they are
+        plain = to_plain(typed)
+        _refuse_deep(plain)
+        return plain
+
+
+def _as_type(value: Any, type_: Any) -> Any:
+    """The value as it comes back from a file when this type is read there."""
+    return msgpack.decode(_encoder.encode(value), type=type_)
+
+
+def _refuse_deep(plain: Any) -> None:
+    """Python's stack bounds how deep msgspec reads, so what was written here might not be read from a deeper call."""
+    level = [plain]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list | tuple)
+            for child in ((*value, *value.values()) if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,228 @@
+"""A run driven by decide() alone: what an actor does, without loop, clock or storage.
+
+`Driver` keeps the two things that a real run has: the live run, and the log of
+committed records that outlives it. A test says which activation returns or
+raises next, when a commit happens, and when everything in memory is lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+import actorflow.engine.decide as deciding
+from actorflow.engine.decide import (
+    Crash,
+    Decision,
+    GaveUp,
+    Raised,
+    Retry,
+    Returned,
+    Start,
+    Stop,
+    Sweep,
+    check_nodes,
+    decide,
+    spawn,
+)
+from actorflow.engine.merge import typed
+from actorflow.engine.operations import thaw
+from actorflow.engine.records import Body, Claimed, Finished, Record, Spawned, decode_body, encode_body
+from actorflow.graph.schema import schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from actorflow.engine.decide import Event
+    from actorflow.engine.run import Activation, RunState, Scope
+    from actorflow.graph.graph import Graph
+    from actorflow.graph.state import State
+
+Durability = Literal["sync", "async", "exit"]
+
+
+class Driver:
+    """One run, its live state and its log.
+
+    Under ``sync`` an activation may start once the commit that opened it is
+    made; under ``async`` and ``exit`` at once, so that a crash can lose a suffix.
+    """
+
+    def __init__(self, graph: Graph[Any], state: State, *, durability: Durability = "sync") -> None:
+        self.graph = graph
+        self.commits: list[bytes] = []  # each an encoded body: what a crash leaves
+        self.pending: list[Record] = []
+        self.held: list[Start | Retry] = []  # commands that wait for the commit
+        self.ready: dict[int, int] = {}  # activation that may run now: its attempt
+        self.crashed: Crash | None = None
+        self.cause: BaseException | None = None
+        decision = spawn(graph.plan, schema_of(graph.state_type), state, run_id="run", durability=durability)
+        self.run = decision.run
+        self._take(decision)
+        self.commit()
+
+    # -- what is there ------------------------------------------------------------
+
+    @property
+    def state(self) -> Any:
+        """The typed state of the run."""
+        return typed(schema_of(self.graph.state_type), self.run.root.values)
+
+    @property
+    def frontier(self) -> list[str]:
+        """The nodes that are open, oldest first."""
+        return [activation.node for activation in self.run.open.values()]
+
+    def open_at(self, node: str) -> Activation:
+        """The oldest open activation of a node."""
+        return next(activation for activation in self.run.open.values() if activation.node == node)
+
+    @property
+    def history(self) -> list[Record]:
+        """All committed records, decoded from their bytes."""
+        return [record for body in self.commits for record in decode_body(body).records]
+
+    @property
+    def finishes(self) -> int:
+        """How many activations have finished, by the log."""
+        return sum(isinstance(record, Finished) for record in self.history)
+
+    # -- events -------------------------------------------------------------------
+
+    def returns(self, node: str, value: Any = None, *, took: float = 0.0) -> Decision:
+        """The oldest activation of a node returns; its records are committed."""
+        one = self.open_at(node)
+        return self.settle(Returned(one.id, value, took, attempt=self.ready.get(one.id, one.attempt + 1)))
+
+    def raises(self, node: str, error: Exception | None = None, *, chance: float = 0.0, now: float = 0.0) -> Decision:
+        """The oldest activation of a node raises in the attempt that is its turn."""
+        one = self.open_at(node)
+        attempt = self.ready.get(one.id, one.attempt + 1)
+        return self.settle(Raised(one.id, error or RuntimeError("boom"), attempt, now, chance))
+
+    def gives_up(self) -> Decision:
+        """The supervisor does not restart the run after the crash that it has just had."""
+        assert self.crashed is not None
+        key = self.run.open[self.crashed.id].key
+        return self.settle(GaveUp(key, self.crashed.error))
+
+    def stop(self) -> Decision:
+        """Somebody cancels the run."""
+        return self.settle(Stop("cancelled", by="a test"))
+
+    def settle(self, event: Event) -> Decision:
+        """Decide and commit."""
+        decision = self.decide(event)
+        self.commit()
+        return decision
+
+    def decide(self, event: Event) -> Decision:
+        """Decide; nothing is durable yet."""
+        decision = decide(self.graph.plan, schema_of(self.graph.state_type), self.run, event)
+        self._take(decision)
+        return decision
+
+    def commit(self) -> None:
+        """Make what was decided durable, and release what waited for it."""
+        if self.pending:
+            self.commits.append(encode_body(Body(tuple(self.pending))))
+        self.pending = []
+        self._release()
+
+    def _take(self, decision: Decision) -> None:
+        self.run = decision.run
+        self.cause = decision.cause or self.cause
+        self.pending += decision.records
+        for command in decision.commands:
+            if isinstance(command, Crash):
+                self.crashed = command
+            else:
+                self.held.append(command)
+        self.ready = {id_: attempt for id_, attempt in self.ready.items() if id_ in self.run.open}
+        if self.run.durability != "sync":
+            self._release()
+
+    def _release(self) -> None:
+        for command in self.held:
+            if command.id in self.run.open:
+                again = isinstance(command, Retry)
+                self.ready[command.id] = command.attempt if again else self.run.open[command.id].attempt + 1
+        self.held = []
+
+    # -- incarnations -------------------------------------------------------------
+
+    def recover(self, *, graph: Graph[Any] | None = None, reopen: bool = False) -> Decision:
+        """Lose everything that is not committed; claim, load and sweep, perhaps under newer code."""
+        self.graph = graph or self.graph
+        self.pending, self.held, self.ready, self.crashed, self.cause = [], [], {}, None, None
+        self.run = replayed(self.history)
+        check_nodes(self.graph.plan, self.run)
+        claim = Claimed(epoch=self.run.epoch + 1, opening=self.run.opening + reopen)
+        self.run = deciding.fold(self.run, claim)
+        self.commits.append(encode_body(Body((claim,))))
+        return self.settle(Sweep())
+
+    def reopen(self, *, graph: Graph[Any] | None = None) -> Decision:
+        """What `resume` does with a run that ended."""
+        return self.recover(graph=graph, reopen=True)
+
+
+def replayed(records: Iterable[Record]) -> RunState:
+    """The fold of a history from its start, each run spent by the next record."""
+    *_, run = steps(records)
+    return run
+
+
+def steps(records: Iterable[Record]) -> Iterator[RunState]:
+    """The run after each record, spent by the next one."""
+    run: RunState | None = None
+    for record in records:
+        if run is None:
+            assert isinstance(record, Spawned)
+            run = deciding.begin(record)
+        else:
+            run = deciding.fold(run, record)
+        yield run
+
+
+def copied(run: RunState) -> RunState:
+    """A run that shares nothing with this one that fold would change in place."""
+    scopes = {
+        path: msgspec.structs.replace(
+            scope,
+            waiting={
+                target: {leg: [msgspec.structs.replace(token) for token in tokens] for leg, tokens in legs.items()}
+                for target, legs in scope.waiting.items()
+            },
+            parked={leaf: msgspec.structs.replace(token) for leaf, token in scope.parked.items()},
+        )
+        for path, scope in run.scopes.items()
+    }
+    opened = {id_: msgspec.structs.replace(activation) for id_, activation in run.open.items()}
+    return msgspec.structs.replace(run, scopes=scopes, open=opened)
+
+
+def picture(run: RunState) -> dict[str, Any]:
+    """A run as builtin values, whatever its lists share: two runs are equal if their pictures are."""
+    shown = msgspec.structs.asdict(run)
+    shown["scopes"] = {path: _scope(scope) for path, scope in run.scopes.items()}
+    shown["open"] = [_activation(activation) for activation in run.open.values()]
+    return shown
+
+
+def _scope(scope: Scope) -> dict[str, Any]:
+    shown = msgspec.structs.asdict(scope)
+    shown["values"] = thawed(scope.values)
+    return shown
+
+
+def _activation(activation: Activation) -> dict[str, Any]:
+    shown = msgspec.structs.asdict(activation)
+    shown["base"] = thawed(activation.base)
+    return shown
+
+
+def thawed(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as they would be encoded."""
+    return {name: thaw(value) for name, value in values.items()}
