@@ -61,6 +61,7 @@ v1 = planning(MissionV1)
 @migrate(from_=1, to=2)
 def add_risks(old: dict[str, Any]) -> dict[str, Any]:
     """From plain data to plain data. Files stay as they are; the next commit is in version 2."""
+    print("  migrating     1 -> 2")
     return {**old, "risk_assessment": "not assessed"}
 
 
@@ -90,6 +91,7 @@ class MissionV3(MissionV2, name="Mission", version=3):
 @migrate
 def assign_roles(old: MissionV2) -> MissionV3:
     """Typed from one version to the next: the versions are those of its types."""
+    print("  migrating     2 -> 3")
     known = {name: getattr(old, name) for name in old.__struct_fields__}
     return MissionV3(**known, roles=["commander", *["specialist"] * (old.crew_size - 1)])
 
@@ -122,23 +124,23 @@ async def main() -> None:
         async for checkpoint in rt.get(artemis).history():
             print(f"  commit {checkpoint.seq}: {checkpoint.node or checkpoint.kind}")
 
+    print("resumed under v2:")
     async with Runtime() as rt:
         artemis_run = await rt.resume(v2, artemis)
         mission = await artemis_run.result()
         untouched = all(
             getattr(mission, name) == getattr(planned, name) for name in planned.__struct_fields__ if name != "trace"
         )
-        print("resumed under v2:")
         print(f"  nodes run     {await nodes_since_claim(artemis_run)}")
         print(f"  trace         {mission.trace}")
         print(f"  crew          {mission.crew_size}")
         print(f"  risks         {mission.risk_assessment}")
         print(f"  other fields  {'untouched' if untouched else 'CHANGED'}")
 
+    print("resumed under v3, straight from v1:")
     async with Runtime() as rt:
         apollo_run = await rt.resume(v3, apollo)  # saved under v1: add_risks, then assign_roles
         mission_v3 = await apollo_run.result()
-        print("resumed under v3, straight from v1:")
         print(f"  nodes run     {await nodes_since_claim(apollo_run)}")
         print(f"  roles         {', '.join(mission_v3.roles)}")
         versions = [checkpoint.version async for checkpoint in apollo_run.history()]

@@ -44,7 +44,7 @@ def test_the_sum_says_the_same_on_both_event_loops(start: Start, anyio_backend: 
 
 
 def test_a_finished_mission_goes_on_under_newer_schemas(start: Start, anyio_backend: str) -> None:
-    """Under v2 only the new node runs and the rest is untouched; v1 to v3 is chained; one commit migrates."""
+    """Under v2 only the new node runs and the rest is untouched; v1 to v3 is chained; each migration runs once."""
     lines = start(*on(anyio_backend, "lunar_mission"))
 
     shown = {line[2:16].strip(): line[16:] for line in lines if line.startswith("  ")}
@@ -55,11 +55,13 @@ def test_a_finished_mission_goes_on_under_newer_schemas(start: Start, anyio_back
         "define_objective",
         "spawned",
     ]
+    assert [line for line in sections[1].splitlines() if "migrating" in line] == ["  migrating     1 -> 2"]
     assert "nodes run     ['assess_risks']" in sections[1]
     assert shown["trace"] == "['define_objective', 'size_crew', 'draft_timeline', 'assess_risks']"
     assert 2 <= int(shown["crew"]) <= 8
     assert shown["risks"].startswith("[no model: made up locally] ")
     assert shown["other fields"] == "untouched"
+    assert [line[-6:] for line in sections[2].splitlines() if "migrating" in line] == ["1 -> 2", "2 -> 3"]
     assert "nodes run     ['assess_risks']" in sections[2]
     assert shown["roles"].startswith("commander, specialist")
     assert shown["versions"] == "[1, 1, 1, 1, 1, 3, 3] in the history"
