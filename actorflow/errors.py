@@ -27,7 +27,7 @@
     │   ├── RunExists                        the id is taken (or its input was another one)
     │   ├── WrongGraph                       the id belongs to a run of another graph
     │   ├── RunOwned                         a live actor elsewhere owns the run
-    │   ├── RunDeleted                       the id was deleted
+    │   ├── RunDeleted (LookupError)         the id was deleted
     │   ├── RunFailed                        the run ended as failed; __cause__ is the node's error
     │   ├── RunCancelled                     the run ended as cancelled
     │   ├── Quarantined                      the run is set aside: a crash loop
