@@ -12,9 +12,11 @@ import math
 import random
 import time
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 from anyio import CapacityLimiter, Event, to_thread
 
 from actorflow.engine.decide import (
@@ -148,6 +150,7 @@ class Actor:
         Raises:
             StoreError: a commit failed; nothing that depended on it was done.
         """
+        crashed: Crashed | None = None
         with self._scope:
             try:
                 async with anyio.create_task_group() as tasks:
@@ -201,6 +204,7 @@ class Actor:
                     return None
             self._wake = Event()
             if self._is_lone():
+                await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
                 id_, attempt = self._ready.pop()
                 self._events.append(await self._attempt(self.run.open[id_], attempt))
             else:
@@ -208,7 +212,7 @@ class Actor:
                 if not self._events:
                     await self._wake.wait()
             # inside a commit, records are in the order in which their activations were opened
-            events, self._events = sorted(self._events, key=lambda event: event.id), []
+            events, self._events = sorted(self._events, key=attrgetter("id")), []
             for event in events:
                 self._take(decide(self._plan, self._schema, self.run, event))
 

@@ -25,8 +25,7 @@ THREADS = 16
 INLINE_UNDER = 0.000_5
 """Seconds: commits inline while this is more than a commit lately took. A hop costs about 0.2 ms."""
 
-_MEMORY = 0.1  # weight of the newest commit in the moving average
-_SLOW_PROBE = 64  # after this many hops on a store that was slow, try inline again
+_WEIGHT = 0.1  # of the newest commit in the moving average
 
 
 @dataclass(slots=True)
@@ -34,12 +33,20 @@ class _Job:
     work: Callable[[], None]
     done: Event = field(default_factory=Event)
     error: BaseException | None = None
+    took: float = 0.0  # seconds
 
     def run(self) -> None:
+        started = time.perf_counter()
         try:
             self.work()
         except BaseException as error:  # noqa: BLE001 - raised again where the commit is awaited
             self.error = error
+        self.took = time.perf_counter() - started
+
+    def check(self) -> None:
+        """Raise what the work raised."""
+        if self.error is not None:
+            raise self.error
 
 
 class Committer:
@@ -50,43 +57,32 @@ class Committer:
         self._limiter = CapacityLimiter(THREADS)
         self._waiting: list[_Job] = []
         self._carriers = 0
-        self._average = 0.0
-        self._hops_since_inline = 0
+        self._average = 0.0  # seconds that a commit lately took
 
     async def commit(self, work: Callable[[], None], *, alone: bool) -> None:
         """Do the work, inline or in a thread; raises what it raises. Not to be cancelled: shield it.
 
         Args:
             work: blocking; one commit.
-            alone: no other run of this runtime is live, so nobody waits for the loop.
+            alone: no other run of this runtime is live, so there is nobody to share a hop with.
         """
-        if alone and self._inline_pays():
-            started = time.perf_counter()
-            try:
-                work()
-            finally:
-                self._learn(time.perf_counter() - started)
-            return
-        self._hops_since_inline += 1
         job = _Job(work)
-        self._waiting.append(job)
-        if self._carriers < THREADS:
-            self._carriers += 1
-            self._tasks.start_soon(self._carry)
-        await job.done.wait()
-        if job.error is not None:
-            raise job.error
+        if not alone:
+            self._waiting.append(job)
+            if self._carriers < THREADS:
+                self._carriers += 1
+                self._tasks.start_soon(self._carry)
+            await job.done.wait()
+        elif self._average < INLINE_UNDER:
+            job.run()
+        else:
+            await to_thread.run_sync(job.run, limiter=self._limiter)
+        self._average += (job.took - self._average) * (_WEIGHT if self._average else 1.0)
+        job.check()
 
     async def call(self, work: Callable[[], None]) -> None:
         """Do other blocking work of the store in a thread of its own."""
         await to_thread.run_sync(work, limiter=self._limiter)
-
-    def _inline_pays(self) -> bool:
-        return self._average < INLINE_UNDER or self._hops_since_inline >= _SLOW_PROBE
-
-    def _learn(self, seconds: float) -> None:
-        self._hops_since_inline = 0
-        self._average += (seconds - self._average) * (_MEMORY if self._average else 1.0)
 
     async def _carry(self) -> None:
         # shielded: a job that was taken is finished; bounded by the store's own timeouts

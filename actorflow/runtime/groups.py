@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first exception in a group that is none itself; a Ctrl-C or exit before any other."""
@@ -12,5 +14,8 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     found: list[BaseException] = []
     for inner in group.exceptions:
-        found += _leaves(inner) if isinstance(inner, BaseExceptionGroup) else [inner]
+        if isinstance(inner, BaseExceptionGroup):
+            found += _leaves(cast("BaseExceptionGroup[BaseException]", inner))
+        else:
+            found.append(inner)
     return found

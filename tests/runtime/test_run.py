@@ -18,6 +18,7 @@ from actorflow.errors import (
     TooManyActivations,
     WrongGraph,
 )
+from actorflow.runtime.runtime import Durability
 from tests.runtime.graphs import Trail, add, chain, counter
 
 
@@ -271,6 +272,18 @@ async def test_cancelling_the_waiter_leaves_the_run_alone(url: str) -> None:
         assert (await handle.result()).n == 1
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_a_loop_that_never_waits_does_not_starve_the_event_loop(durability: Durability) -> None:
+    """Other tasks of the process get their turn between two activations."""
+    async with Runtime("memory://", drain="park") as rt:
+        handle = await rt.spawn(counter(10**9), Trail(), durability=durability)
+        with anyio.move_on_after(0.05) as scope:
+            await handle.result()
+
+        assert scope.cancelled_caught
+        assert await handle.cancel() == "cancelled"
+
+
 async def test_concurrent_writes_of_a_plain_field_fail_the_run(url: str) -> None:
     """Two branches that overwrite one field: never a silent lost update, whichever comes first."""
     graph = chain("start", name="conflict")
@@ -409,7 +422,7 @@ async def test_a_runtime_that_is_not_open_says_so() -> None:
 
 async def test_an_exception_in_the_body_travels_as_it_is(store_url: str) -> None:
     """No exception group around the user's own error."""
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception is what is tested
         async with Runtime(store_url) as rt:
             await rt.spawn(chain("a"), Trail())
             raise ZeroDivisionError

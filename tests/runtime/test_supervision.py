@@ -82,7 +82,7 @@ async def test_a_retry_succeeds_without_a_restart(store_url: str) -> None:
 async def test_a_long_backoff_is_recorded_and_late_is_immediate(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt with a long backoff is a record: a new process waits on, counts on, and runs at once when it is due."""
+    """A long backoff is a record: a new process waits on, counts on, and runs at once when it is due."""
     calls: list[int] = []
     graph = failing(9, calls, retry=Retry(attempts=2, backoff=3600, max_backoff=3600, jitter=False))
     async with Runtime(store_url, drain="park") as rt:
