@@ -8,6 +8,7 @@ releases (the start of successors, under ``sync``) waits for it.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -35,7 +36,7 @@ from actorflow.engine.decide import (
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Body, Finished, Merged, Record, Released, encode_body
 from actorflow.engine.snapshot import dump
-from actorflow.errors import NodeTimeout, StateMutated
+from actorflow.errors import NodeTimeout, StateMutated, StoreError
 from actorflow.graph.schema import schema_of, to_plain
 from actorflow.runtime.context import NodeContext
 from actorflow.runtime.groups import first_of
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from actorflow.graph.node import Node
     from actorflow.runtime.committer import Committer
     from actorflow.store.ownership import Ownership
+
+_logger = logging.getLogger("actorflow.actor")
 
 SNAPSHOT_FACTOR = 4
 """A snapshot is due when the records since the last one take this many times its size."""
@@ -379,7 +382,11 @@ class Actor:
 
     def _write_end(self, draft: Draft) -> None:
         self.ownership.commit(draft)
-        self._on_end(self)
+        try:
+            self._on_end(self)
+        except StoreError as error:
+            # the run has ended, durably; its markers are an index, and a scan puts them right
+            _logger.warning("the markers of run %r could not be changed: %s", self.run.run_id, error)
 
     def _snapshot_if_due(self) -> None:
         """Take a snapshot for the next commit, once what would be read again has outgrown it.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.records import ErrorInfo
     from actorflow.graph.graph import Graph
-    from actorflow.runtime.life import Life
+    from actorflow.runtime.life import Life, Outcome
     from actorflow.runtime.runtime import Runtime
     from actorflow.store.frames import FilePart
 
@@ -75,8 +75,8 @@ class Run(Generic[S]):
             await life.done.wait()
             if life.error is not None:
                 raise life.error
-            if life.outcome is not None:
-                end = life.outcome
+            end = life.outcome
+            if end is not None and await self._is_current(end):
                 return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
         pause = _POLL[0]
         while (tip := await self._runtime.tip(self.id)).header.status not in ENDED:
@@ -131,6 +131,10 @@ class Run(Generic[S]):
             RunOwned: a live actor in another process owns it.
         """
         return await self._runtime.stop(self.id, Stop("cancelled", by))
+
+    async def _is_current(self, end: Outcome) -> bool:
+        """Whether this is how the run ended last: what failed may have been resumed since."""
+        return end.status == "finished" or (await self._runtime.tip(self.id)).header.seq == end.seq
 
     async def _checkpoints(self) -> list[Checkpoint[S]]:
         frames = await self._runtime.read(self.id, first=0)

@@ -144,7 +144,8 @@ class Runtime:
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
         self._lives: dict[str, Life] = {}
         self._claiming: set[str] = set()
-        self._blocked: dict[str, str] = {}
+        self._blocked: dict[str, str] = {}  # why this process can't run them
+        self._leaving = False
         self._store: Store | None = None
         self._tasks: TaskGroup | None = None
         self._committer: Committer | None = None
@@ -195,6 +196,7 @@ class Runtime:
                     await to_thread.run_sync(store.close)
 
     async def _finish_lives(self) -> None:
+        self._leaving = True
         for life in list(self._lives.values()):
             if self._drain == "park" or not life.awaited:
                 life.park()
@@ -219,14 +221,15 @@ class Runtime:
     def register(self, graph: Graph[Any]) -> None:
         """Make a graph known: its orphaned runs are recovered, its states are typed.
 
+        Of several graphs of one name the newest counts, and is asked anew about runs that were blocked.
+
         Raises:
             GraphError: the graph can't run.
-            ValueError: another graph of this name is registered.
         """
         _ = graph.plan
-        known = self._graphs.setdefault(graph.name, graph)
-        if known is not graph:
+        if self._graphs.get(graph.name) is not graph:
             self._graphs[graph.name] = graph
+            self._blocked.clear()
 
     async def run(self, graph: Graph[S], state: S | None = None, *, id: str | None = None, context: Any = None) -> S:
         """Spawn a run, or go on with the one that has this id; then its result.
@@ -518,6 +521,8 @@ class Runtime:
             await life.supervise(self._reopen)
         finally:
             self._lives.pop(run_id, None)
+            if life.error is not None and not isinstance(life.error, StoreError):
+                self._blocked[run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
 
     def _actor(self, graph: Graph[Any], adopted: Adopted, *, first: list[Command] | None, context: Any) -> Actor:
         if self._committer is None or self._threads is None or self._store is None:
@@ -548,7 +553,7 @@ class Runtime:
         """Level-triggered: looks at what is there, again and again, and remembers nothing."""
         while True:
             await anyio.sleep(self._scan_every)
-            if self._graphs:
+            if self._graphs and not self._leaving:
                 try:
                     await self._recover_orphans(awaited=False)
                 except StoreError as error:
@@ -557,12 +562,12 @@ class Runtime:
     async def _recover_orphans(self, *, awaited: bool) -> list[Run[Any]]:
         _, store = self._open()
         runs: list[Run[Any]] = []
-        busy = {*self._lives, *self._claiming}
+        busy = {*self._lives, *self._claiming, *(() if awaited else self._blocked)}
         for run_id, graph_name in await self._in_store(
             lambda: orphans(store, busy, anywhere=self._recover == "always")
         ):
             graph = self._graphs.get(graph_name)
-            if graph is None or run_id in self._claiming or run_id in self._lives:
+            if graph is None or run_id in self._claiming or run_id in self._lives or self._leaving:
                 continue
             try:
                 life = await self._take_up(graph, run_id, context=None, reopen=False, awaited=awaited)
@@ -581,7 +586,8 @@ class Runtime:
         if state is None:
             return
         run = replay(await self.read(run_id))
-        digest = input_digest(checked_input(schema_of(graph.state_type), state))
+        schema = schema_of(graph.state_type)
+        digest = input_digest(schema, checked_input(schema, state))
         same_schema = (await self.tip(run_id)).file.version == schema_of(graph.state_type).version
         if same_schema and run.digest != digest:
             raise RunExists(run_id, "began with another input")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import anyio
 import pytest
 
@@ -18,8 +20,10 @@ from actorflow.errors import (
     TooManyActivations,
     WrongGraph,
 )
-from actorflow.runtime.runtime import Durability
 from tests.runtime.graphs import Trail, add, chain, counter
+
+if TYPE_CHECKING:
+    from actorflow.runtime.runtime import Durability
 
 
 @pytest.fixture(params=["disk", "memory"])
