@@ -18,6 +18,7 @@ from actorflow.store.append_log import AppendLog
 from actorflow.store.append_ownership import AppendOwnership
 from actorflow.store.keys import checkpoint_name
 from actorflow.store.local import LocalBackend
+from actorflow.store.machine import machine_id
 from actorflow.store.store import LocalStore, open_store
 from actorflow.store.verify import verify_run
 from tests.store.children import Child, run
@@ -633,22 +634,19 @@ def test_reading_before_the_lock_check_would_lose_a_commit(store: Store) -> None
 
 
 def test_temporary_files_of_the_dead_are_cleared_by_the_next_claim(store_url: str) -> None:
-    """Those of the living, and strangers' files, are left alone."""
+    """Those of the living, of another machine, and strangers' files, are left alone."""
     status, _ = run(HOLDER.replace("sys.stdin", "0 and sys.stdin"), store_url)
     assert status == 0
     status, _ = run(HOLDER, store_url, ACTORFLOW_CRASH="claim.before_link:1")
     assert status == -signal.SIGKILL
     store = open_store(store_url)
-    here = folder(store)
-    left = [name for name in names(store) if name.startswith(".tmp-")]
-    assert len(left) == 1
     assert isinstance(store.backend, LocalBackend)
-    living = f".tmp-{store.backend.mark}-99"
-    for name in (living, "notes.txt"):
-        (here / name).write_bytes(b"")
+    root, living, elsewhere = Path(store.url), f".tmp-{store.backend.mark}-99", f".tmp-{'0' * 16}-{'1' * 16}-0"
+    for name in (living, elsewhere, f".tmp-{machine_id()}-{'1' * 16}-0", "notes.txt"):
+        (root / name).write_bytes(b"")
 
     store.log("r").claim(claiming(part(store)), actor=ACTOR)
 
-    assert left[0] not in names(store)
-    assert {living, "notes.txt"} < set(names(store))
+    left = {path.name for path in root.iterdir() if path.is_file()}
+    assert left == {"actorflow.json", "notes.txt", living, elsewhere}
     store.close()
