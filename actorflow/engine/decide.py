@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from msgspec import msgpack
 
 from actorflow.engine.fold import ASKED, begin, fold
@@ -37,7 +39,6 @@ from actorflow.errors import (
     BadUpdate,
     ConcurrentWrite,
     JoinStarved,
-    NodeError,
     TooManyActivations,
     UnknownNode,
 )
@@ -45,7 +46,7 @@ from actorflow.graph.routing import END, End, Goto
 from actorflow.graph.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from actorflow.engine.operations import Operation, Values
     from actorflow.graph.plan import Plan
@@ -177,7 +178,7 @@ def spawn(
         graph=plan.graph,
         topology=plan.digest,
         durability=durability,
-        digest=input_digest(values),
+        digest=input_digest(schema, values),
         values=values,
         opens=tuple(Open(node, _key(seed, b"entry", node.encode())) for node in plan.entries),
     )
@@ -202,9 +203,17 @@ def checked_input(schema: Schema, state: State) -> Values:
     return values
 
 
-def input_digest(values: Values) -> bytes:
-    """What `run` compares, so that an id is not taken for a run of another input."""
-    return hashlib.blake2b(msgpack.encode(values, order="sorted"), digest_size=16).digest()
+def input_digest(schema: Schema, values: Values) -> bytes:
+    """What `run` compares, so that an id is not taken for a run of another input.
+
+    The order of a dict does not count, nor that of a set, which is another in each process.
+    """
+    state: Any = typed(schema, values)
+    try:
+        state = msgspec.to_builtins(state, order="deterministic")
+    except TypeError:  # keys or elements that can't be compared with each other stay as they are
+        state = values
+    return hashlib.blake2b(msgpack.encode(state), digest_size=16).digest()
 
 
 def decide(plan: Plan, schema: Schema, run: RunState, event: Event) -> Decision:
@@ -240,7 +249,7 @@ def _returned(plan: Plan, schema: Schema, decision: Decision, event: Returned) -
     try:
         update, goto = _parts(plan, schema, activation, event.value)
         operations = tuple(merge(schema, scope.values, update, node=activation.node)) if update else ()
-    except NodeError as error:  # nothing was merged: the attempt failed
+    except Exception as error:  # noqa: BLE001 - the user's objects may raise anything; nothing was merged
         _raised(plan, schema, decision, Raised(event.id, error, event.attempt, event.now, event.chance))
         return
     if conflicts := plain_writes(operations) & activation.unseen:
@@ -294,7 +303,7 @@ def _parts(
                 activation.node, f"returned a {type(value).__name__}, not a {schema.state_type.__name__} or an update"
             )
         value = difference(schema, activation.base, value)
-    if value is not None and not hasattr(value, "items"):
+    if value is not None and not isinstance(value, Mapping):
         raise BadUpdate(
             activation.node,
             f"returned {type(value).__name__}; a node returns None, a dict of fields, "

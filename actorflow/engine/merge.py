@@ -77,7 +77,7 @@ def difference(schema: Schema, base: Values, state: State) -> dict[str, Any]:
         old, new = getattr(before, name), getattr(state, name)
         if old == new:
             continue
-        if isinstance(field.reducer, Extend) and new[: len(old)] == old:
+        if isinstance(field.reducer, Extend) and isinstance(new, list) and new[: len(old)] == old:
             update[name] = new[len(old) :]
         else:
             update[name] = new if field.reducer is None else Overwrite(new)
