@@ -14,11 +14,13 @@ BOUNDS = [
     ({"writers": 2, "numbers": 5}, 100_000),
     ({"writers": 3, "numbers": 4, "attempts": 1}, 80_000),
     ({"writers": 3, "numbers": 4, "lost": 0, "late": 0}, 80_000),
+    ({"writers": 4, "numbers": 4, "lost": 0, "late": 0, "attempts": 1}, 70_000),
 ]
 LARGE_BOUNDS = [
     ({"writers": 2, "numbers": 7}, 1_000_000),
     ({"writers": 3, "numbers": 4}, 1_000_000),
-    ({"writers": 4, "numbers": 4, "lost": 0, "late": 0, "attempts": 1}, 200_000),
+    ({"writers": 3, "numbers": 5, "attempts": 1}, 450_000),
+    ({"writers": 4, "numbers": 5, "lost": 0, "late": 0, "attempts": 1}, 500_000),
     ({"writers": 2, "numbers": 5, "lost": 2, "late": 2}, 200_000),
 ]
 
