@@ -44,6 +44,7 @@ def test_imports_point_one_way() -> None:
         ("runtime/actor.py", "import actorflow"),
         ("cli/main.py", "from actorflow.runtime.actor import Actor"),
         ("demo.py", "from actorflow import store"),
+        ("demo/drive.py", "from actorflow.cli.output import say"),
         ("helpers.py", "import actorflow.errors"),
     ],
 )
@@ -64,6 +65,7 @@ def test_an_import_that_points_the_wrong_way_is_found(tmp_path: Path, file: str,
         ("graph/node.py", "import json\nfrom . import state\nfrom actorflow.errors import GraphError"),
         ("runtime/actor.py", "import anyio\nfrom actorflow.store.log import RunLog\nfrom ..engine import fold"),
         ("cli/main.py", "from actorflow import Runtime, errors\nfrom . import show"),
+        ("cli/demo.py", "from actorflow.demo.drive import Demo"),
     ],
 )
 def test_an_import_that_points_down_is_fine(tmp_path: Path, file: str, source: str) -> None:

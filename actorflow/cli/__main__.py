@@ -1,0 +1,7 @@
+"""``python -m actorflow.cli`` is the same as ``actorflow``."""
+
+from __future__ import annotations
+
+from actorflow.cli import main
+
+main()

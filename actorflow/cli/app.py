@@ -1,0 +1,27 @@
+"""App: all commands under one name."""
+
+from __future__ import annotations
+
+import click
+
+from actorflow.cli.checking import check, graph
+from actorflow.cli.demo import demo
+from actorflow.cli.exits import MEANINGS
+from actorflow.cli.going import resume, run
+from actorflow.cli.looking import history, ls, show, verify
+
+_EXITS = "\n".join(f"  {int(status):>3}  {meaning}" for status, meaning in MEANINGS.items())
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"\b\nExit status:\n{_EXITS}",
+)
+@click.version_option(package_name="actorflow")
+@click.option("--traceback", is_flag=True, help="Show where an error comes from.")
+def app(*, traceback: bool) -> None:
+    """Graphs that survive. Kill it at any moment; run it again; it goes on."""
+
+
+for _command in (demo, run, resume, ls, show, history, graph, check, verify):
+    app.add_command(_command)

@@ -1,0 +1,97 @@
+"""Exits: what each exit status means, which error leads to it, and the command that helps."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from actorflow import errors
+from actorflow.cli.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Exit(enum.IntEnum):
+    """The exit status of every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CORRUPT = 4
+    BLOCKED = 5
+    OWNED = 6
+    STORE = 7
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    Exit.OK: "all is well",
+    Exit.FAILED: "the run failed or was cancelled; the results of the demo differ",
+    Exit.USAGE: "wrong usage: options, input, run id, or a graph that can't run",
+    Exit.NOT_FOUND: "no such run, checkpoint or store",
+    Exit.CORRUPT: "a file is damaged, or the run is quarantined",
+    Exit.BLOCKED: "this code can't go on with the run: no migration, newer schema, unknown node",
+    Exit.OWNED: "the run is alive in another process",
+    Exit.STORE: "the store can't be used: full, denied, unavailable, unsafe",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C); runs can be resumed at once",
+}
+
+# The first that fits decides: the special ones stand before their parents.
+_BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
+    (errors.RunOwned, Exit.OWNED),
+    (errors.NoSuchRun, Exit.NOT_FOUND),
+    (errors.RunDeleted, Exit.NOT_FOUND),
+    (errors.Quarantined, Exit.CORRUPT),
+    (errors.CorruptCheckpoint, Exit.CORRUPT),
+    (errors.Blocked, Exit.BLOCKED),
+    (errors.MigrationError, Exit.BLOCKED),
+    (errors.UnknownNode, Exit.BLOCKED),
+    (errors.RunFailed, Exit.FAILED),
+    (errors.RunCancelled, Exit.FAILED),
+    (errors.BadStoreUrl, Exit.USAGE),
+    (errors.StoreError, Exit.STORE),
+    (errors.RunError, Exit.USAGE),  # RunExists, WrongGraph, BadRunId
+    (errors.GraphError, Exit.USAGE),
+    (errors.NodeError, Exit.USAGE),  # an input that is no State; a node's own failure comes as RunFailed
+    (LookupError, Exit.NOT_FOUND),  # a checkpoint that the run does not have
+)
+
+
+def exit_of(error: Exception) -> Exit:
+    """The exit status that tells this error."""
+    return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether an error is one that a command may end with, and no mistake in actorflow."""
+    return any(isinstance(error, kind) for kind, _ in _BY_ERROR) or isinstance(error, errors.ActorflowError)
+
+
+def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
+    """The command that helps with an error, for the store, run and graph that the failing command was given."""
+    store = "" if given.get("store") in (None, "./.actorflow") else f" --store {quoted(str(given['store']))}"
+    graph = str(given.get("target") or "module:graph")
+    run = quoted(error.run_id) if isinstance(error, errors.RunError) else quoted(str(given.get("run_id") or "RUN"))
+    match error:
+        case errors.RunCancelled():
+            return f"actorflow resume {run} {graph}{store}"
+        case errors.RunFailed() | errors.Quarantined():
+            return f"actorflow history {run}{store}"
+        case errors.NoSuchRun() | errors.BadRunId() | errors.RunDeleted():
+            return f"actorflow ls{store}"
+        case errors.CorruptCheckpoint():
+            return f"actorflow verify{store}"
+        case errors.Blocked() | errors.MigrationError() | errors.UnknownNode():
+            return f"actorflow check {graph} --against {quoted(str(given.get('store') or './.actorflow'))}"
+        case errors.GraphError():
+            return f"actorflow check {graph}"
+        case errors.RunError():
+            return f"actorflow show {run}{store}"
+        case errors.NodeError():
+            return "actorflow run --help"
+        case LookupError():
+            return f"actorflow history {run}{store}"
+        case _:
+            return None

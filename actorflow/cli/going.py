@@ -1,0 +1,168 @@
+"""Going: the commands that run a graph, ``run`` and ``resume``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+import click
+import msgspec
+
+from actorflow import Graph, Runtime, State
+from actorflow.cli.command import Command, Refusal
+from actorflow.cli.exits import Exit
+from actorflow.cli.output import remark, say
+from actorflow.cli.store import DEFAULT, existing, looking_at, store_option
+from actorflow.cli.target import Target, target_argument
+from actorflow.cli.text import json_whole, quoted, visible
+from actorflow.errors import RunExists
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+GRAPH_TAG = "graph"
+"""The tag under which ``run`` notes how its graph was named: to be shown, never to be imported."""
+
+
+@click.command("run", cls=Command)
+@target_argument()
+@click.option("--id", "run_id", metavar="ID", help="The run's id; if there is such a run, it goes on.")
+@click.option("--state", "given", metavar="JSON|@FILE", help="The input: fields as JSON, or @FILE (@- is stdin).")
+@store_option
+@click.option(
+    "--durability",
+    type=click.Choice(["sync", "async", "exit"]),
+    default="sync",
+    show_default=True,
+    help="When a successor may start: after the commit, while it is in flight, or regardless of it.",
+)
+def run(
+    target: Target, run_id: str | None, given: str | None, store: str, durability: Literal["sync", "async", "exit"]
+) -> None:
+    """Run a graph to its end, and print its final state as JSON.
+
+    Run it again with the same --id after a crash or Ctrl-C: it goes on. What
+    has finished is not run again: its result is printed.
+    """
+    graph = target.graph
+    state = None if given is None else _input(graph, given)
+    known = [] if run_id is None else [run_id]
+
+    async def work(rt: Runtime) -> Any:
+        try:
+            run = await rt.spawn(graph, state, id=run_id, durability=durability, tags={GRAPH_TAG: target.text})
+        except RunExists:
+            if run_id is None:
+                raise
+            await _tell_where(rt, run_id)
+            return await rt.run(graph, state, id=run_id)
+        known.append(run.id)
+        remark(f"run {visible(run.id)} begins")
+        return await run.result()
+
+    _to_the_end(work, store, lambda: _again(known[-1], target.text, store) if known else None)
+
+
+@click.command("resume", cls=Command)
+@click.argument("run_id", metavar="RUN")
+@target_argument(required=False, envvar="ACTORFLOW_GRAPH")
+@store_option
+def resume(run_id: str, target: Target | None, store: str) -> None:
+    """Go on with a run, and print its final state as JSON.
+
+    After a crash, Ctrl-C or a failure, out of quarantine, and under a graph
+    that grew. The environment variable ACTORFLOW_GRAPH can name the graph. The
+    store can't: it is never asked for code.
+    """
+    if target is None:
+        anyio.run(_show_result, run_id, store)
+        return
+    graph = target.graph
+
+    async def work(rt: Runtime) -> Any:
+        await _tell_where(rt, run_id)
+        run = await rt.resume(graph, run_id)
+        return await run.result()
+
+    _to_the_end(work, existing(store), lambda: _again(run_id, target.text, store))
+
+
+def _to_the_end(work: Callable[[Runtime], Awaitable[Any]], store: str, again: Callable[[], str | None]) -> None:
+    """Do the work in an open runtime and print what comes out; Ctrl-C lets go of the run and says how to go on."""
+
+    async def main() -> Any:
+        async with Runtime(store, recover="never") as rt:
+            return await work(rt)
+
+    _show_warnings()
+    try:
+        state = anyio.run(main)
+    except KeyboardInterrupt:
+        message = "interrupted; what is committed is safe, and the run can be resumed at once"
+        raise Refusal(message, Exit.INTERRUPTED, again()) from None
+    say(json_whole(state))
+
+
+async def _tell_where(rt: Runtime, run_id: str) -> None:
+    """Say from where a run goes on, and why it had stopped there."""
+    checkpoint = await rt.get(run_id).at()
+    if checkpoint.status == "running":
+        owner = f"process {checkpoint.owner.pid} on {checkpoint.owner.host}"
+        why = "it was let go" if checkpoint.kind == "released" else f"{owner} did not let go of it"
+    else:
+        why = f"status {checkpoint.status}"
+    remark(visible(f"run {run_id} is at commit {checkpoint.seq}; {why}"))
+
+
+async def _show_result(run_id: str, store: str) -> None:
+    """Without a graph: the result of a run that has finished; for any other run a graph is needed."""
+    async with looking_at(store) as rt:
+        checkpoint = await rt.get(run_id).at()
+    if checkpoint.status != "finished":
+        named = checkpoint.tags.get(GRAPH_TAG, "module:graph")
+        raise Refusal(
+            f"run {visible(run_id)!r} is {checkpoint.status}; to go on with it, name its graph",
+            Exit.USAGE,
+            _again(run_id, named, store),
+        )
+    say(json_whole(checkpoint.values))
+
+
+def _again(run_id: str, graph: str, store: str) -> str:
+    where = "" if store == DEFAULT else f"--store {quoted(store)} "
+    return f"actorflow resume {where}{quoted(run_id)} {quoted(graph)}"
+
+
+def _input(graph: Graph[Any], given: str) -> State:
+    """The input as the graph's State; a field that it does not have is an error, as in code."""
+    state_type = graph.state_type
+    try:
+        text = given
+        if given.startswith("@"):
+            with click.open_file(given[1:], encoding="utf-8") as file:
+                text = file.read()
+        fields = msgspec.json.decode(text)
+        state: State = msgspec.convert(fields, state_type)
+    except (OSError, UnicodeError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise click.BadParameter(visible(str(error)), param_hint="--state") from error
+    if unknown := sorted(set(fields) - set(state_type.__struct_fields__)):
+        known = ", ".join(state_type.__struct_fields__)
+        raise click.BadParameter(
+            visible(f"{state_type.__name__} has no {', '.join(unknown)}; its fields are {known}"), param_hint="--state"
+        )
+    return state
+
+
+def _show_warnings() -> None:
+    """What the library logs (restarts, runs left alone) goes to standard error, a line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("actorflow")
+    if not logger.handlers:
+        logger.addHandler(handler)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))

@@ -1,0 +1,228 @@
+"""Looking: the commands that read a store and change nothing: ``ls``, ``show``, ``history`` and ``verify``."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from actorflow.cli.command import Command, in_event_loop
+from actorflow.cli.exits import Exit
+from actorflow.cli.output import remark, say, say_json, say_table
+from actorflow.cli.store import DEFAULT, json_option, looking_at, store_option
+from actorflow.cli.text import json_brief, quoted, visible
+
+if TYPE_CHECKING:
+    from actorflow import Checkpoint, RunInfo
+
+_STATUSES = ("running", "waiting", "paused", "finished", "failed", "cancelled", "quarantined", "corrupt")
+
+
+@click.command(cls=Command)
+@click.option("--status", type=click.Choice(_STATUSES), help="Only runs in this status.")
+@click.option("--graph", metavar="NAME", help="Only runs of the graph of this name.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the most recently changed first.")
+@store_option
+@json_option
+@in_event_loop
+async def ls(status: str | None, graph: str | None, limit: int | None, store: str, *, as_json: bool) -> None:
+    """List the runs of a store, the most recently changed first."""
+    async with looking_at(store) as rt:
+        found = await rt.runs(status=status, graph=graph, limit=limit)
+    if as_json:
+        say_json(
+            {
+                "id": info.id,
+                "graph": info.graph,
+                "status": info.status,
+                "node": info.node,
+                "commit": info.seq,
+                "opening": info.opening,
+                "updated": info.updated,
+                "tags": info.tags,
+                "error": info.error,
+            }
+            for info in found
+        )
+        return
+    if found:
+        head = ("RUN", "GRAPH", "STATUS", "NODE", "COMMIT", "UPDATED")
+        say_table(head, [(i.id, i.graph, i.status, i.node or "-", str(i.seq), _ago(i.updated)) for i in found])
+    remark(_summary(found, store))
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.option("--at", "seq", type=click.IntRange(min=0), metavar="COMMIT", help="As of this commit.")
+@click.option("--node", metavar="NAME", help="As of the last time this node finished.")
+@store_option
+@json_option
+@in_event_loop
+async def show(run_id: str, seq: int | None, node: str | None, store: str, *, as_json: bool) -> None:
+    """Show a run and its state, as of now or of an earlier checkpoint."""
+    async with looking_at(store) as rt:
+        checkpoint = await rt.get(run_id).at(seq, node=node)
+    if as_json:
+        say_json([{**_facts(checkpoint), "state": checkpoint.values}])
+        return
+    owner = f"process {checkpoint.owner.pid} on {checkpoint.owner.host}, epoch {checkpoint.epoch}"
+    what = f"{checkpoint.kind}, node {checkpoint.node}" if checkpoint.node else checkpoint.kind
+    rows = {
+        "run": checkpoint.run_id,
+        "schema": f"{checkpoint.schema} {_version(checkpoint)}",
+        "status": checkpoint.status,
+        "commit": f"{checkpoint.seq} ({what}), {checkpoint.size:,} bytes, {_when(checkpoint.time)}",
+        "owner": f"{owner}{', let go' if checkpoint.kind == 'released' else ''}",
+        "open": ", ".join(checkpoint.frontier),
+        "tags": ", ".join(f"{key}={value}" for key, value in checkpoint.tags.items()),
+        "error": _error(checkpoint),
+    }
+    for name, text in rows.items():
+        if text:
+            say(f"{name:<7} {visible(text)}")
+    say(json_brief(checkpoint.values))
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
+@store_option
+@json_option
+@in_event_loop
+async def history(run_id: str, limit: int | None, store: str, *, as_json: bool) -> None:
+    """Tell a run's history, a line for each checkpoint, the oldest first."""
+    async with looking_at(store) as rt:
+        story = [checkpoint async for checkpoint in rt.get(run_id).history()]
+    story.reverse()
+    notes = ["", *(_what_changed(before, after) for before, after in pairwise(story))]
+    first = 0 if limit is None else max(0, len(story) - limit)
+    if as_json:
+        say_json(
+            {**_facts(checkpoint), "note": note} for checkpoint, note in zip(story[first:], notes[first:], strict=True)
+        )
+        return
+    say_table(
+        ("COMMIT", "WHAT", "NODE", "TOOK", "BYTES", "WROTE", "PID", "NOTE"),
+        [
+            (
+                str(checkpoint.seq),
+                checkpoint.kind,
+                checkpoint.node or "-",
+                "-" if checkpoint.took is None else f"{checkpoint.took:.3f}s",
+                f"{checkpoint.size:,}",
+                ", ".join(checkpoint.writes) or "-",
+                str(checkpoint.owner.pid),
+                "; ".join(filter(None, (note, _error(checkpoint)))),
+            )
+            for checkpoint, note in zip(story[first:], notes[first:], strict=True)
+        ],
+    )
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="[RUN]", required=False)
+@store_option
+@json_option
+@click.pass_context
+@in_event_loop
+async def verify(ctx: click.Context, run_id: str | None, store: str, *, as_json: bool) -> None:
+    """Read every byte of a run's files, or of all runs', and say what is not as it should be.
+
+    Exits with 4 if a run can't be read because of it.
+    """
+    async with looking_at(store) as rt:
+        findings = await rt.verify(run_id)
+    if as_json:
+        say_json(findings)
+    else:
+        for finding in findings:
+            say(visible(f"{'BROKEN ' if finding.broken else ''}{finding.path}: {finding.what}"))
+            say(visible(f"  {finding.remedy}"))
+        remark(f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "everything is as it should be")
+    if any(finding.broken for finding in findings):
+        ctx.exit(Exit.CORRUPT)
+
+
+def _facts(checkpoint: Checkpoint[Any]) -> dict[str, Any]:
+    """A checkpoint without its state."""
+    return {
+        "run": checkpoint.run_id,
+        "commit": checkpoint.seq,
+        "record": checkpoint.record,
+        "kind": checkpoint.kind,
+        "node": checkpoint.node,
+        "status": checkpoint.status,
+        "open": checkpoint.frontier,
+        "wrote": checkpoint.writes,
+        "took": checkpoint.took,
+        "error": checkpoint.error
+        and {
+            "type": checkpoint.error.type,
+            "message": checkpoint.error.message,
+            "traceback": checkpoint.error.traceback,
+        },
+        "time": checkpoint.time,
+        "epoch": checkpoint.epoch,
+        "opening": checkpoint.opening,
+        "host": checkpoint.owner.host,
+        "pid": checkpoint.owner.pid,
+        "schema": checkpoint.schema,
+        "version": checkpoint.version,
+        "bytes": checkpoint.size,
+        "tags": checkpoint.tags,
+    }
+
+
+def _what_changed(before: Checkpoint[Any], after: Checkpoint[Any]) -> str:
+    """What a reader wants to know of the step between two checkpoints beside the node that ran."""
+    notes: list[str] = []
+    if after.epoch != before.epoch:
+        notes.append(_how_taken_up(before, after))
+    if after.version != before.version:
+        notes.append(f"{_version(before)} -> {_version(after)}")
+    if after.status != before.status:
+        notes.append(after.status)
+    return ", ".join(notes)
+
+
+def _how_taken_up(before: Checkpoint[Any], after: Checkpoint[Any]) -> str:
+    if after.opening != before.opening:
+        return "reopened"
+    if before.kind == "released":
+        return "resumed"
+    if (before.owner.host, before.owner.pid) == (after.owner.host, after.owner.pid):
+        return "restarted after a crash in the same process"
+    return f"resumed, process {before.owner.pid} had not let go"
+
+
+def _error(checkpoint: Checkpoint[Any]) -> str:
+    return "" if checkpoint.error is None else f"{checkpoint.error.type}: {checkpoint.error.message}"
+
+
+def _version(checkpoint: Checkpoint[Any]) -> str:
+    return "without version" if checkpoint.version is None else f"version {checkpoint.version}"
+
+
+def _summary(found: list[RunInfo], store: str) -> str:
+    where = "" if store == DEFAULT else f" --store {quoted(store)}"
+    text = f"{len(found)} run{'s' * (len(found) != 1)} in {visible(store)}"
+    odd = next((info for info in found if info.status in ("corrupt", "failed", "quarantined")), None)
+    if odd is None:
+        return text
+    command = "verify" if odd.status == "corrupt" else "history"
+    return f"{text}; see actorflow {command}{where} {quoted(odd.id)}"
+
+
+def _ago(moment: float) -> str:
+    seconds = max(0, int(time.time() - moment))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"
+
+
+def _when(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,116 @@
+"""Target: a graph as the command line names it, ``module:graph`` or ``path/to/file.py:graph``, and its import.
+
+Only what the user typed is imported, never a name that was read from a store
+(guarantee 12: no code from data).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from actorflow import Graph
+from actorflow.cli.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A graph and how it was named."""
+
+    text: str
+    graph: Graph[Any]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def to_target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
+    """The callback of an argument: imports the module and finds the graph; a usage error says what is wrong."""
+    if value is None:
+        return None
+    place, _, attribute = value.rpartition(":")
+    if not place or attribute.endswith(".py"):
+        place, attribute = value, ""
+    try:
+        return Target(value, _graph_in(_import(place), place, attribute))
+    except _NotThere as problem:
+        raise click.BadParameter(visible(str(problem)), ctx, param) from problem
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        if ctx.find_root().params.get("traceback"):
+            traceback.print_exc()
+        message = visible(f"importing {place!r} raised {type(error).__name__}: {error}")
+        raise click.BadParameter(message, ctx, param) from error
+
+
+def target_argument(*, required: bool = True, envvar: str | None = None) -> Callable[[F], F]:
+    """The argument MODULE:GRAPH; the command gets a `Target`."""
+    metavar = "MODULE:GRAPH" if required else "[MODULE:GRAPH]"
+    return click.argument("target", callback=to_target, metavar=metavar, required=required, envvar=envvar)
+
+
+class _NotThere(Exception):
+    """There is no such module, file or graph."""
+
+
+def _graph_in(module: ModuleType, place: str, attribute: str) -> Graph[Any]:
+    """The graph of this name; without a name, the only one there is."""
+    graphs: dict[str, Graph[Any]] = {name: value for name, value in vars(module).items() if isinstance(value, Graph)}
+    if attribute in graphs:
+        return graphs[attribute]
+    if not attribute and len(graphs) == 1:
+        return next(iter(graphs.values()))
+    known = ", ".join(f"{place}:{name}" for name in graphs) or "no graph"
+    if not attribute:
+        raise _NotThere(f"say which graph, as in module:graph; {place!r} has {known}")
+    what = (
+        f"is no Graph but a {type(vars(module)[attribute]).__name__}" if attribute in vars(module) else "is not there"
+    )
+    raise _NotThere(f"{attribute!r} {what}; {place!r} has {known}")
+
+
+def _import(place: str) -> ModuleType:
+    """Import a module as ``python`` would from the current folder, or a file by its path."""
+    if place.endswith(".py") or "/" in place:
+        return _import_file(Path(place))
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise  # the module is there; one that it imports is not
+        raise _NotThere(
+            f"no module {place!r} here ({here}); a file is named by its path, as in app.py:graph"
+        ) from error
+    except (TypeError, ValueError) as error:
+        if place.startswith(".") or not place:
+            raise _NotThere(f"{place!r} is no name of a module") from error
+        raise
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise _NotThere(f"there is no file {str(path)!r}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise _NotThere(f"{str(path)!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # the types of its functions are looked up there
+    spec.loader.exec_module(module)
+    return module
