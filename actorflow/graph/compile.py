@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from actorflow.errors import DuplicateMigration
-from actorflow.graph.check import Finding, problems_of_shape, warnings_of
+from actorflow.graph.check import problems_of_shape
 from actorflow.graph.migrate import register
 from actorflow.graph.node import (
     Node,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode
 
 
-def compile_graph(declaration: Declaration) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan, and what is to say about it. With a finding of level "error" it must not be run."""
+def compile_graph(declaration: Declaration) -> tuple[Plan, tuple[str, ...]]:
+    """The plan, and all that is wrong with it. With any problem it is partly guessed and must not be run."""
     return _Compilation(declaration).run()
 
 
@@ -44,7 +44,7 @@ class _Compilation:
         self.graph = declaration
         state_type: Any = declaration.state_type
         self.has_state = isinstance(state_type, type) and issubclass(state_type, State)
-        self.errors: list[str] = []
+        self.problems: list[str] = []
         self.declared: dict[str, DeclaredNode] = {}
         self.names: dict[tuple[int, int], list[str]] = defaultdict(list)  # by function: the nodes it is
         self.edges: dict[str, list[str | End]] = defaultdict(list)
@@ -53,7 +53,7 @@ class _Compilation:
         self.inward: dict[str | End, dict[str, str]] = defaultdict(dict)  # target: source: the edge that says so
         self.loose: set[str] = set()  # what something unknown leads to; not to be reported as unreachable as well
 
-    def run(self) -> tuple[Plan, tuple[Finding, ...]]:
+    def run(self) -> tuple[Plan, tuple[str, ...]]:
         self._read_graph()
         for declared in self.graph.nodes:
             self._read_name(declared)
@@ -64,28 +64,26 @@ class _Compilation:
         for branch in self.graph.branches:
             self._read_branch(branch)
         plan = self._plan(nodes)
-        self.errors.extend(problems_of_shape(plan, self.loose))
-        if self.errors:  # the plan is partly guessed, so there is nothing sure to warn about
-            return plan, tuple(Finding("error", problem) for problem in self.errors)
-        return plan, tuple(Finding("warning", problem) for problem in warnings_of(plan))
+        self.problems.extend(problems_of_shape(plan, self.loose))
+        return plan, tuple(self.problems)
 
     def _note(self, place: str, problems: Iterable[str]) -> None:
-        self.errors.extend(f"{place}: {problem}" for problem in problems)
+        self.problems.extend(f"{place}: {problem}" for problem in problems)
 
     def _read_graph(self) -> None:
         graph = self.graph
         self._note("the graph", problems_of_name(graph.name))
         if self.has_state:
             schema = schema_of(graph.state_type)
-            self.errors.extend(schema.problems)
+            self.problems.extend(schema.problems)
             try:
                 register(schema, (*graph.state_type.migrations, *graph.migrations))
             except DuplicateMigration as error:
-                self.errors.append(str(error))
+                self.problems.append(str(error))
         else:
-            self.errors.append(f"the state must be a subclass of State, not {label(graph.state_type)}")
+            self.problems.append(f"the state must be a subclass of State, not {label(graph.state_type)}")
         if type(graph.max_activations) is not int or graph.max_activations < 1:
-            self.errors.append(f"the graph: max_activations={graph.max_activations!r}: give a number of at least 1")
+            self.problems.append(f"the graph: max_activations={graph.max_activations!r}: give a number of at least 1")
         self._check_policy("the graph", graph.retry, graph.timeout, sync=False)
 
     def _check_policy(self, place: str, retry: object, timeout: object, *, sync: bool) -> None:

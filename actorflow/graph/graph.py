@@ -6,18 +6,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 from actorflow.errors import GraphError
+from actorflow.graph.check import Finding, warnings_of
 from actorflow.graph.compile import compile_graph
 from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredEdge, DeclaredNode
 from actorflow.graph.draw import draw_mermaid, draw_text
 from actorflow.graph.migrate import Migration, Plain, migrate, register
 from actorflow.graph.node import Outcome
-from actorflow.graph.routing import End, NodeRef, Target
+from actorflow.graph.routing import End, NodeRef, Target, label
 from actorflow.graph.schema import schema_of
 from actorflow.graph.signature import site_of_caller
 from actorflow.graph.state import State, Version
 
 if TYPE_CHECKING:
-    from actorflow.graph.check import Finding
     from actorflow.graph.context import Context
     from actorflow.graph.plan import Plan
     from actorflow.graph.retry import Retry
@@ -71,7 +71,7 @@ class Graph(Generic[S]):
         >>> @count.node(after=add)
         ... def double(state: Count) -> Update:
         ...     return {"n": state.n * 2}
-        >>> print(count.draw("text"))
+        >>> print(count.draw("text"), end="")
         count: 2 nodes
         * add
             → double
@@ -101,11 +101,11 @@ class Graph(Generic[S]):
             moves=dict(moves or {}),
             migrations=list(migrations),
         )
-        self._compiled: tuple[Plan, tuple[Finding, ...]] | None = None
+        self._compiled: tuple[Plan, tuple[str, ...]] | None = None
 
     def __repr__(self) -> str:
-        state = getattr(self.state_type, "__name__", self.state_type)
-        return f"<Graph {self.name!r} over {state}: {len(self._declaration.nodes)} nodes>"
+        count = len(self._declaration.nodes)
+        return f"<Graph {self.name!r} over {label(self.state_type)}: {count} node{'s' * (count != 1)}>"
 
     @property
     def name(self) -> str:
@@ -129,15 +129,21 @@ class Graph(Generic[S]):
         Raises:
             GraphError: with all errors that `check` finds.
         """
-        plan, findings = self._compile()
-        errors = [finding.problem for finding in findings if finding.level == "error"]
-        if errors:
-            raise GraphError(self.name, errors)
+        plan, problems = self._compile()
+        if problems:
+            raise GraphError(self.name, problems)
         return plan
 
     def check(self) -> list[Finding]:
-        """Everything that is wrong or doubtful, errors before warnings; empty for a sound graph."""
-        return list(self._compile()[1])
+        """Everything that is wrong with the graph, or else what is doubtful about it; empty for a sound one.
+
+        Warnings take a look at every decision together with every join, so
+        `plan`, which starts runs, does not ask for them.
+        """
+        plan, problems = self._compile()
+        if problems:
+            return [Finding("error", problem) for problem in problems]
+        return [Finding("warning", problem) for problem in warnings_of(plan)]
 
     def draw(self, format: Literal["mermaid", "text"] = "mermaid") -> str:
         """A picture of the graph: a Mermaid flowchart, or lines for a terminal.
@@ -299,7 +305,7 @@ class Graph(Generic[S]):
 
         return declare_plain
 
-    def _compile(self) -> tuple[Plan, tuple[Finding, ...]]:
+    def _compile(self) -> tuple[Plan, tuple[str, ...]]:
         if self._compiled is None:
             self._compiled = compile_graph(self._declaration)
         return self._compiled

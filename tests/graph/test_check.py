@@ -320,6 +320,22 @@ def test_a_branch_that_can_not_be_asked_is_one_problem(
     assert f"branch {fn.__name__!r} (test_check.py:" in problem
 
 
+def test_targets_may_be_named_by_an_alias_inside_a_function() -> None:
+    """What the branch closes over is found, and what is assigned later is not waited for."""
+    Verdict = Literal["b"]  # noqa: N806 - a type
+
+    def by_alias(state: Empty) -> Verdict:
+        return later if state is Verdict else "b"
+
+    graph = graph_of("a")
+    graph.node(lambda state: None, name="b")
+    graph.branch(by_alias, after="a")
+
+    assert graph.check() == []
+    assert graph.plan.branches["a"][0].targets == ("b",)
+    later: Verdict = "b"
+
+
 def test_a_branch_declared_twice_is_a_problem() -> None:
     """It would open everything twice."""
     graph = graph_of("a", "b")
@@ -379,6 +395,14 @@ def test_marked_entries_start_together() -> None:
 
     assert graph.check() == []
     assert graph.plan.entries == ("a", "b")
+
+
+def test_a_branch_that_is_no_function_can_be_asked_by_its_targets() -> None:
+    """A callable that tells nothing of itself is no node and no branch, and says so once."""
+    graph = graph_of("a")
+    graph.branch(max, after="a", to=END)
+
+    assert "its parameters can't be read" in only_error(graph)
 
 
 def test_a_circle_needs_a_marked_entry() -> None:

@@ -261,7 +261,7 @@ def graphs(draw: Callable[..., Any]) -> Graph[Empty]:
     return graph
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(graph=graphs())
 def test_whatever_is_warned_of_can_happen(graph: Graph[Empty]) -> None:
     """There is a play in which a leg is left out for good while another waits, or its node runs twice side by side."""
