@@ -113,7 +113,7 @@ class LocalBackend(Backend):
 
     def path(self, key: str) -> str:
         """The path of ``key``, for people."""
-        return os.path.join(self.root, key)
+        return f"{self.root}/{key}"  # each commit asks for it; join would take a tenth of its time
 
     def names(self, prefix: str) -> set[str]:
         """The names directly below ``prefix``, temporary ones included; none if there is no such folder."""

@@ -85,8 +85,7 @@ class ObjectLog(RunLog):
         data, digest = encode_frame(header, draft.body, path=self.key(seq), file=file)
         if not put_or_settle(self._backend, self.key(seq), data):
             return None
-        # Our number may have been one that retention freed: then the chain went on above it, and this is a stray.
-        if self._numbers()[-1] != seq:
+        if not self._is_newest(seq):
             return None
         return ObjectOwnership(
             self,
@@ -100,6 +99,10 @@ class ObjectLog(RunLog):
     def key(self, seq: int) -> str:
         """The key of that commit."""
         return self._prefix + checkpoint_name(seq)
+
+    def _is_newest(self, seq: int) -> bool:
+        """The second listing: a claim that took a number which retention had freed is a stray below the chain."""
+        return self._numbers()[-1] == seq
 
     def _numbers(self) -> list[int]:
         names = (checkpoint_seq(key.rpartition("/")[2]) for key in self._backend.list(self._prefix))

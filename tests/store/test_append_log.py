@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import threading
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from actorflow.errors import CommitUnknown, CorruptCheckpoint, Fenced, RunOwned,
 from actorflow.store.append_log import AppendLog
 from actorflow.store.append_ownership import AppendOwnership
 from actorflow.store.keys import checkpoint_name
+from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.local import LocalBackend
 from actorflow.store.machine import machine_id
 from actorflow.store.store import LocalStore, open_store
@@ -26,7 +28,10 @@ from tests.store.drafts import ACTOR, claiming, draft, part
 from tests.store.log_contract import LogContract
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actorflow.store.frames import Frame
+    from actorflow.store.ownership import Ownership
     from actorflow.store.store import Store
 
 
@@ -555,34 +560,55 @@ def test_of_racing_processes_one_becomes_the_owner(store_url: str) -> None:
 
 def test_a_run_is_not_claimed_while_a_commit_of_it_is_being_written(store: Store) -> None:
     """An actor that was given up on may still sit in a system call: its run and the lock are held until then."""
+    with late_commit(store) as owned:
+        owned.close()
+        with pytest.raises(RunOwned):
+            store.log("r").claim(claiming(part(store)), actor=ACTOR)
+        store.close()
+        other = open_store(store.url)
+        with pytest.raises(RunOwned):
+            other.log("r").claim(claiming(part(store)), actor=ACTOR)
+
+    again = other.log("r").claim(claiming(part(store)), actor=ACTOR)
+    assert [frame.body for frame in again.load()] == [b"claim", b"late", b"claim"]
+    other.close()
+
+
+def test_a_lock_released_too_early_would_lose_that_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: another claims while the append is on its way, and what is acknowledged then is on no chain."""
+    monkeypatch.setattr(LocalIncarnation, "working", lambda self: nullcontext())
+    with late_commit(store) as owned:
+        store.close()
+        other = open_store(store.url)
+        other.log("r").claim(claiming(part(store)), actor=ACTOR)
+
+    assert owned.header.seq == 1
+    assert [frame.body for frame in other.log("r").read()] == [b"claim", b"claim"]
+    other.close()
+
+
+@contextmanager
+def late_commit(store: Store) -> Iterator[Ownership]:
+    """In this block a commit of run r is on its way; it is written, synced and acknowledged at the end."""
     entered, go_on = threading.Event(), threading.Event()
 
     class Slow(LocalBackend):
-        def fdatasync(self, fd: int) -> None:
+        def write(self, fd: int, data: bytes) -> None:
             entered.set()
             assert go_on.wait(30)
-            os.fdatasync(fd)
+            os.write(fd, data)
 
     owned = store.log("r").claim(claiming(part(store)), actor=ACTOR)
     store.backend.__class__ = Slow
     writer = threading.Thread(target=lambda: owned.commit(draft("commit", 1, part(store), b"late")))
     writer.start()
-    assert entered.wait(30)
-    store.backend.__class__ = LocalBackend
-    owned.close()
-
-    with pytest.raises(RunOwned):
-        store.log("r").claim(claiming(part(store)), actor=ACTOR)
-    store.close()
-    other = open_store(store.url)
-    with pytest.raises(RunOwned):
-        other.log("r").claim(claiming(part(store)), actor=ACTOR)
-    go_on.set()
-    writer.join()
-
-    again = other.log("r").claim(claiming(part(store)), actor=ACTOR)
-    assert [frame.body for frame in again.load()] == [b"claim", b"late", b"claim"]
-    other.close()
+    try:
+        assert entered.wait(30)
+        store.backend.__class__ = LocalBackend
+        yield owned
+    finally:
+        go_on.set()
+        writer.join()
 
 
 def test_what_was_read_before_the_owner_was_gone_does_not_count(store_url: str) -> None:

@@ -192,16 +192,14 @@ def test_a_stalled_owner_is_fenced_by_the_claim(wire: Wire, incarnations: Made) 
     assert [frame.body for frame in log.read()] == [b"claim", b"1", b"claim", b"3"]
 
 
-def test_a_claim_below_a_higher_number_is_a_stray(wire: Wire, incarnations: Made) -> None:
-    """A claimer that stalls, and finds its number freed by retention: the second listing shows the chain above it."""
+def overtaken(wire: Wire, incarnations: Made) -> ObjectLog:
+    """A log whose next claim stalls until its number was taken, built upon, released and freed by others."""
     first, prefix = incarnations(), log_prefix("r")
     log_of(wire, first).claim(claiming(FILE), actor=ACTOR).close()
     first.close()
-    log = log_of(wire, incarnations())
 
     def somebody_was_faster() -> None:
-        quick = incarnations()
-        owned = log_of(wire, quick).claim(claiming(FILE), actor=b"actor-02")
+        owned = log_of(wire, incarnations()).claim(claiming(FILE), actor=b"actor-02")
         for number in range(3):
             owned.commit(draft("commit", 2, FILE, b"%d" % number, snapshot=True))
         owned.commit(draft("release", 2, FILE, b"released", snapshot=True))
@@ -209,12 +207,27 @@ def test_a_claim_below_a_higher_number_is_a_stray(wire: Wire, incarnations: Made
         wire.inner.delete([prefix + checkpoint_name(seq) for seq in range(1, 5)])
 
     wire.before_put.append(somebody_was_faster)
+    return log_of(wire, incarnations())
 
-    owned = log.claim(claiming(FILE), actor=ACTOR)
 
-    assert owned.header.seq == 6
-    assert owned.header.epoch == 3
+def test_a_claim_below_a_higher_number_is_a_stray(wire: Wire, incarnations: Made) -> None:
+    """The second listing shows the chain above it, and the claimer starts over from its end."""
+    owned = overtaken(wire, incarnations).claim(claiming(FILE), actor=ACTOR)
+
+    assert (owned.header.seq, owned.header.epoch) == (6, 3)
     assert [frame.body for frame in owned.load()] == [b"released", b"claim"]
+
+
+def test_without_a_second_listing_two_would_own_the_run(wire: Wire, incarnations: Made, monkeypatch: Any) -> None:
+    """Planted: the overtaken claimer believes in its stray, and commits what no reader ever sees."""
+    monkeypatch.setattr(ObjectLog, "_is_newest", lambda self, seq: True)
+    log = overtaken(wire, incarnations)
+    stray = log.claim(claiming(FILE), actor=ACTOR)
+    log_of(wire, incarnations()).claim(claiming(FILE), actor=b"actor-03")
+
+    assert stray.commit(draft("commit", 2, FILE, b"acknowledged")).seq == 2
+
+    assert b"acknowledged" not in [frame.body for frame in log.read()]
 
 
 def test_damage_is_not_absence(store_url: str) -> None:
