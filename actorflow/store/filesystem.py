@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -74,6 +73,8 @@ def filesystem_of(path: str) -> str | None:
 
 def _mounts() -> Iterator[tuple[str, str]]:
     if sys.platform == "darwin":
+        import subprocess  # costs milliseconds, and only macOS needs it
+
         table = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=True).stdout
         for match in _MACOS_MOUNT.finditer(table):
             yield match["point"], match["kind"]
