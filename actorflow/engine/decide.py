@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 RECORD_BACKOFF_OVER = 1.0
 """Seconds: a retry that waits at least this long is worth a record."""
 
+_MESSAGE_LIMIT = 4_000  # characters kept of what an exception says
 _TRACEBACK_LIMIT = 8_000  # characters kept of a traceback: the innermost frames
 
 
@@ -479,7 +480,11 @@ def _fail(decision: Decision, id_: int | None, error: BaseException) -> None:
 def describe(error: BaseException) -> ErrorInfo:
     """An exception as text that can be kept."""
     text = "".join(traceback.format_exception(error))
-    return ErrorInfo(type(error).__name__, _clean(str(error)), _clean(text[-_TRACEBACK_LIMIT:]))
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's exception that can't even be shown
+        message = f"(its text could not be read: {type(broken).__name__})"
+    return ErrorInfo(type(error).__name__, _clean(message[:_MESSAGE_LIMIT]), _clean(text[-_TRACEBACK_LIMIT:]))
 
 
 def _clean(text: str) -> str:

@@ -46,9 +46,9 @@ class RestartPolicy:
 
     def __post_init__(self) -> None:
         for name in ("max_restarts", "period", "backoff", "max_backoff"):
-            if getattr(self, name) < 0:
-                msg = f"RestartPolicy({name}={getattr(self, name)}): must not be negative"
-                raise ValueError(msg)
+            value = getattr(self, name)
+            if not value >= 0:  # NaN is neither
+                raise ValueError(f"RestartPolicy({name}={value}): must be a number of at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +76,6 @@ def after_crash(
     recent = sum(1 for at in restarts if now - at < policy.period)
     if recent >= policy.max_restarts:
         return GiveUp(f"{recent} restarts within {policy.period:g} s")
-    delay = min(policy.backoff * 2.0**recent, policy.max_backoff)
+    doublings = min(recent, 100)  # past any max_backoff; much later the power would leave the floats
+    delay = min(policy.backoff * 2.0**doublings, policy.max_backoff)
     return Restart(delay * (1 - chance / 2))
