@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from actorflow.engine.decide import growth
 from actorflow.engine.fold import fold
 from actorflow.engine.records import ENDED, Body, Claimed, Ended, encode_body
-from actorflow.errors import Blocked, MigrationError, NoSuchRun, Quarantined, RunExists, UnknownNode, WrongGraph
+from actorflow.errors import (
+    ActorflowError,
+    Blocked,
+    MigrationError,
+    NoSuchRun,
+    Quarantined,
+    RunExists,
+    UnknownNode,
+    WrongGraph,
+)
 from actorflow.graph.schema import schema_of
 from actorflow.runtime.adopt import adopt, current_part, file_part, needs_reading
 from actorflow.runtime.replay import replay
@@ -58,13 +67,17 @@ class Preview:
     run: RunState
 
 
+class EndedMeanwhile(ActorflowError):
+    """The run ended after the caller had looked at it. Nothing was written: look again."""
+
+
 def claim_run(
     store: Store,
     graph: Graph[Any],
     run_id: str,
     limits: Limits,
     *,
-    reopen: bool,
+    reopen: int | None,
     preview: Preview | None = None,
 ) -> Adopted:
     """Become the owner of an existing run.
@@ -74,18 +87,18 @@ def claim_run(
         graph: what is to run it.
         run_id: which run.
         limits: see `Limits`.
-        reopen: also take up a run that ended, with a fresh budget.
+        reopen: the opening that the caller saw ended, to be taken up again with a fresh budget. An
+            end that the caller has not seen stays, since its result may have been told.
         preview: what was adopted already; used if the claim is built on that commit, so
             that a migration runs once.
 
     Raises:
-        NoSuchRun, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint
+        NoSuchRun, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint, EndedMeanwhile
     """
     previews = {} if preview is None else {preview.digest: preview.run}
     log = store.log(run_id)
-    tip = log.tip()
-    if reopen and tip is not None and tip.header.status in ENDED:
-        store.markers.put_active(run_id, tip.header.opening + 1)
+    if reopen is not None:
+        store.markers.put_active(run_id, reopen + 1)
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
@@ -151,19 +164,18 @@ def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> No
     Raises:
         NoSuchRun: there is no such run.
         RunOwned: a live actor owns it.
+        EndedMeanwhile: it has ended.
     """
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
             raise NoSuchRun(run_id, near_ids(store, run_id))
-        return _claim_draft(store, tip, reopen=False)
+        return _claim_draft(store, tip, reopen=None)
 
     ownership = store.log(run_id).claim(draft_for, actor=secrets.token_bytes(16))
     try:
-        run = replay(ownership.load())
-        # if it ended just before the claim, that end stays
-        ended = _commit_end(ownership, run.status) if run.ended else _commit_end(ownership, status, by)
-        end_markers(store, fold(run, ended), ownership.header)
+        run = fold(replay(ownership.load()), _commit_end(ownership, status, by))
+        end_markers(store, run, ownership.header)
     finally:
         ownership.close()
 
@@ -224,9 +236,11 @@ def end_markers(store: Store, run: RunState, header: Header) -> None:
     store.markers.drop_active(run.run_id, run.opening)
 
 
-def _claim_draft(store: Store, tip: Tip, *, reopen: bool) -> Draft:
+def _claim_draft(store: Store, tip: Tip, *, reopen: int | None) -> Draft:
     header = tip.header
-    reopened = reopen and header.status in ENDED
+    reopened = header.status in ENDED
+    if reopened and header.opening != reopen:
+        raise EndedMeanwhile(f"run {tip.file.run_id!r} is {header.status} by now")
     opening = header.opening + 1 if reopened else header.opening
     # a restart inside this process is counted by its supervisor, not as the death of a process
     died = header.kind != "release" and header.owner.incarnation != store.incarnation.name

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -32,6 +33,7 @@ from actorflow.graph.state import State
 from actorflow.runtime.actor import Actor
 from actorflow.runtime.claiming import (
     Adopted,
+    EndedMeanwhile,
     Limits,
     Preview,
     check_graph,
@@ -260,7 +262,10 @@ class Runtime:
             case "quarantined":
                 raise Quarantined(id, tip.header.crashes)
             case _:
-                life = await self._take_up(graph, id, context=context, reopen=True)
+                try:
+                    life = await self._take_up(graph, id, context=context, reopen=_ended_opening(tip))
+                except EndedMeanwhile:
+                    return await self.run(graph, state, id=id, context=context)
                 return await Run[S](self, id, graph, life).result()
 
     async def spawn(
@@ -329,7 +334,10 @@ class Runtime:
             preview = await self._in_store(lambda: preview_run(graph, log, tip, self._limits))
             if not nodes_to_start(graph, preview):
                 return Run(self, id, graph, None)
-        life = await self._take_up(graph, id, context=context, reopen=True, preview=preview)
+        try:
+            life = await self._take_up(graph, id, context=context, reopen=_ended_opening(tip), preview=preview)
+        except EndedMeanwhile:
+            return await self.resume(graph, id, context=context)
         return Run(self, id, graph, life)
 
     def get(self, id: str) -> Run[Any]:
@@ -442,7 +450,7 @@ class Runtime:
             life.stop(stop)
             await life.done.wait()
         elif (await self.tip(run_id)).header.status not in ENDED:
-            with _Claiming(self._claiming, run_id):
+            with _Claiming(self._claiming, run_id), suppress(EndedMeanwhile):
                 await self._in_store(lambda: end_unowned(store, run_id, stop.status, stop.by))
         return (await self.tip(run_id)).header.status
 
@@ -454,7 +462,7 @@ class Runtime:
         run_id: str,
         *,
         context: Any,
-        reopen: bool,
+        reopen: int | None,
         awaited: bool = True,
         preview: Preview | None = None,
     ) -> Life:
@@ -544,7 +552,7 @@ class Runtime:
 
     async def _reopen(self, life: Life) -> Actor:
         _, store = self._open()
-        adopted = await self._in_store(lambda: claim_run(store, life.graph, life.run_id, self._limits, reopen=False))
+        adopted = await self._in_store(lambda: claim_run(store, life.graph, life.run_id, self._limits, reopen=None))
         return self._actor(life.graph, adopted, first=None, context=life.context)
 
     # -- recovery ---------------------------------------------------------------------
@@ -570,8 +578,8 @@ class Runtime:
             if graph is None or run_id in self._claiming or run_id in self._lives or self._leaving:
                 continue
             try:
-                life = await self._take_up(graph, run_id, context=None, reopen=False, awaited=awaited)
-            except RunOwned:
+                life = await self._take_up(graph, run_id, context=None, reopen=None, awaited=awaited)
+            except (RunOwned, EndedMeanwhile):
                 continue  # somebody else was faster
             except ActorflowError as error:
                 _logger.warning("run %r is not recovered: %s", run_id, error)
@@ -630,6 +638,10 @@ class _Claiming:
 
     def __exit__(self, *_: object) -> None:
         self._claiming.discard(self._run_id)
+
+
+def _ended_opening(tip: Tip) -> int | None:
+    return tip.header.opening if tip.header.status in ENDED else None
 
 
 def new_id() -> str:
