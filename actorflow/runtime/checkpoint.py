@@ -13,7 +13,7 @@ from actorflow.runtime.adopt import read_state
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from actorflow.engine.records import ErrorInfo
+    from actorflow.engine.records import ErrorInfo, Record
     from actorflow.graph.graph import Graph
     from actorflow.runtime.replay import Moment
     from actorflow.store.frames import Owner
@@ -82,8 +82,9 @@ class Checkpoint(Generic[S_co]):
 def checkpoints(moments: Iterable[Moment], graph: Graph[Any] | None, *, time_limit: float) -> Iterator[Checkpoint[Any]]:
     """The checkpoints of a history, oldest first: one for each activation that finished, and for each other commit.
 
-    In a commit that ends with a record without node (the run ended), the
-    last activation's checkpoint stands for both and shows the final status.
+    In a commit that ends with a record without node (the run ended, or
+    failed), the last activation's checkpoint stands for both and shows the
+    final status and the error.
     """
     group: list[Moment] = []
     for moment in moments:
@@ -91,27 +92,39 @@ def checkpoints(moments: Iterable[Moment], graph: Graph[Any] | None, *, time_lim
         if moment.last:
             shown = [one for one in group if isinstance(one.record, Finished)] or group[-1:]
             for one in shown:
-                yield _checkpoint(
-                    one, graph, status=group[-1].status if one is shown[-1] else one.status, limit=time_limit
-                )
+                end = group[-1] if one is shown[-1] else one
+                yield _checkpoint(one, graph, end=end, writes=_writes(one.record, group), limit=time_limit)
             group = []
 
 
-def _checkpoint(moment: Moment, graph: Graph[Any] | None, *, status: str, limit: float) -> Checkpoint[Any]:
+def _writes(shown: Record, group: Iterable[Moment]) -> tuple[str, ...]:
+    """The fields that an activation changed: its update, if branches follow it, is a record of its own."""
+    records = [one.record for one in group if isinstance(one.record, Merged | Finished)]
+    operations = [
+        operation
+        for record in records
+        if record is shown or (isinstance(shown, Finished) and record.id == shown.id)
+        for operation in record.operations
+    ]
+    return tuple(dict.fromkeys(operation.field for operation in operations))
+
+
+def _checkpoint(
+    moment: Moment, graph: Graph[Any] | None, *, end: Moment, writes: tuple[str, ...], limit: float
+) -> Checkpoint[Any]:
     frame, header, record = moment.frame, moment.frame.header, moment.record
-    operations = record.operations if isinstance(record, Finished | Merged) else ()
     return Checkpoint(
         run_id=frame.file.run_id,
         seq=header.seq,
         record=moment.index,
         kind=_KINDS[type(record)],
         node=moment.node,
-        status=status,
+        status=end.status,
         frontier=moment.frontier,
         values=moment.plain(),
-        writes=tuple(dict.fromkeys(operation.field for operation in operations)),
+        writes=writes,
         took=record.took if isinstance(record, Finished | Merged) else None,
-        error=record.error if isinstance(record, Failed | Attempted) else None,
+        error=end.record.error if isinstance(end.record, Failed | Attempted) else None,
         time=header.time,
         epoch=header.epoch,
         opening=header.opening,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from actorflow import Graph, Runtime, State, Update, migrate
 from actorflow.errors import Blocked, NoSuchRun, RunFailed, StoreDenied, StoreError, WrongGraph
-from tests.runtime.graphs import Trail, add, chain
+from tests.runtime.graphs import Trail, add, chain, counter
 
 
 def files_of(store_url: str) -> dict[str, bytes]:
@@ -114,3 +115,39 @@ async def test_preview_says_why_this_code_could_not_go_on(store_url: str) -> Non
         mended = Graph("chain", Changed, migrations=[rename])
         mended.node(lambda state: None, name="a")
         assert await rt.preview(mended, "r") == ()
+
+
+async def test_history_names_the_fields_that_a_node_in_front_of_a_branch_wrote(store_url: str) -> None:
+    """A node's update and where its token goes are two records of one commit, and one checkpoint."""
+    async with Runtime(store_url) as rt:
+        await rt.run(counter(2), Trail(), id="r")
+
+        history = [checkpoint async for checkpoint in rt.get("r").history()]
+
+    assert [(one.node, one.writes) for one in history] == [("step", ("n",)), ("step", ("n",)), (None, ())]
+
+
+async def test_history_shows_the_error_of_a_commit_in_which_another_node_finished(store_url: str) -> None:
+    """A checkpoint that says failed also says why, whichever node it stands for."""
+    graph = Graph("pair", Trail)
+    both = anyio.Event()
+
+    @graph.node(entry=True)
+    async def good(state: Trail) -> Update:
+        await both.wait()
+        return {"trace": ["good"]}
+
+    @graph.node(entry=True)
+    async def bad(state: Trail) -> Update:
+        both.set()
+        return {"n": "no number"}
+
+    async with Runtime(store_url) as rt:
+        with pytest.raises(RunFailed):
+            await rt.run(graph, Trail(), id="r")
+
+        newest = await rt.get("r").at()
+
+    assert newest.status == "failed"
+    assert newest.error is not None
+    assert newest.error.type == "BadUpdate"
