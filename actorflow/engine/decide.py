@@ -340,7 +340,7 @@ def _route(
         targets += plan.edges.get(node, ())
         for target in plan.legs.get(node, ()):
             puts.append((target, node))
-            opens += _complete(plan, scope, target, node, activation.key)
+            opens += _complete(plan, scope, target, put={node: activation.key})
     opens += [Open(target, key) for target, key in _keys(activation.key, node, targets)]
     first = run.next_id
     parks = goto is None and activation.scope == ROOT and plan.is_leaf(node)
@@ -362,14 +362,26 @@ def _keys(cause: bytes, source: str, targets: Iterable[str | End]) -> Iterator[t
             yield target, _key(cause, source.encode(), target.encode(), ordinal.to_bytes(4, "big"))
 
 
-def _complete(plan: Plan, scope: Scope, target: str, leg: str, key: bytes) -> list[Open]:
-    """The activation of a join that this leg's new token completes, if it does: one token of each leg, oldest first."""
+def _complete(plan: Plan, scope: Scope, target: str, *, put: Mapping[str, bytes]) -> Iterator[Open]:
+    """The activations of a join whose tokens are all there, one of each leg, oldest first.
+
+    A token waits there, or is ``put`` there now (leg: key), or was parked when its leg was still a leaf.
+    """
     waiting = scope.waiting.get(target, {})
     for inlet in plan.joins[target]:
-        if leg in inlet and leg not in waiting and all(other in waiting for other in inlet if other != leg):
-            keys = [key if one == leg else waiting[one][0].key for one in inlet]
-            return [Open(target, _key(*keys, b"join", target.encode()), takes=inlet)]
-    return []
+        parked = tuple(leg for leg in inlet if leg in scope.parked and target not in scope.parked[leg].offered)
+        takes = tuple(leg for leg in inlet if leg not in parked)
+        rounds = min((len(waiting.get(leg, ())) + (leg in put) for leg in takes), default=1)
+        for at in range(min(rounds, 1) if parked else rounds):
+            keys = [
+                scope.parked[leg].key
+                if leg in parked
+                else waiting[leg][at].key
+                if at < len(waiting.get(leg, ()))
+                else put[leg]
+                for leg in inlet
+            ]
+            yield Open(target, _key(*keys, b"join", target.encode()), takes=takes, parked=parked)
 
 
 def _opened(plan: Plan, decision: Decision, first: int) -> None:
@@ -420,34 +432,15 @@ def _offer(plan: Plan, schema: Schema, run: RunState) -> Offered:
     scope = run.root
     opens: list[Open] = []
     routed: list[str] = []
-    offered: set[str] = set()
     for leaf, token in scope.parked.items():
         targets: list[str | End] = [target for target in plan.edges.get(leaf, ()) if target not in token.offered]
         if plan.branches.get(leaf) and ASKED not in token.offered:
             targets += _ask_branches(plan, schema, scope, leaf)
             routed.append(leaf)
         opens += [Open(target, key, parked=(leaf,)) for target, key in _keys(token.key, leaf, targets)]
-        for target in plan.legs.get(leaf, ()):
-            if target in offered or target in token.offered:
-                continue
-            offered.add(target)
-            opens += _grown_join(plan, scope, target)
+    for target in plan.joins:
+        opens += _complete(plan, scope, target, put={})
     return Offered(topology=plan.digest, opens=tuple(opens), routed=tuple(routed))
-
-
-def _grown_join(plan: Plan, scope: Scope, target: str) -> list[Open]:
-    waiting = scope.waiting.get(target, {})
-    for inlet in plan.joins[target]:
-        parked = [leg for leg in inlet if leg not in waiting and _offerable(scope, leg, target)]
-        if parked and all(leg in waiting or leg in parked for leg in inlet):
-            keys = [waiting[leg][0].key if leg in waiting else scope.parked[leg].key for leg in inlet]
-            takes = tuple(leg for leg in inlet if leg in waiting)
-            return [Open(target, _key(*keys, b"join", target.encode()), takes=takes, parked=tuple(parked))]
-    return []
-
-
-def _offerable(scope: Scope, leaf: str, target: str) -> bool:
-    return leaf in scope.parked and target not in scope.parked[leaf].offered
 
 
 def growth(plan: Plan, schema: Schema, run: RunState) -> tuple[str, ...]:

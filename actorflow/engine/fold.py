@@ -111,7 +111,9 @@ def _open(run: RunState, path: str, opens: Iterable[Open], inherited: Unseen) ->
     scope = run.scopes[path]
     for opened in opens:
         taken = [_take(scope, opened.node, leg) for leg in opened.takes]
-        taken += [scope.parked[leaf] for leaf in opened.parked]
+        for leaf in opened.parked:  # it stays, for whatever the graph grows next
+            scope.parked[leaf].offered |= {opened.node}
+            taken.append(scope.parked[leaf])
         unseen = taken[0].unseen if taken else inherited
         for token in taken[1:]:
             unseen &= token.unseen
@@ -135,12 +137,8 @@ def _take(scope: Scope, target: str, leg: str) -> Token:
 def _offer(run: RunState, record: Offered) -> None:
     run.topology = record.topology
     _open(run, ROOT, record.opens, NOTHING)
-    parked = run.root.parked
-    for opened in record.opens:
-        for leaf in opened.parked:
-            parked[leaf].offered |= {opened.node}
     for leaf in record.routed:
-        parked[leaf].offered |= {ASKED}
+        run.root.parked[leaf].offered |= {ASKED}
 
 
 def _reopen(run: RunState, opening: int) -> None:

@@ -214,6 +214,11 @@ def picture(run: RunState) -> dict[str, Any]:
 def _scope(scope: Scope) -> dict[str, Any]:
     shown = msgspec.structs.asdict(scope)
     shown["values"] = thawed(scope.values)
+    shown["waiting"] = {
+        target: {leg: [msgspec.structs.astuple(token) for token in tokens] for leg, tokens in legs.items()}
+        for target, legs in scope.waiting.items()
+    }
+    shown["parked"] = {leaf: msgspec.structs.astuple(token) for leaf, token in scope.parked.items()}
     return shown
 
 
