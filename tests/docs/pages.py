@@ -65,12 +65,26 @@ def blocks(path: Path) -> Iterator[Block]:
         )
 
 
-def run_page(path: Path, languages: tuple[str, ...] = ("python", "sh", "text")) -> None:
-    """Carry out the blocks of a page in these languages, in order, in the current folder."""
+def run_page(path: Path, folder: Path, *, languages: tuple[str, ...] = ("python", "sh", "text")) -> None:
+    """Carry out the blocks of a page in these languages, in order, as if they were typed in this folder."""
     session = Session("page")
-    for block in blocks(path):
-        if block.language in languages:
-            session.do(block)
+    with contextlib.chdir(folder), _importing_from(folder):
+        for block in blocks(path):
+            if block.language in languages:
+                session.do(block)
+
+
+@contextlib.contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Makes the files that a page writes importable, and forgets them afterwards."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None)).startswith(str(folder)):
+                del sys.modules[name]
 
 
 class Session:

@@ -15,10 +15,10 @@ ENTRY = re.compile(r"^ {4}(?P<indent>[│├└─ ]*)(?P<name>\w+)(?: \((?P<bui
 
 
 def tree(class_: type[Exception], parents: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Each class below this one, as the path that leads to it."""
+    """Each class of the module below this one, as the path that leads to it."""
     path = (*parents, class_.__name__)
     yield path
-    for below in class_.__subclasses__():
+    for below in (below for below in class_.__subclasses__() if below.__module__ == errors.__name__):
         yield from tree(below, path)
 
 

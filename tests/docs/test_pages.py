@@ -13,19 +13,15 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     """Every Python and shell block runs, in order, in an empty folder, and prints what the page shows."""
-    monkeypatch.chdir(tmp_path)
-
-    run_page(page)
+    run_page(page, tmp_path)
 
 
 @pytest.mark.parametrize("page", NOTES, ids=lambda page: page.name)
-def test_the_code_in_a_design_note_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_in_a_design_note_runs(page: Path, tmp_path: Path) -> None:
     """Design notes are held to their Python; their commands are for a checkout."""
-    monkeypatch.chdir(tmp_path)
-
-    run_page(page, languages=("python",))
+    run_page(page, tmp_path, languages=("python",))
 
 
 @pytest.mark.parametrize(
@@ -39,13 +35,12 @@ def test_the_code_in_a_design_note_runs(page: Path, tmp_path: Path, monkeypatch:
         "<!-- file: a.py -->\n```python\nprint(1)\n```\n```sh\npython a.py\n```\n<!-- output -->\n```text\n2\n```\n",
     ],
 )
-def test_a_page_that_is_wrong_is_found(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_is_wrong_is_found(text: str, tmp_path: Path) -> None:
     """The check can fail: each planted page says something that is not so."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "planted.md").write_text(text, "utf-8")
 
     with pytest.raises(AssertionError):
-        run_page(tmp_path / "planted.md")
+        run_page(tmp_path / "planted.md", tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
