@@ -136,7 +136,7 @@ def _merge_by(field: Field, old: list[Any], value: Any, key: Any, *, node: str) 
     if isinstance(value, Remove):
         parts: Any = [value]
     else:
-        parts = value if isinstance(value, list | tuple) else field.check_update(value)
+        parts = value if value.__class__ in {list, tuple} else field.check_update(value)
     items = field.check_update([part for part in parts if not isinstance(part, Remove)])
     added = iter(list(zip(items, _keys(field, items, key, node=node), strict=True)))
     keys = _keys(field, old, key, node=node)

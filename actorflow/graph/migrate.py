@@ -7,7 +7,8 @@ import typing
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard, overload
+from functools import partial
+from typing import Any, TypeGuard, cast, overload
 
 import msgspec
 
@@ -74,7 +75,11 @@ def migrate(
     if from_ is None or to is None:
         msg = "say @migrate(from_=1, to=2), or type the function from one versioned State to another"
         raise TypeError(msg)
-    return lambda plain: Migration(from_, to, plain)
+    return partial(_untyped, from_, to)
+
+
+def _untyped(from_: Version, to: Version, function: Callable[[Plain], Plain]) -> Migration:
+    return Migration(from_, to, function)
 
 
 def _typed(function: Callable[[Any], Any]) -> Migration:
@@ -191,18 +196,18 @@ def upgrade(schema: Schema, steps: Iterable[Migration], plain: Mapping[str, Any]
             kind = type(result).__name__
             raise BadMigration(f"migration {step!r} of {schema.name!r} returned {kind}, not a dict", **facts)
         try:
-            values = to_plain(dict(result))
+            values = to_plain(dict(cast("Mapping[str, Any]", result)))
         except ENCODE_ERRORS as error:
             raise BadMigration(
                 f"migration {step!r} of {schema.name!r} returned what can't be encoded: {error}", **facts
             ) from error
     facts = {"schema": schema.name, "found": None, "wanted": schema.version}
-    if unknown := sorted(set(values) - set(schema.fields)):
-        names = ", ".join(map(repr, unknown))
+    if unknown := sorted(repr(name) for name in values if name not in schema.fields):
+        names = ", ".join(unknown)
         raise BadMigration(f"the migrations of {schema.name!r} leave fields it does not have: {names}", **facts)
     try:
         return schema.dump(schema.load(values))
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+    except Exception as error:  # a rule of the State's own may raise anything
         raise BadMigration(
             f"the migrations of {schema.name!r} end in something that is no {schema.state_type.__name__}: {error}",
             **facts,

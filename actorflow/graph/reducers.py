@@ -10,11 +10,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 Function = Callable[[Any, Any], Any]
 
-SAME_TYPE: frozenset[Function] = frozenset({max, min, operator.add, operator.or_})
+# typeshed leaves operator.or_ without types
+SAME_TYPE: frozenset[Any] = frozenset((max, min, operator.add, operator.or_))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 """Plain functions whose update has the type of the field."""
 
 
@@ -114,4 +115,4 @@ def key_of(key: str | Callable[[Any], Any] | None, element: Any) -> Any:
         return element
     if not isinstance(key, str):
         return key(element)
-    return element[key] if isinstance(element, dict) else getattr(element, key)
+    return cast("dict[str, Any]", element)[key] if isinstance(element, dict) else getattr(element, key)

@@ -62,9 +62,9 @@ class Field:
         match self.copying:
             case "share":
                 return plain
-            case "list" if type(plain) is list:
+            case "list" if plain.__class__ is list:
                 return plain.copy()
-            case "dict" if type(plain) is dict:
+            case "dict" if plain.__class__ is dict:
                 return plain.copy()
             case _:
                 return _as_type(plain, self.type)
@@ -248,7 +248,7 @@ def _element(annotation: Any) -> Any:
 def _children(described: types.Type) -> Iterator[types.Type]:
     for name in described.__struct_fields__:
         value = getattr(described, name)
-        for child in value if isinstance(value, tuple) else (value,):
+        for child in value if value.__class__ is tuple else (value,):
             if isinstance(child, types.Type):
                 yield child
             elif isinstance(child, types.Field):

@@ -18,7 +18,6 @@ Update = Mapping[str, Any]
 Version = int | str
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 class StateMeta(StructMeta):
     """Gives `State` classes a schema name and version beside their fields."""
 
@@ -26,7 +25,7 @@ class StateMeta(StructMeta):
     schema_version: Version | None
     migrations: tuple[Migration, ...]
 
-    def __new__(
+    def __new__(  # noqa: PYI034 - Self is not allowed in a metaclass
         mcls: type[StateMeta],
         class_name: str,
         bases: tuple[type, ...],
@@ -46,6 +45,7 @@ class StateMeta(StructMeta):
         return cls
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 class State(Struct, metaclass=StateMeta, frozen=True, kw_only=True):
     """The data of a run. Subclass it; give it a version, so that saved runs can be migrated.
 

@@ -13,6 +13,7 @@ import math
 import random
 import time
 from dataclasses import dataclass
+from inspect import isawaitable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -309,7 +310,8 @@ class Actor:
             key = activation.key.hex()
             arguments += (NodeContext(self.run.run_id, node.name, attempt, key, self._context),)
         if not node.is_async:
-            return await to_thread.run_sync(node.fn, *arguments, limiter=self._threads)
+            value = await to_thread.run_sync(node.fn, *arguments, limiter=self._threads)
+            return await value if isawaitable(value) else value  # a plain function may return a coroutine
         try:
             if node.timeout is None or node.timeout == math.inf:
                 return await node.fn(*arguments)

@@ -26,6 +26,8 @@ assert_type(graph, Graph[Mission])
 mission = Mission(destination="Moon")
 assert_type(mission.trace, list[str])
 Mission()  # E: destination is missing
+Mission("Moon")  # E: positional
+mission.crew_size = 3  # E: frozen
 Mission(destination=1)  # E: wrong type
 
 
