@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Literal
 
 from msgspec import Struct, msgpack
@@ -111,6 +112,8 @@ def load(data: bytes) -> RunState:
     """The run that was dumped; raises msgspec.DecodeError or ValidationError for what is no snapshot."""
     kept = _decoder.decode(data)
     scopes = {scope.path: _load_scope(scope) for scope in kept.scopes}
+    for base in kept.bases:  # before any base shares a list with its scope: that one would grow in place
+        _make_grown(base, scopes[base.scope].values)
     bases = [_load_base(base, scopes[base.scope]) for base in kept.bases]
     return RunState(
         scopes=scopes,
@@ -138,22 +141,24 @@ def _difference(scope: str, base: Values, now: Values) -> _Base:
         current = now.get(name)
         if value is current:
             continue
-        if type(value) is Grown and type(current) is Grown and value.items is current.items:
-            fields[name] = _Length(value.length)
-        elif isinstance(current, Grown) and _is_start(value, current):
-            fields[name] = _Length(len(value))
-        else:
-            fields[name] = _Value(thaw(value))
+        length = _older_length(value, current) if type(current) is Grown else None
+        fields[name] = _Value(thaw(value)) if length is None else _Length(length)
     return _Base(scope, fields, tuple(name for name in now if name not in base))
 
 
-def _is_start(value: Any, current: Grown) -> bool:
-    """Whether a list is what ``current`` grew from: the elements are the same objects."""
-    return (
-        type(value) is list
-        and len(value) <= current.length
-        and all(mine is other for mine, other in zip(value, current.items, strict=False))
-    )
+def _older_length(value: Any, current: Grown) -> int | None:
+    """The length at which ``current`` was this value, if it grew from it: the elements are the same objects."""
+    if type(value) is Grown:
+        return value.length if value.items is current.items else None
+    if value.__class__ is list and len(value) <= current.length and all(map(operator.is_, value, current.items)):
+        return len(value)
+    return None
+
+
+def _make_grown(base: _Base, values: Values) -> None:
+    for name, kept in base.fields.items():
+        if isinstance(kept, _Length) and type(values[name]) is not Grown:
+            values[name] = Grown(values[name], len(values[name]))
 
 
 def _load_base(base: _Base, scope: Scope) -> Values:
@@ -161,13 +166,7 @@ def _load_base(base: _Base, scope: Scope) -> Values:
         return scope.values
     values = {name: value for name, value in scope.values.items() if name not in base.absent}
     for name, kept in base.fields.items():
-        if isinstance(kept, _Value):
-            values[name] = kept.value
-            continue
-        whole = scope.values[name]
-        if type(whole) is not Grown:
-            whole = scope.values[name] = Grown(whole, len(whole))
-        values[name] = Grown(whole.items, kept.length)
+        values[name] = kept.value if isinstance(kept, _Value) else Grown(scope.values[name].items, kept.length)
     return values
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeGuard, cast, overload
 
-import msgspec
-
 from actorflow.errors import (
     AmbiguousMigration,
     BadMigration,
