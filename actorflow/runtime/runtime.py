@@ -298,6 +298,7 @@ class Runtime:
         self.register(graph)
         _, store = self._open()
         run_id = new_id() if id is None else id
+        store.log(run_id)  # refuses an id that can't be one, before anything is made of it
         state = graph.state_type() if state is None else state
         decision = spawn(graph.plan, schema_of(graph.state_type), state, run_id=run_id, durability=durability)
         try:
