@@ -97,8 +97,6 @@ def claim_run(
     """
     previews = {} if preview is None else {preview.digest: preview.run}
     log = store.log(run_id)
-    if reopen is not None:
-        store.markers.put_active(run_id, reopen + 1)
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
@@ -106,7 +104,11 @@ def claim_run(
         check_graph(graph, log, tip)
         if tip.digest not in previews and needs_reading(graph, tip.file):
             previews[tip.digest] = preview_run(graph, log, tip, limits).run
-        return _claim_draft(store, tip, reopen=reopen)
+        draft = _claim_draft(store, tip, reopen=reopen)
+        if draft.opening > tip.header.opening:
+            # before the claim that opens it, and after all that may refuse it: a refusal writes nothing
+            store.markers.put_active(run_id, draft.opening)
+        return draft
 
     ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
     try:
