@@ -68,6 +68,8 @@ def migrate(
     Raises:
         TypeError: the function is bare but not typed from one versioned State to another.
     """
+    if isinstance(function, Migration):
+        return function
     if function is not None:
         return _typed(function)
     if from_ is None or to is None:

@@ -340,3 +340,16 @@ def test_another_schema_name_is_drift() -> None:
     """With the remedy for a class that was only renamed."""
     with pytest.raises(SchemaDrift, match='name="Other"'):
         drift(*TABLE, name="Other")
+
+
+def test_a_migration_made_elsewhere_can_be_registered_on_a_graph() -> None:
+    """`Graph.migrate` takes what `migrate` made."""
+
+    class Plain(State, version=2):
+        n: int = 0
+
+    graph = Graph("register", Plain)
+    made = migrate(from_=1, to=2)(lambda old: old)
+
+    assert graph.migrate(made) is made
+    assert graph.migrations == (made,)
