@@ -52,7 +52,8 @@ def ask(script: str, workload: str, root: Path, *, python: str = sys.executable,
         raise RuntimeError(f"{script} {workload} did not end within {TIME_LIMIT} s") from expired
     if done.returncode != 0:
         raise RuntimeError(f"{script} {workload} ended with {done.returncode}\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    reply: Answer = json.loads(done.stdout.splitlines()[-1])
+    return reply
 
 
 def answer(workloads: Mapping[str, Callable[..., Answer]]) -> None:

@@ -19,7 +19,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from measure import Answer, ask
 
@@ -59,12 +59,12 @@ class Lab:
     rounds: int
     peer_python: str | None
 
-    def ask(self, script: str, workload: str, *, python: str = sys.executable, **options: object) -> Answer:
+    def ask(self, script: str, workload: str, *, python: str = sys.executable, **options: Any) -> Answer:
         """One measurement in a fresh process."""
         with tempfile.TemporaryDirectory(dir=self.disk) as folder:
             return ask(script, workload, Path(folder), python=python, **options)
 
-    def peer(self, workload: str, **options: object) -> Answer | None:
+    def peer(self, workload: str, **options: Any) -> Answer | None:
         """One measurement of the peer; None if it is not installed."""
         return self.ask("peers.py", workload, python=self.peer_python, **options) if self.peer_python else None
 
@@ -112,14 +112,14 @@ def sequential(lab: Lab) -> Iterator[Row]:
 
 def concurrent(lab: Lab) -> Iterator[Row]:
     """1,000 runs of 10 activations at once in one process."""
-    size = {"runs": 1_000, "commits": 10}
+    batch: dict[str, Any] = {"runs": 1_000, "commits": 10}
     said = lab.in_turn(
-        floor=lambda: lab.ask("floors.py", "concurrent", **size),
-        asyncio=lambda: lab.ask("ours.py", "concurrent", **size, backend="asyncio"),
-        trio=lambda: lab.ask("ours.py", "concurrent", **size, backend="trio"),
+        floor=lambda: lab.ask("floors.py", "concurrent", **batch),
+        asyncio=lambda: lab.ask("ours.py", "concurrent", **batch, backend="asyncio"),
+        trio=lambda: lab.ask("ours.py", "concurrent", **batch, backend="trio"),
     )
-    peer = lab.peer("concurrent", **size)  # once: it takes as long as all the others together
-    activations = size["runs"] * size["commits"]
+    peer = lab.peer("concurrent", **batch)  # once: it takes as long as all the others together
+    activations = batch["runs"] * batch["commits"]
     floor = activations / said["floor"]["wall"]
     for backend in ("asyncio", "trio"):
         ours = activations / said[backend]["wall"]
@@ -159,7 +159,7 @@ def memory(lab: Lab) -> Iterator[Row]:
     yield Row.at_most("open files, at most", str(said["most_open"]), "-", said["most_open"], limit)
 
 
-def imports(_: Lab) -> Iterator[Row]:
+def imports(lab: Lab) -> Iterator[Row]:
     """CPU of a whole process that imports actorflow, beside one that imports what it stands on."""
     cpu: dict[str, list[float]] = {"actorflow": [], "anyio, msgspec": []}
     for names in cpu:
