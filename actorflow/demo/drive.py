@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", Began, Done)
 
+FIRST_KILL, SECOND_KILL = (0.10, 0.45), (0.55, 0.85)
+"""The shares of the files between which a kill is drawn by the seed."""
+
 POLL = 0.005
-"""Seconds between two looks at the work log: what is killed when is as random as the machine is busy."""
+"""Seconds between two looks at the work log. How far into a file or a commit a kill hits is up to the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,8 @@ class Demo:
     def __init__(self, settings: Settings, screen: Screen) -> None:
         self.settings = settings
         self.screen = screen
-        self.random = random.Random(settings.seed)
+        chance = random.Random(settings.seed)
+        self.kills = (chance.uniform(*FIRST_KILL), chance.uniform(*SECOND_KILL))
         self.total = min(settings.limit, sum(1 for _ in python_files(str(settings.folder))))
         self.number = _free_number(settings.home)
         self.run_id = f"survey-{self.number}"
@@ -81,9 +85,9 @@ class Demo:
         say.line(f"{self.settings.seed}  (--seed {self.settings.seed} kills at the same points again)", "seed")
 
         say.heading("1  start, with version 1 of the schema")
-        self._interrupted(1, self.random.uniform(0.10, 0.45))
+        self._interrupted(1, self.kills[0])
         say.heading("2  the same command again")
-        self._interrupted(1, self.random.uniform(0.55, 0.90))
+        self._interrupted(1, self.kills[1])
         say.heading("3  the same command, the code now at version 2: a field and a node more, and a migration")
         interrupted = self._phase(self.run_id, 2, self.work)
         say.heading("4  an uninterrupted run with version 2, to compare")
@@ -123,7 +127,7 @@ class Demo:
     # -- phases ---------------------------------------------------------------------
 
     def _interrupted(self, schema: int, share: float) -> None:
-        """A phase that is killed once this share of the files was parsed, and up to 50 ms later."""
+        """A phase that is killed once this share of the files was parsed."""
         phase = self._phase(self.run_id, schema, self.work, kill_at=int(self.total * share) + 1)
         if phase.done is None:
             self.screen.line(f"process {phase.began.pid}, {self.work.look():,} files parsed", "kill -9")
@@ -132,7 +136,8 @@ class Demo:
 
     def _phase(self, run_id: str, schema: int, work: WorkLogReader, *, kill_at: int | None = None) -> Phase:
         command = self._command(run_id, schema)
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        # a group of its own: Ctrl-C is for this process, which ends the child
+        with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0) as child:
             if child.stdout is None:
                 raise AssertionError("stdout=PIPE makes a pipe")
             try:
@@ -150,7 +155,6 @@ class Demo:
                 done = work.look()
                 show(done, self.total)
                 if kill_at is not None and done >= kill_at:
-                    time.sleep(self.random.uniform(0, 0.05))
                     child.kill()
                     return child.wait() != 0  # it may have been done just before
                 time.sleep(POLL)
