@@ -12,6 +12,7 @@ import logging
 import math
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import isawaitable
 from operator import attrgetter
@@ -124,14 +125,14 @@ class Actor:
         self._swept = first is not None
         self._commands: list[Command] = first or []
         self._records: list[Record] = []
-        self._pending_bytes = 0
+        self._weighed = 0  # how many of them were weighed last, under `exit`
         self._events: list[Returned | Raised] = []
         self._wake = Event()
         self._ready: list[tuple[int, int]] = []  # (activation, attempt)
         self._flying: set[int] = set()
         self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
         self._committing: Event | None = None
-        self._commit_error: BaseException | None = None
+        self._failure: Exception | None = None  # of a commit: nothing may follow the gap
         self._crash: Crash | None = None
         self._stop: Stop | None = None
         self._parking = False
@@ -187,7 +188,8 @@ class Actor:
     async def release(self) -> None:
         """Commit that anybody may claim, with all records that were waiting; does nothing for a run that ended."""
         if not self.run.ended:
-            self._snapshot = None  # a release is no content: the files stay in the schema they are in
+            if not self._records:
+                self._snapshot = None  # a mere release is no content: the files stay in the schema they are in
             self._records.append(Released())
             await self._commit(kind="release")
 
@@ -232,7 +234,6 @@ class Actor:
         mode = self.run.durability
         forced = self.run.ended or any(isinstance(command, Crash) for command in self._commands)
         if self._records and (mode == "sync" or forced or (mode == "exit" and self._is_much_pending())):
-            await self._await_commit()
             await self._commit()
         elif self._records and mode == "async":
             await self._await_commit()
@@ -249,8 +250,9 @@ class Actor:
                     self._crash = command
 
     def _is_much_pending(self) -> bool:
-        if len(self._records) % 64:
+        if len(self._records) < self._weighed + 64:
             return False
+        self._weighed = len(self._records)
         return len(encode_body(Body(tuple(self._records)))) > EXIT_PENDING
 
     # -- nodes --------------------------------------------------------------------
@@ -331,31 +333,41 @@ class Actor:
         if self._committing is not None:
             await self._committing.wait()
             self._committing = None
-        if self._commit_error is not None:
-            raise self._commit_error
+        if self._failure is not None:
+            raise self._failure
 
     async def _commit_beside(self, work: Callable[[], None]) -> None:
         done = self._committing
         try:
-            with anyio.CancelScope(shield=True):  # whole or absent; bounded by the store's timeouts
-                await self._committer.commit(work, alone=False)
-        except Exception as error:  # noqa: BLE001 - raised in the loop, which owns the run
-            self._commit_error = error
+            with suppress(StoreError):  # kept as the failure, and raised in the loop, which owns the run
+                await self._carry(work)
         finally:
             if done is not None:
                 done.set()
             self._wake.set()
 
     async def _commit(self, *, kind: Kind = "commit") -> None:
-        """Commit all records that wait, and come back when they are durable."""
+        """Commit all records that wait, and come back when they are durable.
+
+        Raises:
+            StoreError: this commit failed, or one before it.
+        """
+        await self._await_commit()
         if self._records:
+            await self._carry(self._seal(kind=kind))
+
+    async def _carry(self, work: Callable[[], None]) -> None:
+        try:
             with anyio.CancelScope(shield=True):  # whole or absent; bounded by the store's timeouts
-                await self._committer.commit(self._seal(kind=kind), alone=self._alone())
+                await self._committer.commit(work, alone=self._alone() and self._committing is None)
+        except Exception as error:
+            self._failure = error
+            raise
 
     def _seal(self, *, kind: Kind = "commit") -> Callable[[], None]:
         """The waiting records as the work that commits them."""
         run, header = self.run, self.header
-        records, self._records = tuple(self._records), []
+        records, self._records, self._weighed = tuple(self._records), [], 0
         snapshot, self._snapshot = self._snapshot, None
         body = encode_body(Body(records, snapshot))
         self._since_snapshot += len(body)
