@@ -145,7 +145,7 @@ class Runtime:
         self._readonly = readonly
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
         self._lives: dict[str, Life] = {}
-        self._claiming: set[str] = set()
+        self._claiming: dict[str, anyio.Event] = {}
         self._blocked: dict[str, str] = {}  # why this process can't run them
         self._leaving = False
         self._store: Store | None = None
@@ -451,8 +451,11 @@ class Runtime:
             life.stop(stop)
             await life.done.wait()
         elif (await self.tip(run_id)).header.status not in ENDED:
-            with _Claiming(self._claiming, run_id), suppress(EndedMeanwhile):
-                await self._in_store(lambda: end_unowned(store, run_id, stop.status, stop.by))
+            async with _Claiming(self._claiming, run_id):
+                if run_id not in self._lives:
+                    with suppress(EndedMeanwhile):
+                        await self._in_store(lambda: end_unowned(store, run_id, stop.status, stop.by))
+            return await self.stop(run_id, stop)
         return (await self.tip(run_id)).header.status
 
     # -- lives ------------------------------------------------------------------------
@@ -509,7 +512,11 @@ class Runtime:
     async def _live(self, start: _Start) -> None:
         run_id = start.run_id
         try:
-            with _Claiming(self._claiming, run_id):
+            async with _Claiming(self._claiming, run_id):
+                if start.first is None and run_id in self._lives:  # another task was faster
+                    start.life = self._lives[run_id]
+                    start.life.awaited = start.life.awaited or start.awaited
+                    return
                 adopted = await self._in_store(start.claim)
                 life = Life(
                     run_id=run_id,
@@ -626,19 +633,21 @@ class _Start:
 
 
 class _Claiming:
-    """Marks a run as being claimed by one task of a runtime, while it is: two would fence each other."""
+    """One task of a runtime at a time claims a run: two would fence each other. The second waits for the first."""
 
-    def __init__(self, claiming: set[str], run_id: str) -> None:
+    def __init__(self, claiming: dict[str, anyio.Event], run_id: str) -> None:
         self._claiming = claiming
         self._run_id = run_id
+        self._over = anyio.Event()
 
-    def __enter__(self) -> None:
-        if self._run_id in self._claiming:
-            raise RunOwned(self._run_id, "this host, by another task of this runtime", os.getpid())
-        self._claiming.add(self._run_id)
+    async def __aenter__(self) -> None:
+        while (other := self._claiming.get(self._run_id)) is not None:
+            await other.wait()
+        self._claiming[self._run_id] = self._over
 
-    def __exit__(self, *_: object) -> None:
-        self._claiming.discard(self._run_id)
+    async def __aexit__(self, *_: object) -> None:
+        del self._claiming[self._run_id]
+        self._over.set()
 
 
 def _ended_opening(tip: Tip) -> int | None:

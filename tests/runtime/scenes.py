@@ -1,0 +1,252 @@
+"""Scenes that tests play in child processes: each is called by its name there, with the store and an event loop.
+
+A child is started by ``scene(...)``; it says lines, and waits for one where it says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from actorflow import END, Context, Graph, Runtime, Update
+from actorflow.errors import StoreFull
+from actorflow.store import crashpoints
+from tests.runtime.graphs import Trail, chain
+from tests.store.children import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+STEPS = 40
+
+
+def scene(name: str, url: str, backend: str, *args: str, wrap: list[str] | None = None, **environment: str) -> Child:
+    """A child process that plays the scene of this name."""
+    code = "from tests.runtime import scenes\nscenes.play(*sys.argv[2:4], url, *sys.argv[4:])"
+    return Child(code, url, name, backend, *args, wrap=wrap, **environment)
+
+
+def play(name: str, backend: str, url: str, *args: str) -> None:
+    """Play a scene, in the child. After a Ctrl-C it lives on, as a notebook's kernel does."""
+    try:
+        anyio.run(_SCENES[name], url, *args, backend=backend)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.stdin.readline()
+
+
+def say(*words: object) -> None:
+    """Say a line to the test."""
+    print(*words, flush=True)
+
+
+def waiting(inside: Callable[[], None] = lambda: None) -> Graph[Trail]:
+    """First → wait, which never comes to an end by itself."""
+    graph = Graph("waiting", Trail)
+
+    @graph.node
+    async def first(state: Trail) -> Update:
+        return {"trace": ["first"]}
+
+    @graph.node(after=first)
+    async def wait(state: Trail) -> Update:
+        inside()
+        await anyio.sleep_forever()
+        return {}
+
+    return graph
+
+
+def ready() -> Graph[Trail]:
+    """The same graph with better code: it comes to an end."""
+    return chain("first", "wait", name="waiting")
+
+
+def counts(limit: int, counting: Callable[[], None] = lambda: None) -> Graph[Trail]:
+    """A loop that counts to ``limit``; the second turn tells that the first is committed."""
+    graph = Graph("counts", Trail, max_activations=10_000_000)
+
+    @graph.node(entry=True)
+    async def turn(state: Trail) -> Update:
+        if state.n == 1:
+            counting()
+        return {"n": state.n + 1}
+
+    graph.branch(lambda state: "turn" if state.n < limit else END, after=turn, to=("turn", END))
+    return graph
+
+
+def deadly(*, mended: bool) -> Graph[Trail]:
+    """First → deadly, which kills its process until it is mended."""
+    graph = Graph("deadly", Trail)
+
+    @graph.node
+    async def first(state: Trail) -> Update:
+        return {"trace": ["first"]}
+
+    @graph.node(after=first)
+    async def last(state: Trail) -> Update:
+        if not mended:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"trace": ["last"]}
+
+    return graph
+
+
+def steps(ran: Callable[[str], None]) -> Graph[Trail]:
+    """Many nodes in a row, of which each tells its key when it starts; a few are sync."""
+    graph = Graph("steps", Trail)
+    before: str | None = None
+    for number in range(STEPS):
+        _step(graph, f"step{number}", before, ran, sync=number % 8 == 7)
+        before = f"step{number}"
+    return graph
+
+
+def _step(graph: Graph[Trail], name: str, before: str | None, ran: Callable[[str], None], *, sync: bool) -> None:
+    async def step(state: Trail, ctx: Context) -> Update:
+        ran(ctx.idempotency_key)
+        await anyio.sleep(0.001)
+        return {"trace": [name]}
+
+    def sync_step(state: Trail, ctx: Context) -> Update:
+        ran(ctx.idempotency_key)
+        time.sleep(0.001)
+        return {"trace": [name]}
+
+    node: Callable[..., Any] = sync_step if sync else step
+    graph.node(node, name=name, after=before)
+
+
+# -- the scenes -------------------------------------------------------------------
+
+
+async def _hold(url: str) -> None:
+    """Own the run "x" for as long as the process lives."""
+    async with Runtime(url) as runtime:
+        await runtime.run(waiting(lambda: say("inside")), id="x")
+
+
+async def _die(url: str, max_crashes: str) -> None:
+    """Run a graph that kills this process, or say why not."""
+    async with Runtime(url, max_crashes=int(max_crashes)) as runtime:
+        try:
+            await runtime.run(deadly(mended=False), id="x")
+        except Exception as error:  # noqa: BLE001 - said to the test
+            say(type(error).__name__, error)
+
+
+async def _notebook(url: str, way: str) -> None:
+    """Leave a runtime in one of several ways while "x" counts, and live on as a notebook's kernel does."""
+    counting = anyio.Event()
+    try:
+        with anyio.CancelScope() as scope:
+            async with Runtime(url, drain="park" if way == "park" else "finish") as runtime:
+                await runtime.spawn(counts(1_000_000, counting.set), id="x")
+                await counting.wait()
+                if way == "raise":
+                    raise LookupError("on purpose")  # noqa: TRY301 - leaving by it is the point
+                if way == "cancel":
+                    scope.cancel()
+                    await anyio.lowlevel.checkpoint()
+    except LookupError:
+        pass
+    say("closed")
+    await to_thread.run_sync(sys.stdin.readline)
+
+
+async def _fork(url: str) -> None:
+    """Own "x", and fork a child that outlives this process and knows nothing of it."""
+
+    def inside() -> None:
+        if os.fork() == 0:
+            say(os.getpid())  # the child itself: fork has returned in it
+            while True:
+                signal.pause()
+
+    async with Runtime(url) as runtime:
+        await runtime.run(waiting(inside), id="x")
+
+
+async def _fork_and_exit(url: str) -> None:
+    """Own "x", and fork a child that ends at once as forked children do: nothing of the parent's is released."""
+
+    def inside() -> None:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        say("gone")
+
+    async with Runtime(url) as runtime:
+        await runtime.run(waiting(inside), id="x")
+
+
+async def _work(url: str, log: str, point: str) -> None:
+    """Run the steps, each of which tells the side log that it started; at a named point there is a Ctrl-C."""
+    told = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    errors = os.open(f"{log}.errors", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(errors, sys.stderr.fileno())
+    if point:
+        os.environ[crashpoints.VARIABLE] = point
+        importlib.reload(crashpoints)
+        # the places where others are killed, with another signal
+        crashpoints.signal = SimpleNamespace(SIGKILL=signal.SIGINT)  # type: ignore[assignment]
+
+    def ran(key: str) -> None:
+        os.write(told, f"{key}\n".encode())
+
+    say("ready")
+    async with Runtime(url, recover="never") as runtime:
+        result = await runtime.run(steps(ran), id="x")
+    say("finished", len(result.trace))
+
+
+async def _fill(url: str, ballast: str) -> None:
+    """Run until the store is full, say so, make room, and go on."""
+    async with Runtime(url, recover="never") as runtime:
+        run = await runtime.spawn(_pages(1_000_000), id="x")
+        try:
+            await run.result()
+        except StoreFull as error:
+            say("StoreFull", error)
+        kept = (await run.state()).n
+        say("kept", kept, len([one async for one in run.history() if one.kind == "finished"]))
+        try:
+            await runtime.spawn(_pages(1), id="another" * 20)
+        except StoreFull:
+            say("StoreFull again")
+        Path(ballast).unlink()  # noqa: ASYNC240 - nothing else runs here
+        result = await (await runtime.resume(_pages(kept + 3), "x")).result()
+        say("finished", result.n - kept, len(await runtime.verify()))
+
+
+def _pages(limit: int) -> Graph[Trail]:
+    graph = Graph("pages", Trail)
+
+    @graph.node(entry=True)
+    async def page(state: Trail) -> Update:
+        return {"n": state.n + 1, "trace": ["x" * 20_000]}
+
+    graph.branch(lambda state: "page" if state.n < limit else END, after=page, to=("page", END))
+    return graph
+
+
+_SCENES: dict[str, Callable[..., Awaitable[None]]] = {
+    "hold": _hold,
+    "die": _die,
+    "notebook": _notebook,
+    "fork": _fork,
+    "fork and exit": _fork_and_exit,
+    "work": _work,
+    "fill": _fill,
+}

@@ -1,0 +1,133 @@
+"""Bad input, ownership: two who want one run, and a run with which process after process dies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from actorflow import Runtime
+from actorflow.errors import Quarantined, RunExists, RunOwned
+from actorflow.runtime.claiming import EndedMeanwhile, Limits, claim_run
+from actorflow.store.store import open_store
+from tests.runtime.graphs import chain
+from tests.runtime.scenes import deadly, ready, scene, waiting
+
+
+async def test_a_second_runtime_of_the_same_process_is_refused(store_url: str) -> None:
+    """Running, resuming and cancelling say who owns the run; not a byte of it changes; then it can be had."""
+    inside = anyio.Event()
+
+    async with Runtime(store_url) as second:
+        with anyio.CancelScope() as scope:
+            async with Runtime(store_url) as first:
+                await first.spawn(waiting(inside.set), id="x")
+                await inside.wait()
+                before = _bytes(store_url)
+
+                for attempt in (
+                    lambda: second.run(ready(), id="x"),
+                    lambda: second.resume(ready(), "x"),
+                    lambda: second.spawn(ready(), id="x", on_conflict="attach"),
+                    lambda: second.get("x").cancel(),
+                ):
+                    with pytest.raises(RunOwned, match=f"run 'x' is owned by process {os.getpid()}") as caught:
+                        await attempt()
+                    assert caught.value.pid == os.getpid()
+                with pytest.raises(RunExists, match="resume"):
+                    await second.spawn(ready(), id="x")
+
+                assert _bytes(store_url) == before
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+        assert (await second.run(ready(), id="x")).trace == ["first", "wait"]
+
+
+async def test_a_second_process_is_refused(store_url: str, anyio_backend: str) -> None:
+    """The error names the process that owns the run, and what to do; when that one is killed, the run is free."""
+    with scene("hold", store_url, anyio_backend) as child:
+        assert await to_thread.run_sync(child.line) == "inside"
+        before = _bytes(store_url)
+        async with Runtime(store_url, recover="never") as runtime:
+            with pytest.raises(RunOwned, match="stop it there, or wait") as caught:
+                await runtime.run(ready(), id="x")
+
+            assert caught.value.pid == child.pid
+            assert caught.value.host in str(caught.value)
+            assert _bytes(store_url) == before
+            child.process.kill()
+            await to_thread.run_sync(child.wait)
+            assert (await runtime.run(ready(), id="x")).trace == ["first", "wait"]
+
+
+async def test_the_scan_leaves_alone_what_another_process_owns(store_url: str, anyio_backend: str) -> None:
+    """Recovery finds nothing while the owner lives, and the run as soon as it is dead."""
+    with scene("hold", store_url, anyio_backend) as child:
+        assert await to_thread.run_sync(child.line) == "inside"
+        async with Runtime(store_url, graphs=[ready()], scan_every=0.01) as runtime:
+            assert await runtime.recover() == []
+            assert await runtime.get("x").status() == "running"
+
+            child.process.kill()
+
+            assert (await runtime.get("x").result()).trace == ["first", "wait"]
+
+
+async def test_an_end_that_the_claimer_had_not_seen_stays(store_url: str) -> None:
+    """Between looking at a run and claiming it, it may finish: then nothing is written, and it stays finished."""
+    graph = chain("a")
+    async with Runtime(store_url) as runtime:
+        await runtime.run(graph, id="x")
+    before = _bytes(store_url)
+    store = open_store(store_url)
+
+    try:
+        for opening in (None, 0, 2):
+            with pytest.raises(EndedMeanwhile, match="finished by now"):
+                claim_run(store, graph, "x", Limits(migration_timeout=1, max_crashes=1), reopen=opening)
+    finally:
+        store.close()
+
+    assert _bytes(store_url) == before
+
+
+async def test_a_crash_loop_of_processes_is_quarantined_and_resume_lifts_it(store_url: str, anyio_backend: str) -> None:
+    """One process more than `max_crashes` dies with the run; the next finds it set aside, until it is resumed."""
+    for _ in range(3):
+        with scene("die", store_url, anyio_backend, "2") as child:
+            assert await to_thread.run_sync(child.line) == ""
+            assert child.wait() < 0
+    with scene("die", store_url, anyio_backend, "2") as child:
+        said = await to_thread.run_sync(child.line)
+        assert child.wait() == 0
+
+    assert said.startswith("Quarantined run 'x' is quarantined: 3 processes died with it")
+    async with Runtime(store_url) as runtime:
+        assert await runtime.get("x").status() == "quarantined"
+        assert await runtime.recover() == []
+        for attempt in (lambda: runtime.run(deadly(mended=True), id="x"), lambda: runtime.get("x").result()):
+            with pytest.raises(Quarantined, match="resume"):
+                await attempt()
+        assert (await runtime.get("x").at()).values["trace"] == ["first"]
+        resumed = await runtime.resume(deadly(mended=True), "x")
+        assert (await resumed.result()).trace == ["first", "last"]
+
+
+async def test_progress_resets_the_count_of_crashes(store_url: str, anyio_backend: str) -> None:
+    """An activation that finishes shows that the run is no crash loop."""
+    for _ in range(2):
+        with scene("die", store_url, anyio_backend, "2") as child:
+            assert child.wait() < 0
+
+    async with Runtime(store_url, max_crashes=2) as runtime:
+        await runtime.run(deadly(mended=True), id="x")
+        crashes = [checkpoint._moment.frame.header.crashes async for checkpoint in runtime.get("x").history()]
+
+    assert crashes == [0, 2, 1, 0, 0]
+
+
+def _bytes(store_url: str) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(store_url, "runs").rglob("*") if path.is_file()}
