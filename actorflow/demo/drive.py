@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -17,7 +19,6 @@ from actorflow.demo.worker import Began, Done, Message
 from actorflow.demo.worklog import WorkLogReader
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import IO
 
     from actorflow.demo.screen import Screen
@@ -196,7 +197,7 @@ class Demo:
             "graph actorflow.demo.survey:survey --format text",
             f"check actorflow.demo.survey:survey --against {shlex.quote(str(self.settings.store))}",
         ):
-            self.screen.line(f"actorflow {command}")
+            self.screen.line(f"{_program()} {command}")
 
 
 def _heard(child: subprocess.Popen[bytes], pipe: IO[bytes], kind: type[M]) -> M:
@@ -208,6 +209,16 @@ def _heard(child: subprocess.Popen[bytes], pipe: IO[bytes], kind: type[M]) -> M:
     if not isinstance(message, kind):
         raise TypeError(f"the worker said {message}")
     return message
+
+
+def _program() -> str:
+    """How the ``actorflow`` command of this environment is typed here, where it may not be on the PATH."""
+    if shutil.which("actorflow") is not None:
+        return "actorflow"
+    installed = Path(sys.executable).with_name("actorflow")
+    if not installed.exists():
+        return f"{shlex.quote(sys.executable)} -m actorflow.cli"
+    return shlex.quote(str(installed.relative_to(Path.cwd()) if installed.is_relative_to(Path.cwd()) else installed))
 
 
 def _free_number(home: Path) -> int:
