@@ -246,9 +246,8 @@ class Runtime:
         if id is None:
             return await (await self.spawn(graph, state, context=context)).result()
         self.register(graph)
-        try:
-            tip = await self.tip(id)
-        except NoSuchRun:
+        tip = await self._find(id)
+        if tip is None:
             run = await self.spawn(graph, state, id=id, on_conflict="attach", context=context)
             return await run.result()
         _, store = self._open()
@@ -427,21 +426,30 @@ class Runtime:
         Raises:
             NoSuchRun: with ids that look alike.
         """
-        _, store = self._open()
-
-        def look() -> Tip:
-            tip = store.log(run_id).tip()
-            if tip is None:
-                raise NoSuchRun(run_id, near_ids(store, run_id))
-            return tip
-
-        return await self._in_store(look)
+        tip = await self._find(run_id)
+        if tip is None:
+            raise await self._unknown(run_id)
+        return tip
 
     async def read(self, run_id: str, *, first: int | None = None) -> list[Frame]:
-        """The frames of a run, from its newest snapshot or from ``first``."""
+        """The frames of a run, from its newest snapshot or from ``first``.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+        """
         _, store = self._open()
-        await self.tip(run_id)
-        return await self._in_store(lambda: store.log(run_id).read(first=first))
+        frames = await self._in_store(lambda: store.log(run_id).read(first=first))
+        if not frames:
+            raise await self._unknown(run_id)
+        return frames
+
+    async def _find(self, run_id: str) -> Tip | None:
+        _, store = self._open()
+        return await self._in_store(lambda: store.log(run_id).tip())
+
+    async def _unknown(self, run_id: str) -> NoSuchRun:
+        _, store = self._open()
+        return NoSuchRun(run_id, await self._in_store(lambda: near_ids(store, run_id)))
 
     async def stop(self, run_id: str, stop: Stop) -> str:
         """End a run in this status, wherever it is; the status it has then."""
