@@ -21,6 +21,7 @@ def shape(text: str) -> list[str]:
     """The lines of a demo without what differs from machine to machine: paths, numbers, progress, names of packages."""
     lines = [line.rstrip() for line in text.splitlines()]
     lines = [re.sub(r"^a survey of .*?, ", "a survey of #, ", line) for line in lines]
+    lines = [re.sub(r"^ +\S*/actorflow ", "   actorflow ", line) for line in lines]  # where it is not on the PATH
     lines = [re.sub(r"\S*/\S+", "#", line) for line in lines]  # a path, or a module and its function
     lines = [re.sub(r"\b[0-9a-f]{32}\b|[0-9][0-9,.]*", "#", line) for line in lines]
     lines = [re.sub(r"^( +(?:longest|most) \w+:).*", r"\1 #", line) for line in lines]
