@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from actorflow import Graph
+from actorflow.cli.command import Refusal
+from actorflow.cli.exits import Exit
 from actorflow.cli.text import visible
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def to_target(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         return Target(value, _graph_in(_import(place), place, attribute))
     except _NotThere as problem:
         raise click.BadParameter(visible(str(problem)), ctx, param) from problem
+    except KeyboardInterrupt:
+        raise Refusal("interrupted", Exit.INTERRUPTED) from None
     except (Exception, SystemExit) as error:  # whatever the user's module raises
         if ctx.find_root().params.get("traceback"):
             traceback.print_exc()

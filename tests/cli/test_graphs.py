@@ -73,6 +73,20 @@ def test_check_against_a_store_exits_with_5_if_a_run_could_not_go_on(project: Pr
     assert mended.exit_code == 0
 
 
+def test_check_against_a_store_exits_with_4_if_a_run_cannot_be_read(project: Project) -> None:
+    """A damaged run is told as such, and those beside it are judged all the same."""
+    project.call("run", "app:trail", "--id", "bad")
+    [file] = project.folder.glob(".actorflow/runs/*/log/*.ckpt")
+    project.call("run", "app:trail", "--id", "good")
+    file.write_bytes(file.read_bytes()[:200])
+
+    result = project.call("check", "app:trail", "--against", ".actorflow")
+    rows = project.rows("check", "app:trail", "--against", ".actorflow")
+
+    assert result.exit_code == 4
+    assert {row["run"]: row["verdict"] for row in rows} == {"bad": "corrupt", "good": "over"}
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
@@ -107,6 +121,16 @@ def test_a_graph_that_is_not_found_is_told_with_what_there_is(project: Project, 
     assert result.exit_code == 2
     assert said in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_ctrl_c_while_a_module_is_imported_exits_with_130(project: Project) -> None:
+    """A slow import can be interrupted like everything else."""
+    (project.folder / "slow.py").write_text("raise KeyboardInterrupt")
+
+    result = project.call("graph", "slow:trail")
+
+    assert result.exit_code == 130
+    assert result.stderr == "error: interrupted\n"
 
 
 def test_traceback_shows_where_an_import_failed(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -205,6 +206,27 @@ def test_the_command_surveys_a_part_of_the_standard_library(tmp_path: Path) -> N
         assert subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False).returncode == 0, (
             command
         )
+
+
+def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
+    """The same story, drawn; the process that reads it is a pseudo-terminal."""
+    folder_of(tmp_path, {"a.py": "x = 1\n", "b.py": "y = 2\n"})
+    ours, theirs = pty.openpty()
+    terminal = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "CI")}
+    demo = [sys.executable, "-m", "actorflow.cli", "demo", "source", "--seed", "5"]
+
+    with subprocess.Popen(demo, cwd=tmp_path, stdout=theirs, env={**terminal, "TERM": "xterm"}) as child:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux ends a pseudo-terminal with EIO
+            while piece := os.read(ours, 65536):
+                shown += piece
+    os.close(ours)
+
+    assert child.returncode == 0
+    assert b"\x1b[" in shown
+    assert "━" in shown.decode()
+    assert b"the same as without interruption" in shown
 
 
 def test_the_command_exits_with_1_if_the_results_differ(tmp_path: Path) -> None:
