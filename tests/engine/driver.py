@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from actorflow.engine.decide import Event
     from actorflow.engine.run import Activation, RunState, Scope
     from actorflow.graph.graph import Graph
+    from actorflow.graph.schema import Schema
     from actorflow.graph.state import State
 
 Durability = Literal["sync", "async", "exit"]
@@ -53,11 +54,12 @@ class Driver:
         self.graph = graph
         self.commits: list[bytes] = []  # each an encoded body: what a crash leaves
         self.pending: list[Record] = []
+        self.lost = 0  # records that were never committed
         self.held: list[Start | Retry] = []  # commands that wait for the commit
         self.ready: dict[int, int] = {}  # activation that may run now: its attempt
         self.crashed: Crash | None = None
         self.cause: BaseException | None = None
-        decision = spawn(graph.plan, schema_of(graph.state_type), state, run_id="run", durability=durability)
+        decision = spawn(graph.plan, self.schema, state, run_id="run", durability=durability)
         self.run = decision.run
         self._take(decision)
         self.commit()
@@ -65,9 +67,14 @@ class Driver:
     # -- what is there ------------------------------------------------------------
 
     @property
+    def schema(self) -> Schema:
+        """The schema of the graph's State."""
+        return schema_of(self.graph.state_type)
+
+    @property
     def state(self) -> Any:
         """The typed state of the run."""
-        return typed(schema_of(self.graph.state_type), self.run.root.values)
+        return typed(self.schema, self.run.root.values)
 
     @property
     def frontier(self) -> list[str]:
@@ -119,7 +126,7 @@ class Driver:
 
     def decide(self, event: Event) -> Decision:
         """Decide; nothing is durable yet."""
-        decision = decide(self.graph.plan, schema_of(self.graph.state_type), self.run, event)
+        decision = decide(self.graph.plan, self.schema, self.run, event)
         self._take(decision)
         return decision
 
@@ -155,6 +162,7 @@ class Driver:
     def recover(self, *, graph: Graph[Any] | None = None, reopen: bool = False) -> Decision:
         """Lose everything that is not committed; claim, load and sweep, perhaps under newer code."""
         self.graph = graph or self.graph
+        self.lost += len(self.pending)
         self.pending, self.held, self.ready, self.crashed, self.cause = [], [], {}, None, None
         self.run = replayed(self.history)
         check_nodes(self.graph.plan, self.run)
