@@ -59,11 +59,6 @@ def current_part(graph: Graph[Any], saved: FilePart) -> FilePart:
     return saved if msgspec.structs.replace(ours, writer=saved.writer) == saved else ours
 
 
-def needs_reading(graph: Graph[Any], saved: FilePart) -> bool:
-    """Whether the header alone can't tell that this code can run the run."""
-    return current_part(graph, saved) is not saved
-
-
 def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: float) -> RunState:
     """The run under this code: migrated, with its nodes moved. The run passed in is spent.
 

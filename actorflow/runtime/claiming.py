@@ -25,7 +25,7 @@ from actorflow.errors import (
     WrongGraph,
 )
 from actorflow.graph.schema import schema_of
-from actorflow.runtime.adopt import adopt, current_part, file_part, needs_reading
+from actorflow.runtime.adopt import adopt, current_part, file_part
 from actorflow.runtime.replay import replay
 from actorflow.store.frames import Draft, FilePart
 from actorflow.store.keys import decode_id
@@ -102,9 +102,11 @@ def claim_run(
         if tip is None:
             raise NoSuchRun(run_id, near_ids(store, run_id))
         check_graph(graph, log, tip)
-        if tip.digest not in previews and needs_reading(graph, tip.file):
-            previews[tip.digest] = preview_run(graph, log, tip, limits).run
         draft = _claim_draft(store, tip, reopen=reopen)
+        if tip.digest not in previews:
+            # read to its end before anything is written: no claim follows a damaged commit (guarantee 7)
+            read = preview_run(graph, log, tip, limits)
+            previews[read.digest] = read.run
         if draft.opening > tip.header.opening:
             # before the claim that opens it, and after all that may refuse it: a refusal writes nothing
             store.markers.put_active(run_id, draft.opening)
@@ -113,10 +115,7 @@ def claim_run(
     ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
     try:
         header = ownership.header
-        if header.parent in previews:
-            run = fold(previews[header.parent], Claimed(header.epoch, header.opening))
-        else:
-            run = replay(ownership.load())
+        run = fold(previews[header.parent], Claimed(header.epoch, header.opening))
         if header.crashes > limits.max_crashes:
             run = fold(run, _commit_end(ownership, "quarantined"))
             end_markers(store, run, ownership.header)
@@ -168,13 +167,16 @@ def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> No
         RunOwned: a live actor owns it.
         EndedMeanwhile: it has ended.
     """
+    log = store.log(run_id)
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
             raise NoSuchRun(run_id, near_ids(store, run_id))
-        return _claim_draft(store, tip, reopen=None)
+        draft = _claim_draft(store, tip, reopen=None)
+        log.read()  # no claim follows a damaged commit (guarantee 7)
+        return draft
 
-    ownership = store.log(run_id).claim(draft_for, actor=secrets.token_bytes(16))
+    ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
     try:
         run = fold(replay(ownership.load()), _commit_end(ownership, status, by))
         end_markers(store, run, ownership.header)

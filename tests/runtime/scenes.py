@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ import anyio
 from anyio import to_thread
 
 from actorflow import END, Context, Graph, Runtime, Update
-from actorflow.errors import StoreFull
+from actorflow.errors import StoreError, StoreFull
 from actorflow.store import crashpoints
 from tests.runtime.graphs import Trail, chain
 from tests.store.children import Child
@@ -211,23 +212,47 @@ async def _work(url: str, log: str, point: str) -> None:
     say("finished", len(result.trace))
 
 
+async def _open(url: str) -> None:
+    """Open a store, or say why not."""
+    try:
+        async with Runtime(url):
+            say("opened")
+    except StoreError as error:
+        say(type(error).__name__, error)
+
+
 async def _fill(url: str, ballast: str) -> None:
     """Run until the store is full, say so, make room, and go on."""
     async with Runtime(url, recover="never") as runtime:
-        run = await runtime.spawn(_pages(1_000_000), id="x")
+        kept = await _run_until_full(runtime)
         try:
-            await run.result()
-        except StoreFull as error:
-            say("StoreFull", error)
-        kept = (await run.state()).n
-        say("kept", kept, len([one async for one in run.history() if one.kind == "finished"]))
-        try:
-            await runtime.spawn(_pages(1), id="another" * 20)
+            await runtime.spawn(_pages(1), Trail(trace=["x" * 300_000]), id="another")
         except StoreFull:
             say("StoreFull again")
         Path(ballast).unlink()  # noqa: ASYNC240 - nothing else runs here
         result = await (await runtime.resume(_pages(kept + 3), "x")).result()
         say("finished", result.n - kept, len(await runtime.verify()))
+
+
+async def _outgrow(url: str) -> None:
+    """Run until a file passes the limit that the kernel sets, say so, and go on without limit."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    async with Runtime(url, recover="never") as runtime:
+        kept = await _run_until_full(runtime)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        result = await (await runtime.resume(_pages(kept + 3), "x")).result()
+        say("finished", result.n - kept, len(await runtime.verify()))
+
+
+async def _run_until_full(runtime: Runtime) -> int:
+    run = await runtime.spawn(_pages(1_000_000), id="x")
+    try:
+        await run.result()
+    except StoreFull as error:
+        say("StoreFull", error)
+    kept = (await run.state()).n
+    say("kept", kept, len([one async for one in run.history() if one.kind == "finished"]))
+    return kept
 
 
 def _pages(limit: int) -> Graph[Trail]:
@@ -248,5 +273,7 @@ _SCENES: dict[str, Callable[..., Awaitable[None]]] = {
     "fork": _fork,
     "fork and exit": _fork_and_exit,
     "work": _work,
+    "open": _open,
     "fill": _fill,
+    "outgrow": _outgrow,
 }
