@@ -36,13 +36,16 @@ _decode = msgpack.Decoder().decode
 MAX_DEPTH = 100
 """Levels of lists and dicts inside each other that a field may hold."""
 
+MAX_VALUE = 64 * 1024 * 1024 - 64 * 1024
+"""Bytes that one value may take encoded: what one commit can hold, less what else is in it."""
+
 ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """What msgspec raises for what it can't encode: unknown types, surrogates, huge ints, cycles."""
 
 
 def to_plain(value: Any) -> Any:
     """The decoded copy of the encoded value: what a reader of the file would see."""
-    return _decode(_encoder.encode(value))
+    return _decode(_encoded(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,16 @@ class Field:
 
 def _as_type(value: Any, type_: Any) -> Any:
     """The value as it comes back from a file when this type is read there."""
-    return msgpack.decode(_encoder.encode(value), type=type_)
+    return msgpack.decode(_encoded(value), type=type_)
+
+
+def _encoded(value: Any) -> bytes:
+    data = _encoder.encode(value)
+    if len(data) > MAX_VALUE:
+        raise ValueError(
+            f"it takes {len(data):,} bytes, and a commit holds 64 MiB; keep large data in files of your own"
+        )
+    return data
 
 
 def _refuse_deep(plain: Any) -> None:

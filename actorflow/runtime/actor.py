@@ -39,7 +39,7 @@ from actorflow.engine.merge import typed
 from actorflow.engine.records import Body, Finished, Merged, Record, Released, encode_body
 from actorflow.engine.snapshot import dump
 from actorflow.errors import NodeTimeout, StateMutated, StoreError
-from actorflow.graph.schema import schema_of, to_plain
+from actorflow.graph.schema import MAX_VALUE, schema_of, to_plain
 from actorflow.runtime.context import NodeContext
 from actorflow.runtime.groups import first_of
 from actorflow.store.frames import Draft, FilePart, Header, Kind
@@ -412,7 +412,7 @@ class Actor:
         if self._since_snapshot > max(SNAPSHOT_FLOOR, SNAPSHOT_FACTOR * self._snapshot_size):
             snapshot = dump(self.run)
             self._snapshot_size = len(snapshot)
-            if self._since_snapshot > SNAPSHOT_FACTOR * self._snapshot_size:
+            if SNAPSHOT_FACTOR * self._snapshot_size < self._since_snapshot and self._snapshot_size < MAX_VALUE:
                 self._snapshot = snapshot
 
 

@@ -19,6 +19,7 @@ from actorflow.engine.records import ENDED
 from actorflow.errors import (
     ActorflowError,
     Blocked,
+    CommitTooLarge,
     NoSuchRun,
     Quarantined,
     RunCancelled,
@@ -545,7 +546,9 @@ class Runtime:
             await life.supervise(self._reopen)
         finally:
             self._lives.pop(run_id, None)
-            if life.error is not None and not isinstance(life.error, StoreError):
+            if life.error is not None and (
+                isinstance(life.error, CommitTooLarge) or not isinstance(life.error, StoreError)
+            ):
                 self._blocked[run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
 
     def _actor(self, graph: Graph[Any], adopted: Adopted, *, first: list[Command] | None, context: Any) -> Actor:
