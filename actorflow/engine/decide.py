@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -62,8 +61,7 @@ _TRACEBACK_LIMIT = 8_000  # characters kept of a traceback: the innermost frames
 # -- events -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Struct, frozen=True):
     """An attempt returned this."""
 
     id: int
@@ -74,8 +72,7 @@ class Returned:
     chance: float = 0.0  # in [0, 1), for jitter
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(Struct, frozen=True):
     """The ``attempt``-th attempt raised (the first is 1)."""
 
     id: int
@@ -85,21 +82,18 @@ class Raised:
     chance: float = 0.0  # in [0, 1), for jitter
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(Struct, frozen=True):
     """A run was loaded: start what is open, and decide what is due but not recorded yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class GaveUp:
+class GaveUp(Struct, frozen=True):
     """The supervisor does not restart the run again after this error of the activation with this key."""
 
     key: bytes | None
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """Somebody ends the run in this status."""
 
     status: Status
@@ -112,15 +106,13 @@ Event = Returned | Raised | Sweep | GaveUp | Stop
 # -- commands ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Run this activation."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """Run this activation again after ``delay`` seconds, as its ``attempt``-th attempt."""
 
     id: int
@@ -128,8 +120,7 @@ class Retry:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(Struct, frozen=True):
     """Let the actor crash: leave its tasks and let the supervisor restart it from its last file."""
 
     id: int
@@ -139,8 +130,7 @@ class Crash:
 Command = Start | Retry | Crash
 
 
-@dataclass(slots=True)
-class Decision:
+class Decision(Struct):
     """What an event leads to. ``cause`` is the live exception of a run that failed, for the one who waits."""
 
     run: RunState

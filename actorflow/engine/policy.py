@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
 from actorflow.errors import (
     BadUpdate,
@@ -28,8 +27,7 @@ PERMANENT: tuple[type[Exception], ...] = (
 """Errors that a restart can't make go away: they fail the run at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartPolicy:
+class RestartPolicy(Struct, frozen=True, kw_only=True):
     """OTP's restart intensity for one run, with backoff.
 
     More than ``max_restarts`` restarts within ``period`` seconds and the run
@@ -51,15 +49,13 @@ class RestartPolicy:
                 raise ValueError(f"RestartPolicy({name}={value}): must be a number of at least 0")
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True):
     """Start again after ``delay`` seconds."""
 
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """Don't start again."""
 
     reason: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from actorflow.graph.routing import End
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 Ways = list[tuple[str | End, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something to say about a graph. With an error it can't run, with a warning it may not do what is meant."""
 
     level: Literal["error", "warning"]

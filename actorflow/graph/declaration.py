@@ -6,7 +6,6 @@ every mistake can be reported at once, with the place where it was made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from actorflow.graph.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredNode:
+class DeclaredNode(Struct, frozen=True):
     """A call of `Graph.node`."""
 
     name: str | None  # None: the function's own
@@ -31,8 +29,7 @@ class DeclaredNode:
     timeout: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredEdge:
+class DeclaredEdge(Struct, frozen=True):
     """A call of `Graph.edge`: a join if there are several sources."""
 
     source: NodeRef | Sequence[NodeRef]
@@ -40,8 +37,7 @@ class DeclaredEdge:
     site: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredBranch:
+class DeclaredBranch(Struct, frozen=True):
     """A call of `Graph.branch`."""
 
     fn: Callable[..., Any]
@@ -49,8 +45,7 @@ class DeclaredBranch:
     to: Target | Sequence[Target] | None  # None: the return annotation says it
 
 
-@dataclass(slots=True)
-class Declaration:
+class Declaration(Struct):
     """All that was said about one graph, in the order in which it was said."""
 
     name: str

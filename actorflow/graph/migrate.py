@@ -6,7 +6,6 @@ import inspect
 import typing
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeGuard, cast, overload
 
@@ -25,8 +24,7 @@ from actorflow.graph.state import State, Version
 Plain = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """One edge between two schema versions. ``takes`` is None for a function from dict to dict."""
 
     from_: Version

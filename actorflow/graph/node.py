@@ -7,7 +7,6 @@ import math
 import typing
 import unicodedata
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,7 @@ Outcome = Update | State | Goto | End | None
 MAX_NAME = 100  # characters: names go into every record
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A function and how to run it. A sync function runs in a worker thread."""
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 DIGEST_SIZE = 16  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(Struct, frozen=True):
     """A pure function that names the next nodes after ``source`` has finished."""
 
     source: str
@@ -30,8 +28,7 @@ class Branch:
     targets: tuple[str | End, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(Struct, frozen=True, eq=False, dict=True):
     """Nodes and what leads where, by name. A node without edges, legs, branches or joins is no key there.
 
     A join's inlets are groups of legs, two or more each; a plain edge into a

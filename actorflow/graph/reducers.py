@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 Function = Callable[[Any, Any], Any]
@@ -19,37 +18,31 @@ SAME_TYPE: frozenset[Any] = frozenset((max, min, operator.add, operator.or_))  #
 """Plain functions whose update has the type of the field."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extend:
+class Extend(Struct, frozen=True):
     """list + list: the update is a list, added at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Struct, frozen=True):
     """list + element: the update is one element, added at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Struct, frozen=True):
     """dict | dict: the update's keys win; ``Remove(key, ...)`` takes keys away."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounded:
+class Bounded(Struct, frozen=True):
     """list + list, of which the last ``limit`` elements stay."""
 
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dedupe:
+class Dedupe(Struct, frozen=True):
     """list + list; of elements with the same key only the first stays, also within one update."""
 
     key: str | Callable[[Any], Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class MergeBy:
+class MergeBy(Struct, frozen=True):
     """list + list; an element replaces the last one with its key in place, new ones go to the end."""
 
     key: str | Callable[[Any], Any]
@@ -78,8 +71,7 @@ def merge_by(key: str | Callable[[Any], Any]) -> MergeBy:
     return MergeBy(key)
 
 
-@dataclass(frozen=True, slots=True)
-class Overwrite:
+class Overwrite(Struct, frozen=True):
     """Goes past the reducer of a field: its value takes the field's place.
 
     Example:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 On = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception, Any], bool]
 """Which exceptions are worth another attempt: types, or a function of exception and state."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(Struct, frozen=True, kw_only=True):
     """Calls a node again when it raises, with growing pauses.
 
     A node with a `Retry` that is used up fails its run; it is not restarted by

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import typing
-from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType, GenericAlias, UnionType
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,8 +47,7 @@ def to_plain(value: Any) -> Any:
     return _decode(_encoded(value))
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One field of a State: its type, reducer and default, and how a node gets its own copy."""
 
     name: str
@@ -121,8 +119,7 @@ def _refuse_deep(plain: Any) -> None:
     raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(Struct, frozen=True):
     """A State class as the engine sees it. ``problems`` lists what makes it unusable in a graph."""
 
     state_type: type[State]

@@ -13,7 +13,6 @@ import math
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from inspect import isawaitable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -67,8 +66,7 @@ EXIT_PENDING = 1024 * 1024
 """Bytes of records that force a commit under ``exit``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Crashed:
+class Crashed(Struct, frozen=True):
     """A node's exception left it, and the run is to be restarted from its last file."""
 
     error: Exception

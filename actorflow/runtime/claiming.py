@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.decide import growth
@@ -42,16 +41,14 @@ if TYPE_CHECKING:
     from actorflow.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What claiming may take, and how often processes may die with a run."""
 
     migration_timeout: float  # seconds
     max_crashes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(Struct, frozen=True):
     """A run that this process owns, as its code understands it."""
 
     run: RunState
@@ -59,8 +56,7 @@ class Adopted:
     file: FilePart
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """A run read and adopted before its claim, as of the commit with this digest."""
 
     digest: bytes

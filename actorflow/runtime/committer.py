@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,8 +27,7 @@ INLINE_UNDER = 0.000_5
 _WEIGHT = 0.1  # of the newest commit in the moving average
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(Struct):
     work: Callable[[], None]
     done: Event = field(default_factory=Event)
     error: BaseException | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("actorflow.supervisor")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How a life ended, as its actor knew it: what `Run.result` needs without reading the store again."""
 
     status: str
@@ -38,8 +36,7 @@ class Outcome:
     cause: BaseException | None
 
 
-@dataclass(slots=True)
-class Life:
+class Life(Struct):
     """One run in this process. `supervise` is its task; handles wait for ``done``."""
 
     run_id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actorflow.engine.records import ENDED
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("actorflow.runtime")
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunInfo(Struct, frozen=True):
     """What a listing says of a run: the newest header, in short. A damaged run is listed as ``corrupt``."""
 
     id: str

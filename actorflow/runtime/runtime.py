@@ -7,7 +7,6 @@ import os
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
@@ -628,8 +627,7 @@ class Runtime:
         return outcome[0]
 
 
-@dataclass(slots=True)
-class _Start:
+class _Start(Struct):
     """The start of a life, and what became of it: the life, or why there is none."""
 
     graph: Graph[Any]

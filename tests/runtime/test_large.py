@@ -9,7 +9,8 @@ import pytest
 from actorflow import END, Graph, Runtime, State, Update, extend
 from actorflow.errors import BadUpdate, RunFailed
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 
 
 class Blob(State):
@@ -54,17 +55,20 @@ async def test_an_input_too_large_for_one_commit_is_refused(store_url: str) -> N
         assert await rt.runs() == []
 
 
-async def test_a_state_may_outgrow_a_snapshot(store_url: str) -> None:
-    """Pieces of 20 MiB each: no snapshot fits, the run goes on by its records, and can be read."""
+async def test_a_state_may_outgrow_a_snapshot(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No snapshot fits into a commit any more: the run goes on by its records, and can be read."""
+    monkeypatch.setattr("actorflow.store.framing.MAX_BODY", 128 * KIB)
+    monkeypatch.setattr("actorflow.runtime.actor.MAX_VALUE", 128 * KIB)
     graph = Graph("pieces", Blob)
 
     @graph.node(entry=True)
     async def add(state: Blob) -> Update:
-        return {"n": state.n + 1, "pieces": [bytes(20 * MIB)], "piece": bytes(20 * MIB)}
+        grow = {"pieces": [bytes(40 * KIB)]} if state.n < 4 else {}
+        return {"n": state.n + 1, "piece": bytes(60 * KIB), **grow}
 
-    graph.branch(lambda state: "add" if state.n < 5 else END, after=add, to=("add", END))
+    graph.branch(lambda state: "add" if state.n < 40 else END, after=add, to=("add", END))
     async with Runtime(store_url) as rt:
-        assert len((await rt.run(graph, Blob(), id="x")).pieces) == 5
+        assert (await rt.run(graph, Blob(), id="x")).n == 40
     async with Runtime(store_url) as rt:
         rt.register(graph)
-        assert len((await rt.get("x").state()).pieces) == 5
+        assert len((await rt.get("x").state()).pieces) == 4
