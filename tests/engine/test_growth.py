@@ -8,7 +8,7 @@ import pytest
 
 from actorflow.engine.decide import Start, growth
 from actorflow.engine.records import Ended, Offered
-from actorflow.errors import ConcurrentWrite, JoinStarved, UnknownNode
+from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations, UnknownNode
 from actorflow.graph.graph import Graph
 from actorflow.graph.routing import Goto
 from actorflow.graph.schema import schema_of
@@ -314,3 +314,28 @@ def test_a_join_that_needs_fewer_legs_opens_with_those_that_wait() -> None:
     assert run.frontier == ["d", "d"]
     assert run.run.root.waiting == {}
     assert len({activation.key for activation in run.run.open.values()}) == 2
+
+
+def test_a_join_that_is_gone_while_a_token_waits_there_is_refused() -> None:
+    """The token would be lost in silence."""
+    run = finished(graph_of("abcd", "a>b a>c b+c>d"), "ab")
+
+    with pytest.raises(UnknownNode) as caught:
+        run.recover(graph=FORK)
+
+    assert caught.value.node == "d"
+
+
+def test_growth_counts_for_the_limit() -> None:
+    """A run that is over the limit of the graph that takes it up fails at once, and keeps what grew."""
+    run = finished(FORK, "ab")
+    grown = Graph("g", Tally, max_activations=3)
+    for name in "abcx":
+        grown.node(node, name=name, entry=name == "a")
+    for source, target in ("ab", "ac", "bx"):
+        grown.edge(source, target)
+
+    decision = run.recover(graph=grown)
+
+    assert isinstance(run.cause, TooManyActivations)
+    assert (run.run.status, run.frontier, decision.commands) == ("failed", ["c", "x"], [])

@@ -14,7 +14,7 @@ from tests.engine.witness import demand
 if TYPE_CHECKING:
     from tests.engine.driver import Durability
 
-SKETCHES = 800
+SKETCHES = 600
 BATCH = 200
 MODES: tuple[tuple[Durability, bool], ...] = (("sync", False), ("sync", True), ("async", True), ("exit", True))
 

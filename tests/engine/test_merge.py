@@ -273,6 +273,22 @@ def test_a_reducer_that_fails_is_named(update: Mapping[str, Any], message: str) 
     assert (caught.value.node, caught.value.field) == ("n", update.popitem()[0] if isinstance(update, dict) else None)
 
 
+class Pairs(State):
+    """Elements whose keys are lists."""
+
+    spans: Annotated[list[dict[str, list[int]]], merge_by("span")] = []
+
+
+def test_keys_may_be_lists() -> None:
+    """What can't be hashed is compared by its bytes, also in a Remove."""
+    schema = schema_of(Pairs)
+    values = schema.dump(Pairs(spans=[{"span": [1, 2]}, {"span": [3, 4]}]))
+
+    merged = apply(merge(schema, values, {"spans": [{"span": [1, 2], "n": [0]}, Remove([3, 4])]}, node="n"), values)
+
+    assert merged["spans"] == [{"span": [1, 2], "n": [0]}]
+
+
 class Keyless(State):
     """A field whose key is not there."""
 
