@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -54,7 +54,7 @@ async def check(ctx: click.Context, target: Target, store: str | None, *, as_jso
     """
     findings = target.graph.check()
     if as_json:
-        say_json(asdict(finding) for finding in findings)
+        say_json(findings)
     else:
         for finding in findings:
             say(visible(str(finding)))
@@ -71,7 +71,7 @@ async def check(ctx: click.Context, target: Target, store: str | None, *, as_jso
             if info.graph == target.graph.name or info.status == "corrupt"
         ]
     if as_json:
-        say_json(asdict(verdict) for verdict in verdicts)
+        say_json(verdicts)
     else:
         _say_verdicts(verdicts, store)
     kinds = {verdict.verdict for verdict in verdicts}

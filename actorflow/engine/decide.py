@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
-from msgspec import msgpack
+from msgspec import Struct, field, msgpack
 
 from actorflow.engine.fold import ASKED, begin, fold
 from actorflow.engine.merge import difference, merge, plain_writes, typed
@@ -300,7 +300,7 @@ def _parts(
             f"returned {type(value).__name__}; a node returns None, a dict of fields, "
             f"a {schema.state_type.__name__}, Goto or END",
         )
-    return value, goto
+    return cast("Mapping[str, Any] | None", value), goto
 
 
 def _route(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
 
 from actorflow.errors import (
     BadUpdate,

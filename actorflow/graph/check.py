@@ -6,6 +6,8 @@ import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
+
 from actorflow.graph.routing import End
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ every mistake can be reported at once, with the place where it was made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from msgspec import Struct, field
 
-    from actorflow.graph.migrate import Migration
-    from actorflow.graph.retry import Retry
-    from actorflow.graph.routing import End, NodeRef, Target
-    from actorflow.graph.state import State
+from actorflow.graph.migrate import Migration
+from actorflow.graph.retry import Retry
+from actorflow.graph.routing import End, NodeRef, Target
+from actorflow.graph.state import State
 
 
 class DeclaredNode(Struct, frozen=True):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeGuard, cast, overload
 
+from msgspec import Struct
+
 from actorflow.errors import (
     AmbiguousMigration,
     BadMigration,

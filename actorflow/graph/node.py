@@ -6,18 +6,19 @@ import inspect
 import math
 import typing
 import unicodedata
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
+from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, End, Goto
 from actorflow.graph.signature import UNKNOWN, is_async, is_generator, placed, resolve, signature_of, site_of
 from actorflow.graph.state import State, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from actorflow.graph.retry import Retry
+    from collections.abc import Iterator
 
 Outcome = Update | State | Goto | End | None
 """What a node may return: nothing, an update, a whole State (the fields that differ count), or routing."""

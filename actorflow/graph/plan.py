@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from msgspec import msgpack
+from msgspec import Struct, msgpack
 
 from actorflow.errors import UndeclaredTarget
+from actorflow.graph.node import Node
 from actorflow.graph.routing import END, End, as_tuple, label
 from actorflow.graph.signature import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from actorflow.graph.node import Node
+    from collections.abc import Iterator
 
 DIGEST_SIZE = 16  # bytes
 

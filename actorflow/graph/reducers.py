@@ -11,6 +11,8 @@ import operator
 from collections.abc import Callable
 from typing import Any, cast
 
+from msgspec import Struct
+
 Function = Callable[[Any, Any], Any]
 
 # typeshed leaves operator.or_ without types

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+from msgspec import Struct
+
 On = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception, Any], bool]
 """Which exceptions are worth another attempt: types, or a function of exception and state."""
 

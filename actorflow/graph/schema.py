@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Mapping
 from functools import lru_cache
 from types import FunctionType, GenericAlias, UnionType
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import Struct, msgpack
 from msgspec import inspect as types
-from msgspec import msgpack
 
 from actorflow.graph.reducers import DECLARED, SAME_TYPE, Append, Bounded, Dedupe, Extend, Merge, MergeBy, Reducer
+from actorflow.graph.state import State, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from actorflow.graph.state import State, Version
 
 Copying = Literal["share", "list", "dict", "convert"]
 

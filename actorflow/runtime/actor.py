@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 from anyio import CapacityLimiter, Event, to_thread
+from msgspec import Struct
 
 from actorflow.engine.decide import (
     Command,

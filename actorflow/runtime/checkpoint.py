@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from actorflow.engine.records import Attempted, Claimed, Ended, Failed, Finished, Merged, Offered, Released, Spawned
+from msgspec import Struct
+
+from actorflow.engine.records import (
+    Attempted,
+    Claimed,
+    Ended,
+    ErrorInfo,
+    Failed,
+    Finished,
+    Merged,
+    Offered,
+    Released,
+    Spawned,
+)
 from actorflow.errors import BadUpdate
+from actorflow.graph.graph import Graph
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
+from actorflow.runtime.replay import Moment
+from actorflow.store.frames import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from actorflow.engine.records import ErrorInfo, Record
-    from actorflow.graph.graph import Graph
-    from actorflow.runtime.replay import Moment
-    from actorflow.store.frames import Owner
+    from actorflow.engine.records import Record
 
 S_co = TypeVar("S_co", bound=State, covariant=True)
 
@@ -32,8 +45,7 @@ _KINDS: dict[type[Any], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint(Generic[S_co]):
+class Checkpoint(Struct, Generic[S_co], frozen=True):
     """A run as of one record. ``seq`` addresses the commit, ``record`` the record inside it.
 
     ``kind`` says what the record was: spawned, claimed, finished (a node),

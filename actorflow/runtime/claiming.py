@@ -10,9 +10,12 @@ import difflib
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from actorflow.engine.decide import growth
 from actorflow.engine.fold import fold
 from actorflow.engine.records import ENDED, Body, Claimed, Ended, encode_body
+from actorflow.engine.run import RunState
 from actorflow.errors import (
     ActorflowError,
     Blocked,
@@ -29,15 +32,14 @@ from actorflow.runtime.replay import replay
 from actorflow.store.frames import Draft, FilePart
 from actorflow.store.keys import decode_id
 from actorflow.store.markers import Summary
+from actorflow.store.ownership import Ownership
 
 if TYPE_CHECKING:
     from actorflow.engine.decide import Decision
     from actorflow.engine.records import Status
-    from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.store.frames import Header
     from actorflow.store.log import RunLog, Tip
-    from actorflow.store.ownership import Ownership
     from actorflow.store.store import Store
 
 

@@ -9,15 +9,16 @@ is measured to be cheaper than a hop, so that a linear graph pays none.
 from __future__ import annotations
 
 import math
+import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CapacityLimiter, Event, to_thread
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anyio.abc import TaskGroup
 
 THREADS = 16
@@ -56,6 +57,11 @@ class Committer:
         self._waiting: list[_Job] = []
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took
+        if "trio" in sys.modules:
+            # There a Ctrl-C is raised wherever the main thread is: not in the middle of a commit made inline.
+            from trio.lowlevel import enable_ki_protection
+
+            enable_ki_protection(_Job.run)
 
     async def commit(self, work: Callable[[], None], *, alone: bool) -> None:
         """Do the work, inline or in a thread; raises what it raises. Not to be cancelled: shield it.

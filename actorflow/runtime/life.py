@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import Event
+from msgspec import Struct, field
 
+from actorflow.engine.decide import Stop
+from actorflow.engine.operations import Values
 from actorflow.engine.policy import GiveUp, RestartPolicy, after_crash
 from actorflow.errors import ActorflowError, StoreError
+from actorflow.graph.graph import Graph
+from actorflow.runtime.actor import Actor
+from actorflow.store.frames import FilePart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from actorflow.engine.decide import Stop
-    from actorflow.engine.operations import Values
-    from actorflow.graph.graph import Graph
-    from actorflow.runtime.actor import Actor
-    from actorflow.store.frames import FilePart
 
 _logger = logging.getLogger("actorflow.supervisor")
 

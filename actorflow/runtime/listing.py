@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from actorflow.engine.records import ENDED
 from actorflow.errors import CorruptCheckpoint, NoSuchRun
 from actorflow.runtime.claiming import end_markers, near_ids

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from actorflow.engine.fold import begin, fold
-from actorflow.engine.operations import thaw
+from actorflow.engine.operations import Values, thaw
 from actorflow.engine.records import Body, Finished, Merged, Record, Spawned, decode_body
 from actorflow.engine.snapshot import load
 from actorflow.errors import CorruptCheckpoint
+from actorflow.store.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from actorflow.engine.operations import Values
     from actorflow.engine.run import RunState
-    from actorflow.store.frames import Frame
 
 
 P = ParamSpec("P")

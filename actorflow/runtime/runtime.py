@@ -6,13 +6,15 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
+from msgspec import Struct, field
 
-from actorflow.engine.decide import checked_input, input_digest, spawn
+from actorflow.engine.decide import Command, checked_input, input_digest, spawn
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED
 from actorflow.errors import (
@@ -28,6 +30,7 @@ from actorflow.errors import (
     StoreDenied,
     StoreError,
 )
+from actorflow.graph.graph import Graph
 from actorflow.graph.schema import schema_of
 from actorflow.graph.state import State
 from actorflow.runtime.actor import Actor
@@ -54,13 +57,12 @@ from actorflow.runtime.run import Run
 from actorflow.store.store import Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
-    from actorflow.engine.decide import Command, Stop
-    from actorflow.graph.graph import Graph
+    from actorflow.engine.decide import Stop
     from actorflow.store.frames import Frame
     from actorflow.store.log import Tip
     from actorflow.store.verify import Finding
