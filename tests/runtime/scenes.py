@@ -37,10 +37,12 @@ def scene(name: str, url: str, backend: str, *args: str, wrap: list[str] | None 
 
 
 def play(name: str, backend: str, url: str, *args: str) -> None:
-    """Play a scene, in the child. After a Ctrl-C it lives on, as a notebook's kernel does."""
+    """Play a scene, in the child. After a Ctrl-C it lives on, as a notebook's kernel does, unless it is UNCAUGHT."""
     try:
         anyio.run(_SCENES[name], url, *args, backend=backend)
     except KeyboardInterrupt:
+        if "UNCAUGHT" in os.environ:
+            raise
         say("interrupted")
         sys.stdin.readline()
 

@@ -1,0 +1,131 @@
+"""Bad input, Ctrl-C: at any moment it leaves the run to the next process, with all that was acknowledged."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actorflow import run
+from actorflow.runtime.replay import moments
+from actorflow.store.store import open_store
+from tests.runtime.scenes import STEPS, scene, steps
+
+if TYPE_CHECKING:
+    from tests.store.children import Child
+
+BACKENDS = ["asyncio", "trio"]
+POINTS = [
+    "append.after_sync",
+    "append.after_write",
+    "append.before_write",
+    "claim.after_link",
+    "claim.before_link",
+    "claim.before_sync",
+    "ended.after",
+    "ended.before",
+    "marker.after",
+    "marker.before",
+    "put.after_link",
+    "put.before_link",
+    "temp.after_write",
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_at_random_moments_leaves_the_run_to_others(tmp_path: Path, backend: str) -> None:
+    """The next process goes on with it while the interrupted one still lives, and nothing is lost."""
+    seed = random.getrandbits(31)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    interrupted = 0
+
+    for round_ in range(12):
+        store, log = str(tmp_path / f"store{round_}"), tmp_path / f"log{round_}"
+        with scene("work", store, backend, str(log), "") as child:
+            assert child.line() == "ready"
+            _pause(chance.uniform(0, 0.15))
+            child.process.send_signal(signal.SIGINT)
+            interrupted += _settled(child) == "interrupted"
+            _check(store, log)
+
+    assert interrupted >= 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("point", POINTS)
+def test_ctrl_c_at_a_named_point_leaves_the_run_to_others(tmp_path: Path, backend: str, point: str) -> None:
+    """The places where other tests kill the process, met by Ctrl-C in whatever thread is there."""
+    store, log = str(tmp_path / "store"), tmp_path / "log"
+    nth = 5 if point.startswith("append") else 1
+
+    with scene("work", store, backend, str(log), f"{point}:{nth}") as child:
+        assert child.line() == "ready"
+        assert _settled(child) == "interrupted"
+        _check(store, log)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_says_no_more_than_keyboard_interrupt(tmp_path: Path, backend: str) -> None:
+    """Where nobody catches it, the process ends as Ctrl-C ends one, and no other error is shown than asyncio's own."""
+    log = tmp_path / "log"
+
+    with scene("work", str(tmp_path / "store"), backend, str(log), "", UNCAUGHT="1") as child:
+        assert child.line() == "ready"
+        while not (log.exists() and log.stat().st_size):
+            os.sched_yield()
+        child.process.send_signal(signal.SIGINT)
+        status = child.wait()
+
+    said = Path(f"{log}.errors").read_text()
+    assert status == -signal.SIGINT
+    assert said.endswith("\nKeyboardInterrupt\n")
+    assert set(re.findall(r"^(?:\w+\.)*(\w+)(?::.*)?$", said, re.MULTILINE)) <= {"CancelledError", "KeyboardInterrupt"}
+    assert "Group" not in said
+
+
+def _settled(child: Child) -> str:
+    """What became of it: interrupted, and still alive, or finished before."""
+    said = child.line()
+    assert said.startswith(("interrupted", "finished"))
+    return said
+
+
+def _check(store: str, log: Path) -> None:
+    """Go on with the run at once; compare what it did with what was committed before."""
+    errors = Path(f"{log}.errors").read_text() if Path(f"{log}.errors").exists() else ""
+    assert errors == "", errors
+    before = _committed(store)
+
+    told = Counter(log.read_text().split() if log.exists() else [])
+    assert all(times == 1 for times in told.values()), "one process ran an activation twice"
+    assert before >= len(told) - 1, "a successor started, so what came before it was acknowledged"
+    ran: list[str] = []
+
+    result = run(steps(ran.append), id="x", store=store)  # RunOwned, if it had not been let go of
+
+    assert result.trace == [f"step{number}" for number in range(STEPS)]
+    assert len(ran) == STEPS - before
+
+
+def _committed(store: str) -> int:
+    """How many steps a reader finds committed."""
+    if not Path(store, "actorflow.json").exists():
+        return 0
+    opened = open_store(store, readonly=True)
+    try:
+        return sum(1 for moment in moments(opened.log("x").read(first=0)) if moment.node is not None)
+    finally:
+        opened.close()
+
+
+def _pause(seconds: float) -> None:
+    """A random moment is what this is about, so here the clock decides."""
+    time.sleep(seconds)
