@@ -389,6 +389,7 @@ def _quiet(plan: Plan, decision: Decision) -> None:
     """Nothing is open: the run is over, unless a join holds some of its legs."""
     starved: dict[str, list[str]] = {}
     for target, held in decision.run.root.waiting.items():
+        starved[target] = [f"a leg from {leg!r} in the graph" for leg in held]  # unless one of its joins has it
         for inlet in plan.joins.get(target, ()):
             if any(leg in held for leg in inlet):
                 starved[target] = [leg for leg in inlet if leg not in held]
@@ -430,6 +431,12 @@ def _offer(plan: Plan, schema: Schema, run: RunState) -> Offered:
         opens += [Open(target, key, parked=(leaf,)) for target, key in _keys(token.key, leaf, targets)]
     for target in plan.joins:
         opens += _complete(plan, scope, target, put={})
+    for target, legs in scope.waiting.items():
+        for leg in legs:
+            if target in plan.edges.get(leg, ()):  # a join that became a plain edge
+                opens += [
+                    Open(target, _key(token.key, leg.encode(), target.encode()), takes=(leg,)) for token in legs[leg]
+                ]
     return Offered(topology=plan.digest, opens=tuple(opens), routed=tuple(routed))
 
 

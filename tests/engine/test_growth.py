@@ -192,6 +192,40 @@ def test_a_token_that_waits_joins_one_that_is_parked() -> None:
     assert run.run.root.waiting == {}
 
 
+def starving() -> Driver:
+    """A run that failed: ``d`` joins ``b`` and ``x``, and ``x`` was left out."""
+    graph = Graph("g", Tally)
+    graph.node(node, name="a", goto=("b", "x"))
+    for name in "bx":
+        graph.node(node, name=name)
+    graph.node(node, name="d", after=("b", "x"))
+    run = Driver(graph, Tally())
+    run.returns("a", Goto("b"))
+    run.returns("b")
+    assert isinstance(run.cause, JoinStarved)
+    return run
+
+
+def test_a_token_that_waits_goes_on_where_its_join_became_a_plain_edge() -> None:
+    """It is opened, not forgotten: a silent end would lose the node."""
+    run = starving()
+
+    run.reopen(graph=graph_of("abd", "a>b b>d"))
+
+    assert run.frontier == ["d"]
+    assert run.run.root.waiting == {}
+
+
+def test_a_token_whose_edge_is_gone_is_no_silent_end() -> None:
+    """The code leads it nowhere: the run fails again and says so."""
+    run = starving()
+
+    run.reopen(graph=graph_of("abd", "a>b a>d"))
+
+    assert isinstance(run.cause, JoinStarved)
+    assert "'d'" in str(run.cause)
+
+
 def grown_branch(answer: Callable[[Tally], Any]) -> Graph[Tally]:
     """Leaf b has grown a branch to c or d."""
     graph = graph_of("abcd", "a>b")
