@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import threading
 import time
 import weakref
@@ -19,7 +18,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from actorflow.errors import StoreDenied, StoreUnavailable, UnsafeStore
+from actorflow.errors import StoreDenied, StoreError, StoreUnavailable, UnsafeStore
 from actorflow.store.backend import Missing
 from actorflow.store.frames import Owner
 from actorflow.store.keys import HOSTS, lock_key
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from actorflow.store.local import LocalBackend
 
 _TAKE_ATTEMPTS = 100
+_UNLOCKED = ".new"  # follows the name of a lock file that is not locked yet
 _LIVING: weakref.WeakValueDictionary[str, Incarnation] = weakref.WeakValueDictionary()
 
 
@@ -54,7 +54,7 @@ class Incarnation(ABC):
     """One opening of a store: who commits, which runs it holds, and whether it is still at work. Thread-safe."""
 
     def __init__(self, url: str) -> None:
-        self.name = secrets.token_hex(8)
+        self.name = os.urandom(8).hex()
         self.url = url
         self._mutex = threading.Lock()
         self._held: set[str] = set()
@@ -185,10 +185,10 @@ class LocalIncarnation(Incarnation):
             if self._unlock is not None:
                 return
             self._lock()
-        for name in self._backend.names(f"{HOSTS}{machine_id()}/"):
-            incarnation, dot, kind = name.partition(".")
-            if dot and kind == "lock" and self.is_gone(machine_id(), incarnation):
-                self._backend.delete([lock_key(machine_id(), incarnation)])
+        folder = f"{HOSTS}{machine_id()}/"
+        for name in self._backend.names(folder):
+            if name.endswith((".lock", f".lock{_UNLOCKED}")) and self._is_free(folder + name):
+                self._backend.delete([folder + name])
         self.sweep()
 
     def sweep(self) -> None:
@@ -205,8 +205,11 @@ class LocalIncarnation(Incarnation):
             return False
         if machine != machine_id():
             return None
+        return self._is_free(lock_key(machine, incarnation))
+
+    def _is_free(self, key: str) -> bool:
         try:
-            fd = self._backend.open(lock_key(machine, incarnation), os.O_RDONLY)
+            fd = self._backend.open(key, os.O_RDONLY)
         except Missing:
             return True  # whoever closes in order removes its file, and so does who finds it unlocked
         try:
@@ -223,24 +226,28 @@ class LocalIncarnation(Incarnation):
         return self.is_gone(owner.machine, owner.incarnation)
 
     def _lock(self) -> None:
+        # Under its own name the file appears locked: a cleaner that found it free could delete it after it was locked,
+        # and then everybody would take us for dead.
         key = lock_key(machine_id(), self.name)
         for _ in range(_TAKE_ATTEMPTS):
             with _FORK:
-                fd = self._backend.open(key, os.O_RDWR | os.O_CREAT, create=True)
+                fd = self._backend.open(key + _UNLOCKED, os.O_RDWR | os.O_CREAT, create=True)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    pass
+                    self._backend.rename(key + _UNLOCKED, key)
+                except (BlockingIOError, Missing):
+                    os.close(fd)
+                except StoreError:
+                    os.close(fd)
+                    raise
                 except OSError as error:
                     os.close(fd)
                     raise UnsafeStore(self.url, f"its file system has no locks ({error.strerror})") from error
                 else:
-                    if os.fstat(fd).st_nlink:
-                        # Also when nobody closes us: once we are forgotten, nobody can commit in our name.
-                        self._unlock = weakref.finalize(self, os.close, fd)
-                        self._unlock.atexit = False
-                        return
-                os.close(fd)
+                    # Also when nobody closes us: once we are forgotten, nobody can commit in our name.
+                    self._unlock = weakref.finalize(self, os.close, fd)
+                    self._unlock.atexit = False
+                    return
             # Somebody looked between our open and our lock, and cleared the file away as a dead one's.
             time.sleep(0.001)
         raise StoreUnavailable(self._backend.path(key), "its lock can't be taken")

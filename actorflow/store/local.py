@@ -147,6 +147,21 @@ class LocalBackend(Backend):
                 raise UnsafeStore(self.path(key), "it is no regular file")
             return fd
 
+    def rename(self, key: str, to: str) -> None:
+        """Give a file another key in the same folder, whatever is there.
+
+        Raises:
+            Missing: there is no such file.
+        """
+        with translated(self.path(key)):
+            folder = self._open_folder(key)
+            try:
+                os.rename(key.rpartition("/")[2], to.rpartition("/")[2], src_dir_fd=folder, dst_dir_fd=folder)
+            except FileNotFoundError:
+                raise Missing(key) from None
+            finally:
+                os.close(folder)
+
     def sync_folder(self, prefix: str) -> None:
         """Make the names directly below ``prefix`` survive power loss."""
         with translated(self.path(prefix)):

@@ -118,6 +118,52 @@ def test_a_lock_cleared_away_before_it_was_locked_is_made_again(
     other.close()
 
 
+def test_a_cleaner_never_deletes_a_lock_that_was_taken_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It found the file free, the opener locked it, it deletes: a living owner would be taken for dead by everybody."""
+    opener, cleaner, other = (incarnation(tmp_path, taken=False) for _ in range(3))
+    other.take()
+    opened, looked, locked = threading.Event(), threading.Event(), threading.Event()
+    lock, unlink, names = liveness.fcntl.flock, os.unlink, cleaner._backend.names
+
+    def take() -> None:
+        opener.take()
+        locked.set()
+
+    thread = threading.Thread(target=take)
+
+    def names_after_the_opener_s_open(prefix: str) -> set[str]:
+        if not opened.is_set():
+            thread.start()
+            opened.wait(5)
+        return names(prefix)
+
+    def lock_after_the_cleaner_s_look(fd: int, operation: int) -> None:
+        if threading.current_thread() is thread and not opened.is_set():
+            opened.set()
+            looked.wait(5)
+        lock(fd, operation)
+
+    def unlink_after_the_opener_s_lock(name: str, *, dir_fd: int | None = None) -> None:
+        if threading.current_thread() is not thread and str(name).startswith(opener.name):
+            looked.set()
+            locked.wait(0.5)
+        unlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(cleaner._backend, "names", names_after_the_opener_s_open)
+    monkeypatch.setattr(liveness.fcntl, "flock", lock_after_the_cleaner_s_look)
+    monkeypatch.setattr(os, "unlink", unlink_after_the_opener_s_lock)
+    cleaner.take()
+    looked.set()
+    thread.join()
+
+    assert other.is_dead(opener.owner(ACTOR), "r") is False
+    for one in (opener, cleaner, other):
+        one.close()
+    assert locks(tmp_path) == []
+
+
 def test_a_forgotten_opening_is_gone(tmp_path: Path) -> None:
     """When nobody can commit in its name any more, its lock is free although nobody closed it."""
     one, other = incarnation(tmp_path), incarnation(tmp_path)
