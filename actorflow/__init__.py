@@ -14,21 +14,67 @@ Errors are in `actorflow.errors`, as one tree.
 
 from __future__ import annotations
 
-from actorflow.engine.policy import RestartPolicy
+from typing import TYPE_CHECKING
+
 from actorflow.errors import ActorflowError
-from actorflow.graph.check import Finding
-from actorflow.graph.context import Context
-from actorflow.graph.graph import Graph
-from actorflow.graph.migrate import Migration, migrate
-from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge, merge_by
-from actorflow.graph.retry import Retry
-from actorflow.graph.routing import END, End, Goto
-from actorflow.graph.state import State, Update
-from actorflow.runtime.checkpoint import Checkpoint
-from actorflow.runtime.listing import RunInfo
-from actorflow.runtime.run import Run
-from actorflow.runtime.runtime import Runtime
-from actorflow.runtime.script import run
+
+if TYPE_CHECKING:
+    from actorflow.engine.policy import RestartPolicy
+    from actorflow.graph.check import Finding
+    from actorflow.graph.context import Context
+    from actorflow.graph.graph import Graph
+    from actorflow.graph.migrate import Migration, migrate
+    from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge, merge_by
+    from actorflow.graph.retry import Retry
+    from actorflow.graph.routing import END, End, Goto
+    from actorflow.graph.state import State, Update
+    from actorflow.runtime.checkpoint import Checkpoint
+    from actorflow.runtime.listing import RunInfo
+    from actorflow.runtime.run import Run
+    from actorflow.runtime.runtime import Runtime
+    from actorflow.runtime.script import run
+else:
+    # A name's module is imported when the name is first asked for, so that a file which declares a graph
+    # does not load the store and the runtime. Type checkers and readers see the imports above.
+    _HOME = {
+        "END": "graph.routing",
+        "Checkpoint": "runtime.checkpoint",
+        "Context": "graph.context",
+        "End": "graph.routing",
+        "Finding": "graph.check",
+        "Goto": "graph.routing",
+        "Graph": "graph.graph",
+        "Migration": "graph.migrate",
+        "Overwrite": "graph.reducers",
+        "Remove": "graph.reducers",
+        "RestartPolicy": "engine.policy",
+        "Retry": "graph.retry",
+        "Run": "runtime.run",
+        "RunInfo": "runtime.listing",
+        "Runtime": "runtime.runtime",
+        "State": "graph.state",
+        "Update": "graph.state",
+        "append": "graph.reducers",
+        "bounded": "graph.reducers",
+        "dedupe": "graph.reducers",
+        "extend": "graph.reducers",
+        "merge": "graph.reducers",
+        "merge_by": "graph.reducers",
+        "migrate": "graph.migrate",
+        "run": "runtime.script",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "END",

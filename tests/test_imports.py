@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -77,15 +79,49 @@ def test_an_import_that_points_down_is_fine(tmp_path: Path, file: str, source: s
     assert violations(tmp_path / "actorflow") == []
 
 
-def test_import_actorflow_is_light() -> None:
-    """A fresh interpreter that imports actorflow loads no event loop, file system, terminal or extra."""
-    code = "import sys; before = set(sys.modules); import actorflow; print(*sorted(set(sys.modules) - before))"
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after this code and had not before."""
+    shown = f"import sys; before = set(sys.modules)\n{code}\nprint(*sorted(set(sys.modules) - before))"
+    child = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    return set(child.stdout.split())
 
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    loaded = {name.partition(".")[0] for name in child.stdout.split()}
+@pytest.mark.parametrize("code", ["import actorflow", "from actorflow import *"])
+def test_import_actorflow_is_light(code: str) -> None:
+    """No event loop, file system, terminal or extra is loaded, not even by everything there is to import."""
+    loaded = {name.partition(".")[0] for name in loaded_by(code)}
+
     assert "actorflow" in loaded
     assert loaded.isdisjoint(NEEDED_LATER), sorted(loaded.intersection(NEEDED_LATER))
+
+
+def test_a_graph_is_declared_without_what_runs_it() -> None:
+    """A file that declares graphs loads the first room and nothing of the others."""
+    loaded = loaded_by("from actorflow import Graph, State, extend")
+
+    assert "actorflow.graph.graph" in loaded
+    assert not {name for name in loaded if name.startswith(("actorflow.store", "actorflow.runtime", "anyio"))}
+
+
+def test_names_are_what_type_checkers_take_them_for() -> None:
+    """The imports that are there for types, and what is imported when a name is asked for, are the same."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("actorflow.")
+        for alias in node.names
+    }
+
+    assert set(seen) == set(actorflow.__all__)
+    for name, module in seen.items():
+        assert getattr(actorflow, name) is getattr(import_module(str(module)), name), name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """Asking for a wrong name says so, as for any module."""
+    with pytest.raises(AttributeError, match="no attribute 'Grpah'"):
+        actorflow.Grpah  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_all_is_sorted_and_complete() -> None:

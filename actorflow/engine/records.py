@@ -120,7 +120,6 @@ class Body(Struct, frozen=True, array_like=True):
 
 
 _encoder = msgpack.Encoder()
-_decoder = msgpack.Decoder(Body)
 
 
 def encode_body(body: Body) -> bytes:
@@ -130,4 +129,4 @@ def encode_body(body: Body) -> bytes:
 
 def decode_body(data: bytes) -> Body:
     """The body of a frame; raises msgspec.DecodeError or ValidationError for what is none."""
-    return _decoder.decode(data)
+    return msgpack.decode(data, type=Body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections import defaultdict
 from types import MappingProxyType
@@ -137,6 +136,8 @@ class _Compilation:
         if isinstance(reference, str):
             if reference in self.declared:
                 return reference
+            import difflib  # only a mistake needs it
+
             near = difflib.get_close_matches(reference, self.declared, 1)
             self._note(place, [f"there is no node {reference!r}" + (f"; did you mean {near[0]!r}?" if near else "")])
             return near[0] if near else None

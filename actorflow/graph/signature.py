@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 import typing
 from collections import ChainMap
-from pathlib import PurePath
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def site_of(fn: Callable[..., Any]) -> str:
     function = _function_of(fn)
     if function is None:
         return ""
-    return f"{PurePath(function.__code__.co_filename).name}:{function.__code__.co_firstlineno}"
+    return _site(function.__code__, function.__code__.co_firstlineno)
 
 
 def placed(what: str, site: str) -> str:
@@ -88,7 +88,11 @@ def site_of_caller() -> str:
     frame = inspect.currentframe()
     for _ in range(2):
         frame = frame and frame.f_back
-    return "" if frame is None else f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return "" if frame is None else _site(frame.f_code, frame.f_lineno)
+
+
+def _site(code: CodeType, line: int) -> str:
+    return f"{code.co_filename.rpartition(os.sep)[2]}:{line}"
 
 
 def _function_of(fn: Callable[..., Any]) -> FunctionType | None:

@@ -6,8 +6,7 @@ found out before the claim, so that such a process writes nothing (guarantee 9).
 
 from __future__ import annotations
 
-import difflib
-import secrets
+import os
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -110,7 +109,7 @@ def claim_run(
             store.markers.put_active(run_id, draft.opening)
         return draft
 
-    ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
+    ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
         header = ownership.header
         run = fold(previews[header.parent], Claimed(header.epoch, header.opening))
@@ -154,7 +153,7 @@ def create_run(store: Store, graph: Graph[Any], run_id: str, decision: Decision,
             tags=tags,
         )
 
-    return Adopted(run, log.claim(draft_for, actor=secrets.token_bytes(16)), file)
+    return Adopted(run, log.claim(draft_for, actor=os.urandom(16)), file)
 
 
 def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> None:
@@ -174,7 +173,7 @@ def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> No
         log.read()  # no claim follows a damaged commit (guarantee 7)
         return draft
 
-    ownership = log.claim(draft_for, actor=secrets.token_bytes(16))
+    ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
         run = fold(replay(ownership.load()), _commit_end(ownership, status, by))
         end_markers(store, run, ownership.header)
@@ -218,6 +217,8 @@ def near_ids(store: Store, run_id: str) -> list[str]:
     known = [summary.run_id for summary in store.markers.ended()] + [
         name for encoded, _ in store.markers.active() if (name := decode_id(encoded)) is not None
     ]
+    import difflib  # only a mistake needs it
+
     return difflib.get_close_matches(run_id, known, n=3)
 
 

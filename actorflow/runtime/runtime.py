@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -667,4 +666,4 @@ def _ended_opening(tip: Tip) -> int | None:
 
 def new_id() -> str:
     """A new run id: 48 bits of time in milliseconds, then 80 random bits, in hex; sorts by time."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"

@@ -14,6 +14,7 @@ import zlib
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct, msgpack
 
 from actorflow.errors import CommitTooLarge, CorruptCheckpoint, UnsupportedFormat
 from actorflow.store.frames import FilePart, Frame, Header, Tail
@@ -35,16 +36,12 @@ _PAIR = b"\x92"
 
 _HASH = hashlib.blake2b(digest_size=DIGEST, person=b"actorflow-1")
 _FILE_HASH = hashlib.blake2b(digest_size=16, person=b"actorflow-1")
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgpack.Encoder().encode
 
 
-class _Region(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Region(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     header: Header
     file: msgspec.Raw
-
-
-_decode_region = msgspec.msgpack.Decoder(_Region).decode
-_decode_file = msgspec.msgpack.Decoder(FilePart).decode
 
 
 def encode_file(part: FilePart) -> tuple[bytes, bytes]:
@@ -211,7 +208,7 @@ def _has_zero_sector(data: bytes, offset: int) -> bool:
 
 def _region(raw: bytes, offset: int, path: str) -> tuple[Header, bytes]:
     try:
-        region = _decode_region(raw)
+        region = msgpack.decode(raw, type=_Region)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise CorruptCheckpoint(path, f"the header at offset {offset} does not decode: {error}") from error
     return region.header, bytes(region.file)
@@ -234,6 +231,6 @@ def _file_part(piece: _Piece, path: str) -> FilePart:
     if file_digest(piece.file) != piece.header.file:
         raise CorruptCheckpoint(path, f"frame {piece.header.seq} names another file part than it carries")
     try:
-        return _decode_file(piece.file)
+        return msgpack.decode(piece.file, type=FilePart)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise CorruptCheckpoint(path, f"the file part does not decode: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -61,7 +61,7 @@ def create_identity(backend: Backend, url: str) -> bytes:
     if backend.list(RUNS) and (uuid := read_identity(backend, url)) is None:
         raise StoreMarkerMissing(url, f"there are runs, but {MARKER} is gone; nothing was written: put it back")
     if uuid is None:
-        fresh = Identity(format=STORE_FORMAT, uuid=secrets.token_hex(16))
+        fresh = Identity(format=STORE_FORMAT, uuid=os.urandom(16).hex())
         backend.put_new(MARKER, msgspec.json.format(msgspec.json.encode(fresh)))
         uuid = read_identity(backend, url)
     if uuid is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 from actorflow.store.backend import Missing
 from actorflow.store.crashpoints import reached
@@ -34,8 +34,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Summary).decode
+_encode = msgpack.Encoder().encode
 
 
 class Markers:
@@ -78,7 +77,7 @@ class Markers:
             if encoded is None or encoded in seen:
                 continue
             try:
-                summary = _decode(self._backend.get(key))
+                summary = msgpack.decode(self._backend.get(key), type=Summary)
             except (Missing, msgspec.MsgspecError, ValueError):
                 continue
             if encode_id(summary.run_id) == encoded:
