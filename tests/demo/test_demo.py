@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import pty
 import shutil
@@ -11,15 +10,16 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
 from actorflow import Checkpoint, Runtime
+from actorflow.cli.app import app
 from actorflow.demo.drive import Demo, Settings, WorkerFailed
 from actorflow.demo.survey import Survey, survey, survey_v1
 from actorflow.demo.worklog import WorkLog
@@ -163,7 +163,7 @@ def test_names_that_are_no_text_and_loops_of_links_are_left_out(tmp_path: Path) 
     assert history_of(demo)[0].paths == ["a.py", "gone.py"]
 
 
-def test_a_difference_is_found(tmp_path: Path) -> None:
+def test_a_difference_is_found_and_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the folder changes before the uninterrupted run, so the digests can't be equal."""
     source = folder_of(tmp_path, {"a.py": "x = 1\n"})
 
@@ -172,10 +172,11 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
             (source / "a.py").write_text("def f(): pass\n")
 
     told = Told(meddle)
-    same = Demo(Settings(folder=source, home=tmp_path / "home", seed=1), told).play()
+    monkeypatch.setattr("actorflow.demo.screen.choose_screen", lambda: told)
+    result = CliRunner().invoke(app, ["demo", str(source), "--home", str(tmp_path / "home")])
 
-    assert not same
-    assert "DIFFERENT" in told.labelled("digest")[0]
+    assert result.exit_code == 1
+    assert "DIFFERENT from the uninterrupted run" in told.labelled("digest")[0]
 
 
 def test_a_worker_that_cannot_work_is_told(tmp_path: Path) -> None:
@@ -227,26 +228,6 @@ def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
     assert b"\x1b[" in shown
     assert "━" in shown.decode()
     assert b"the same as without interruption" in shown
-
-
-def test_the_command_exits_with_1_if_the_results_differ(tmp_path: Path) -> None:
-    """Planted: a pipe in the place of a file, which holds a longer function whenever it is read."""
-    (tmp_path / "source").mkdir()
-    pipe = tmp_path / "source" / "changing.py"
-    os.mkfifo(pipe)
-
-    def feed() -> None:
-        for lines in itertools.count(1):
-            with contextlib.suppress(BrokenPipeError), pipe.open("w") as reader:  # waits for a reader
-                reader.write("def f():\n" + "    pass\n" * lines)
-
-    threading.Thread(target=feed, daemon=True).start()
-    demo = [sys.executable, "-m", "actorflow.cli", "demo", "source", "--seed", "5"]
-
-    shown = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert shown.returncode == 1
-    assert "DIFFERENT from the uninterrupted run" in shown.stdout
 
 
 def test_ctrl_c_ends_the_demo_and_its_worker(tmp_path: Path) -> None:
