@@ -120,6 +120,9 @@ class Body(Struct, frozen=True, array_like=True):
 
 
 _encoder = msgpack.Encoder()
+# Here and elsewhere: made with the module, not at its first use. While msgspec makes the decoder of a Struct, another
+# thread that needs the same Struct sees a half of it, and the process ends with a segmentation fault.
+_decoder = msgpack.Decoder(Body)
 
 
 def encode_body(body: Body) -> bytes:
@@ -129,4 +132,4 @@ def encode_body(body: Body) -> bytes:
 
 def decode_body(data: bytes) -> Body:
     """The body of a frame; raises msgspec.DecodeError or ValidationError for what is none."""
-    return msgpack.decode(data, type=Body)
+    return _decoder.decode(data)

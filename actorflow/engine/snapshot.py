@@ -78,6 +78,7 @@ class _Run(Struct, frozen=True):
 
 _SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open"})
 _encoder = msgpack.Encoder()
+_decoder = msgpack.Decoder(_Run)
 
 
 def dump(run: RunState) -> bytes:
@@ -109,7 +110,7 @@ def dump(run: RunState) -> bytes:
 
 def load(data: bytes) -> RunState:
     """The run that was dumped; raises msgspec.DecodeError or ValidationError for what is no snapshot."""
-    kept = msgpack.decode(data, type=_Run)
+    kept = _decoder.decode(data)
     scopes = {scope.path: _load_scope(scope) for scope in kept.scopes}
     for base in kept.bases:  # before any base shares a list with its scope: that one would grow in place
         _make_grown(base, scopes[base.scope].values)

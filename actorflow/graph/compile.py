@@ -75,10 +75,16 @@ class _Compilation:
         if self.has_state:
             schema = schema_of(graph.state_type)
             self.problems.extend(schema.problems)
+            migrations = (*graph.state_type.migrations, *graph.migrations)
             try:
-                register(schema, (*graph.state_type.migrations, *graph.migrations))
+                register(schema, migrations)
             except DuplicateMigration as error:
                 self.problems.append(str(error))
+            for migration in migrations:
+                if migration.takes is not None:
+                    # Made now, by one thread: a recovery migrates many runs at once, and while msgspec makes
+                    # what it knows of a type, another thread that needs the same type crashes the process.
+                    self.problems.extend(schema_of(migration.takes).problems)
         else:
             self.problems.append(f"the state must be a subclass of State, not {label(graph.state_type)}")
         if type(graph.max_activations) is not int or graph.max_activations < 1:

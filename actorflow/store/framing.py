@@ -44,6 +44,11 @@ class _Region(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     file: msgspec.Raw
 
 
+# Made here and not at their first use, by two threads at once: msgspec would crash the process.
+_decode_region = msgpack.Decoder(_Region).decode
+_decode_file = msgpack.Decoder(FilePart).decode
+
+
 def encode_file(part: FilePart) -> tuple[bytes, bytes]:
     """The encoded file part and its digest."""
     raw = _encode(part)
@@ -208,7 +213,7 @@ def _has_zero_sector(data: bytes, offset: int) -> bool:
 
 def _region(raw: bytes, offset: int, path: str) -> tuple[Header, bytes]:
     try:
-        region = msgpack.decode(raw, type=_Region)
+        region = _decode_region(raw)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise CorruptCheckpoint(path, f"the header at offset {offset} does not decode: {error}") from error
     return region.header, bytes(region.file)
@@ -231,6 +236,6 @@ def _file_part(piece: _Piece, path: str) -> FilePart:
     if file_digest(piece.file) != piece.header.file:
         raise CorruptCheckpoint(path, f"frame {piece.header.seq} names another file part than it carries")
     try:
-        return msgpack.decode(piece.file, type=FilePart)
+        return _decode_file(piece.file)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise CorruptCheckpoint(path, f"the file part does not decode: {error}") from error

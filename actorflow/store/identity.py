@@ -26,6 +26,9 @@ class Identity(Struct, frozen=True, kw_only=True):
     uuid: str
 
 
+_decode = msgspec.json.Decoder(Identity).decode  # made here and not at its first use, by two threads at once
+
+
 def read_identity(backend: Backend, url: str) -> bytes | None:
     """The uuid of the store; None: it has no marker.
 
@@ -38,7 +41,7 @@ def read_identity(backend: Backend, url: str) -> bytes | None:
         return None
     where = f"{url}/{MARKER}"
     try:
-        identity = msgspec.json.decode(raw, type=Identity)
+        identity = _decode(raw)
         uuid = bytes.fromhex(identity.uuid)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ForeignStore(where, f"it is no marker of actorflow ({error}); nothing was written") from error

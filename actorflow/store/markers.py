@@ -35,6 +35,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 _encode = msgpack.Encoder().encode
+_decode = msgpack.Decoder(Summary).decode  # made here and not at its first use, by two threads at once
 
 
 class Markers:
@@ -77,7 +78,7 @@ class Markers:
             if encoded is None or encoded in seen:
                 continue
             try:
-                summary = msgpack.decode(self._backend.get(key), type=Summary)
+                summary = _decode(self._backend.get(key))
             except (Missing, msgspec.MsgspecError, ValueError):
                 continue
             if encode_id(summary.run_id) == encoded:
