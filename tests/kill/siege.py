@@ -46,7 +46,7 @@ POINTS = (
 ONCE = ("put.after_link", "put.before_link", "put.before_sync")
 """Passed once in the life of a store: when it is made."""
 
-PATIENCE = 20.0  # seconds that a process may take, far more than it needs
+PATIENCE = 60.0  # seconds that a process may take, far more than it needs
 
 # One process imports everything once; those to be killed are forked from it.
 _processes = multiprocessing.get_context("forkserver")
@@ -80,6 +80,7 @@ class Siege:
         """Make a store, kill until its runs have finished, and see what is left."""
         home = self.folder / f"{self.seed}-{self.stores}"
         home.mkdir()
+        (home / "log").touch()
         self._rounds = []
         matures = self._random.randint(4, 16)  # from this round on the code has version 2
         for round_ in range(1_000):
@@ -89,9 +90,8 @@ class Siege:
                 break
         self._finish(home)
         self.stores += 1
-        told = lines(home / "log")
-        self.commits += sum(1 for line in told if line.what == "acknowledged")
-        self.refused += sum(1 for line in told if line.what == "owned")
+        self.commits += sum(1 for line in lines(home / "log") if line.what == "acknowledged")
+        self.refused += _refused(home)
 
     def _kill(self, home: Path, version: int) -> None:
         """One round: one process or two, of which the first is killed early and the other soon after."""
@@ -107,6 +107,7 @@ class Siege:
         if self._random.random() < 0.25:
             jobs.append(self._job(home, version, ""))
         self._rounds.append(f"version {version}, {len(jobs)} processes, at {crash or f'{delays[0]:.3f} s'}")
+        refused = _refused(home)
         running = [_start(job) for job in jobs]
         for process, delay in zip(running, delays, strict=False):
             process.join(delay)
@@ -119,6 +120,8 @@ class Siege:
                 self.hits[point] += 1
             if process.exitcode not in (0, -signal.SIGKILL):
                 raise Breach(self._report(home, [f"a process ended with {process.exitcode}"]))
+        if len(jobs) == 1 and _refused(home) > refused:
+            raise Breach(self._report(home, ["a process that was alone was refused a run: by somebody dead"]))
         self._judge(home)
 
     def _next_point(self, home: Path, version: int) -> str:
@@ -141,16 +144,15 @@ class Siege:
 
     def _finish(self, home: Path) -> None:
         """A last process that nobody kills; afterwards nothing may be left lying about."""
+        refused = _refused(home)
         process = _start(self._job(home, 2, ""))
         process.join(PATIENCE)
-        if process.exitcode != 0:
+        if process.exitcode != 0 or _refused(home) > refused:
             process.kill()
-            raise Breach(self._report(home, [f"the last process ended with {process.exitcode}"]))
+            raise Breach(self._report(home, [f"the last process ended with {process.exitcode}, or was refused a run"]))
         self._judge(home, ended=True)
 
     def _judge(self, home: Path, *, ended: bool = False) -> None:
-        if not (home / "log").exists():
-            return
         problems, histories = examine(home / "store", home / "log", ended=ended)
         if problems:
             raise Breach(self._report(home, problems))
@@ -160,8 +162,7 @@ class Siege:
         log.close()
 
     def _is_over(self, home: Path) -> bool:
-        done = {line.run for line in lines(home / "log") if line.what == "result"} if (home / "log").exists() else set()
-        return done >= set(run_ids())
+        return {line.run for line in lines(home / "log") if line.what == "result"} >= set(run_ids())
 
     def _report(self, home: Path, problems: list[str]) -> str:
         errors = (home / "errors").read_text() if (home / "errors").exists() else ""
@@ -184,6 +185,10 @@ def besiege(folder: Path, seed: int, kills: int, enough: float, bug: str = "") -
         if siege.kills >= kills and siege.stores >= 2 and all(siege.hits[point] for point in POINTS):
             break
     return siege
+
+
+def _refused(home: Path) -> int:
+    return sum(1 for line in lines(home / "log") if line.what == "owned")
 
 
 def _start(job: Job) -> ForkServerProcess:

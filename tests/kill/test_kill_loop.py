@@ -29,7 +29,7 @@ def test_no_acknowledged_commit_is_lost_and_no_committed_activation_runs_again(t
     print(f"{SEED}={seed} repeats this")  # with the same choices; the timing stays the machine's
 
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        begun = [processes.submit(besiege, tmp_path, seed + number, KILLS // 2, ENOUGH) for number in (0, 1)]
+        begun = [processes.submit(besiege, tmp_path, seed + number, KILLS, ENOUGH) for number in (0, 1)]
         sieges = [one.result() for one in begun]
 
     kills, hits = sum(siege.kills for siege in sieges), sum((siege.hits for siege in sieges), Counter())

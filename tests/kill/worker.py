@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import random
@@ -47,6 +48,7 @@ def work(job: Job) -> None:
     """The process's life. Made by fork, so what hangs on import and on the random state is renewed."""
     errors = os.open(job.errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(errors, sys.stderr.fileno())
+    faulthandler.enable(errors)
     random.seed(job.seed)
     os.environ[crashpoints.VARIABLE] = job.crash
     importlib.reload(crashpoints)
