@@ -19,7 +19,7 @@ from actorflow.graph.reducers import (
     Remove,
     key_of,
 )
-from actorflow.graph.schema import to_plain
+from actorflow.graph.schema import ENCODE_ERRORS, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,13 +75,23 @@ def difference(schema: Schema, base: Values, state: State) -> dict[str, Any]:
     update: dict[str, Any] = {}
     for name, field in schema.fields.items():
         old, new = getattr(before, name), getattr(state, name)
-        if old == new:
+        if _is_same(old, new):
             continue
         if isinstance(field.reducer, Extend) and isinstance(new, list) and new[: len(old)] == old:
             update[name] = new[len(old) :]
         else:
             update[name] = new if field.reducer is None else Overwrite(new)
     return update
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Equal, or encoded alike: a NaN is not equal to itself."""
+    if old == new:
+        return True
+    try:
+        return msgspec.msgpack.encode(old) == msgspec.msgpack.encode(new)
+    except ENCODE_ERRORS:
+        return False
 
 
 def _merge_field(field: Field, now: Any, value: Any, *, node: str) -> list[Operation]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 from anyio import CapacityLimiter, Event, to_thread
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 from actorflow.engine.decide import (
     Command,
@@ -38,8 +38,8 @@ from actorflow.engine.decide import (
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Body, Finished, Merged, Record, Released, encode_body
 from actorflow.engine.snapshot import dump
-from actorflow.errors import NodeTimeout, StateMutated, StoreError
-from actorflow.graph.schema import MAX_VALUE, schema_of, to_plain
+from actorflow.errors import CommitUnknown, NodeTimeout, StateMutated, StoreError
+from actorflow.graph.schema import MAX_VALUE, schema_of
 from actorflow.runtime.context import NodeContext
 from actorflow.runtime.groups import first_of
 from actorflow.store.frames import Draft, FilePart, Header, Kind
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from actorflow.engine.run import Activation, RunState
     from actorflow.graph.graph import Graph
     from actorflow.graph.node import Node
+    from actorflow.graph.state import State
     from actorflow.runtime.committer import Committer
     from actorflow.store.ownership import Ownership
 
@@ -124,14 +125,15 @@ class Actor:
         self._swept = first is not None
         self._commands: list[Command] = first or []
         self._records: list[Record] = []
-        self._weighed = 0  # how many of them were weighed last, under `exit`
+        self._weighed = 0  # how many of them have been weighed, under `exit`
+        self._weight = 0  # bytes of those
         self._events: list[Returned | Raised] = []
         self._wake = Event()
         self._ready: list[tuple[int, int]] = []  # (activation, attempt)
         self._flying: set[int] = set()
         self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
         self._committing: Event | None = None
-        self._failure: Exception | None = None  # of a commit: nothing may follow the gap
+        self._failure: StoreError | None = None  # of a commit: nothing may follow the gap
         self._crash: Crash | None = None
         self._stop: Stop | None = None
         self._parking = False
@@ -186,6 +188,7 @@ class Actor:
 
     async def release(self) -> None:
         """Commit that anybody may claim, with all records that were waiting; does nothing for a run that ended."""
+        await self._await_commit()
         if not self.run.ended:
             if not self._records:
                 self._snapshot = None  # a mere release is no content: the files stay in the schema they are in
@@ -230,14 +233,20 @@ class Actor:
 
     async def _settle(self, tasks: TaskGroup) -> None:
         """Commit as the durability of the run asks, and carry out what may be carried out."""
+        if self._failure is not None:
+            raise self._failure
         mode = self.run.durability
         forced = self.run.ended or any(isinstance(command, Crash) for command in self._commands)
         if self._records and (mode == "sync" or forced or (mode == "exit" and self._is_much_pending())):
             await self._commit()
         elif self._records and mode == "async":
             await self._await_commit()
+            work = self._seal()
+            while self._records:  # more than one commit can hold
+                await self._carry(work)
+                work = self._seal()
             self._committing = Event()
-            tasks.start_soon(self._commit_beside, self._seal())
+            tasks.start_soon(self._commit_beside, work)
         commands, self._commands = self._commands, []
         for command in commands:
             match command:
@@ -249,10 +258,9 @@ class Actor:
                     self._crash = command
 
     def _is_much_pending(self) -> bool:
-        if len(self._records) < self._weighed + 64:
-            return False
+        self._weight += len(encode_body(Body(tuple(self._records[self._weighed :]))))
         self._weighed = len(self._records)
-        return len(encode_body(Body(tuple(self._records)))) > EXIT_PENDING
+        return self._weight > EXIT_PENDING
 
     # -- nodes --------------------------------------------------------------------
 
@@ -295,9 +303,9 @@ class Actor:
         started = time.perf_counter()
         try:
             state = typed(self._schema, activation.base)
-            before = to_plain(state) if self._debug else None
+            before = _images(state) if self._debug else None
             value = await self._call(node, state, activation, attempt)
-            if self._debug and (mutated := _changed(before, to_plain(state))):
+            if before is not None and (mutated := _changed(before, _images(state))):
                 raise StateMutated(node.name, mutated)  # noqa: TRY301 - fails the attempt like any other error
         except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
             error.add_note(f"in node {node.name!r} of run {self.run.run_id!r}, after commit {self.header.seq}")
@@ -310,10 +318,10 @@ class Actor:
         if node.takes_context:
             key = activation.key.hex()
             arguments += (NodeContext(self.run.run_id, node.name, attempt, key, self._context),)
-        if not node.is_async:
-            value = await to_thread.run_sync(node.fn, *arguments, limiter=self._threads)
-            return await value if isawaitable(value) else value  # a plain function may return a coroutine
         try:
+            if not node.is_async:
+                value = await to_thread.run_sync(node.fn, *arguments, limiter=self._threads)
+                return await value if isawaitable(value) else value  # a plain function may return a coroutine
             if node.timeout is None or node.timeout == math.inf:
                 return await node.fn(*arguments)
             with anyio.move_on_after(node.timeout):
@@ -352,31 +360,35 @@ class Actor:
             StoreError: this commit failed, or one before it.
         """
         await self._await_commit()
-        if self._records:
+        while self._records:
             await self._carry(self._seal(kind=kind))
 
     async def _carry(self, work: Callable[[], None]) -> None:
         try:
             with anyio.CancelScope(shield=True):  # whole or absent; bounded by the store's timeouts
                 await self._committer.commit(work, alone=self._alone() and self._committing is None)
-        except Exception as error:
-            self._failure = error
+        except BaseException as error:
+            # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
+            broken = f"it was interrupted by {error!r}"
+            self._failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
             raise
 
     def _seal(self, *, kind: Kind = "commit") -> Callable[[], None]:
-        """The waiting records as the work that commits them."""
+        """The waiting records as the work that commits them. Those that one commit can't hold stay, for the next."""
         run, header = self.run, self.header
-        records, self._records, self._weighed = tuple(self._records), [], 0
+        records, body = self._fitting()
         snapshot, self._snapshot = self._snapshot, None
-        body = encode_body(Body(records, snapshot))
+        self._records = self._records[len(records) :]
+        self._weighed = self._weight = 0
+        ended, rest = run.ended and not self._records, bool(self._records)
         self._since_snapshot += len(body)
         if snapshot is not None:
             self._since_snapshot, self._snapshot_size = 0, len(snapshot)
         progressed = any(isinstance(record, Finished | Merged) for record in records)
         draft = Draft(
-            kind="release" if run.ended or kind == "release" else "commit",
+            kind="release" if ended or (kind == "release" and not rest) else "commit",
             epoch=run.epoch,
-            status=run.status,
+            status="running" if rest else run.status,
             opening=run.opening,
             crashes=0 if progressed else header.crashes,
             file=self.file if snapshot is not None else self.ownership.file,
@@ -385,10 +397,23 @@ class Actor:
             node=run.last_node,
             tags=header.tags,
         )
-        if run.ended:
+        if ended:
             return lambda: self._write_end(draft)
-        self._snapshot_if_due()
+        if not rest:
+            self._snapshot_if_due()
         return lambda: self._write(draft)
+
+    def _fitting(self) -> tuple[list[Record], bytes]:
+        """As many of the waiting records as one commit can hold, and its body; without the snapshot, if need be."""
+        records = self._records
+        while len(body := encode_body(Body(tuple(records), self._snapshot))) > MAX_VALUE:
+            if self._snapshot is not None and self.file == self.ownership.file:
+                self._snapshot = None  # it was only due
+            elif len(records) > 1:
+                records = records[: len(records) // 2]
+            else:
+                break  # refused by the log
+        return records, body
 
     def _write(self, draft: Draft) -> None:
         self.ownership.commit(draft)
@@ -415,5 +440,10 @@ class Actor:
                 self._snapshot = snapshot
 
 
-def _changed(before: Any, after: Any) -> list[str]:
-    return [name for name, value in after.items() if before[name] != value]
+def _images(state: State) -> dict[str, bytes]:
+    """The fields as they would be encoded: values can't be compared, a NaN is not even equal to itself."""
+    return {name: msgpack.encode(getattr(state, name)) for name in state.__struct_fields__}
+
+
+def _changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    return [name for name, image in after.items() if before[name] != image]

@@ -101,11 +101,19 @@ def checkpoints(moments: Iterable[Moment], graph: Graph[Any] | None, *, time_lim
     for moment in moments:
         group.append(moment)
         if moment.last:
-            shown = [one for one in group if isinstance(one.record, Finished)] or group[-1:]
+            shown = list(_shown(group)) or group[-1:]
             for one in shown:
                 end = group[-1] if one is shown[-1] else one
                 yield _checkpoint(one, graph, end=end, writes=_writes(one.record, group), limit=time_limit)
             group = []
+
+
+def _shown(group: Iterable[Moment]) -> Iterator[Moment]:
+    """The activations that finished in a commit, and those whose update went in although their routing failed."""
+    routed = {one.record.id for one in group if isinstance(one.record, Finished)}
+    for one in group:
+        if isinstance(one.record, Finished) or (isinstance(one.record, Merged) and one.record.id not in routed):
+            yield one
 
 
 def _writes(shown: Record, group: Iterable[Moment]) -> tuple[str, ...]:

@@ -69,8 +69,15 @@ def moments(frames: Iterable[Frame]) -> Iterator[Moment]:
                 values=run.root.values,
                 frontier=tuple(activation.node for activation in run.open.values()),
                 status=run.status,
-                node=run.last_node if isinstance(record, Finished | Merged) else None,
+                node=_node(run, record),
             )
+
+
+def _node(run: RunState, record: Record) -> str | None:
+    """The node whose update this was, in the run after it."""
+    if isinstance(record, Merged):
+        return run.open[record.id].node  # it is open until its routing is known
+    return run.last_node if isinstance(record, Finished) else None
 
 
 def _steps(run: RunState | None, frame: Frame) -> Iterator[tuple[RunState, int, Record, bool]]:
