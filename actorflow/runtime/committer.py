@@ -54,6 +54,7 @@ class Committer:
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
         self._limiter = CapacityLimiter(THREADS)
+        self._calls = CapacityLimiter(THREADS)  # claims may migrate for long, and must not hold up commits
         self._waiting: list[_Job] = []
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took
@@ -86,7 +87,7 @@ class Committer:
 
     async def call(self, work: Callable[[], None]) -> None:
         """Do other blocking work of the store in a thread of its own."""
-        await to_thread.run_sync(work, limiter=self._limiter)
+        await to_thread.run_sync(work, limiter=self._calls)
 
     async def _carry(self) -> None:
         # shielded: a job that was taken is finished; bounded by the store's own timeouts

@@ -52,15 +52,18 @@ class Life(Struct):
     error: Exception | None = None  # set when this process had to let go of it
     stopping: Stop | None = None
     parking: bool = False
+    hurried: Event = field(default_factory=Event)  # set when a restart must not be waited for
 
     def stop(self, stop: Stop) -> None:
         """End the run in this status; `done` tells when that is recorded."""
         self.stopping = stop
+        self.hurried.set()
         self.actor.stop(stop)
 
     def park(self) -> None:
         """Finish what runs, start nothing new, and let go."""
         self.parking = True
+        self.hurried.set()
         self.actor.park()
 
     async def supervise(self, reopen: Callable[[Life], Awaitable[Actor]]) -> None:
@@ -87,8 +90,9 @@ class Life(Struct):
                     len(self.restarts),
                     verdict.delay,
                 )
+                if not await self._pause(verdict.delay):
+                    return
                 self.actor.ownership.close()
-                await anyio.sleep(verdict.delay)
                 self.actor = await reopen(self)
                 if self.stopping is not None:
                     self.actor.stop(self.stopping)
@@ -105,6 +109,12 @@ class Life(Struct):
             # shielded: closing a runtime leaves its runs claimable; bounded by the store's timeouts
             with anyio.CancelScope(shield=True):
                 await self._let_go()
+
+    async def _pause(self, delay: float) -> bool:
+        """Wait before a restart, or until the run is to be stopped or parked; whether a restart still makes sense."""
+        with anyio.move_on_after(delay):
+            await self.hurried.wait()
+        return not self.parking
 
     async def _let_go(self) -> None:
         actor = self.actor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from actorflow.engine.records import ENDED
-from actorflow.errors import CorruptCheckpoint, NoSuchRun
+from actorflow.errors import CorruptCheckpoint, NoSuchRun, StoreError
 from actorflow.runtime.claiming import end_markers, near_ids
 from actorflow.runtime.replay import replay
 from actorflow.store.keys import decode_id, encode_id
@@ -87,8 +87,8 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool) -> list[tupl
                 and (anywhere or header.owner.machine == machine_id())
             ):
                 found.append((tip.file.run_id, tip.file.graph))
-        except CorruptCheckpoint as error:
-            _logger.warning("a run can't be read, and stays as it is: %s", error)
+        except Exception as error:  # noqa: BLE001 - one bad run never stops the recovery of others (guarantee 8)
+            _logger.warning("run %r can't be read, and stays as it is: %r", encoded, error)
     return found
 
 
@@ -133,7 +133,7 @@ def _look(store: Store, encoded: str) -> RunInfo | None:
     try:
         log = _log_of(store, encoded)
         tip = None if log is None else log.tip()
-    except CorruptCheckpoint as error:
+    except StoreError as error:
         name = decode_id(encoded) or encoded
         return RunInfo(name, "?", "corrupt", None, 0, 0, 0.0, {}, str(error))
     if tip is None:

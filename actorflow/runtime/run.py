@@ -9,7 +9,7 @@ import anyio
 from actorflow.engine.decide import Stop
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
-from actorflow.errors import Quarantined, RemoteError, RunCancelled, RunFailed
+from actorflow.errors import BadUpdate, Blocked, Quarantined, RemoteError, RunCancelled, RunFailed
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, checkpoints
@@ -68,18 +68,21 @@ class Run(Generic[S]):
             RunFailed: ``__cause__`` is the node's exception (or, from another process, its text).
             RunCancelled, Quarantined: it ended so.
             NoSuchRun: there is no such run.
+            Blocked: this process found that it can't run it.
             StoreError: this process had to let go of the run.
         """
-        life = self._life or self._runtime.life_of(self.id)
+        life = self._runtime.life_of(self.id) or self._life
         if life is not None:
             await life.done.wait()
-            if life.error is not None:
+            if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
                 raise life.error
             end = life.outcome
             if end is not None and await self._is_current(end):
                 return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
         pause = _POLL[0]
         while (tip := await self._runtime.tip(self.id)).header.status not in ENDED:
+            if (reason := self._runtime.why_blocked(self.id)) is not None:
+                raise Blocked(self.id, reason)
             await anyio.sleep(pause)
             pause = min(pause * 2, _POLL[1])
         run = replay(await self._runtime.read(self.id))
@@ -90,7 +93,7 @@ class Run(Generic[S]):
     async def status(self) -> str:
         """The status that the newest commit gives, or ``blocked`` if this process found that it can't run it."""
         status = (await self._runtime.tip(self.id)).header.status
-        return "blocked" if status not in ENDED and self._runtime.is_blocked(self.id) else status
+        return "blocked" if status not in ENDED and self._runtime.why_blocked(self.id) is not None else status
 
     async def state(self) -> S:
         """The state as of the newest commit.
@@ -98,7 +101,13 @@ class Run(Generic[S]):
         Raises:
             NoSuchRun, CorruptCheckpoint, MigrationError
         """
-        return (await self.at()).state
+        frames = await self._runtime.read(self.id)
+        graph = self._graph or self._runtime.graph_named(frames[-1].file.graph)
+        if graph is None:
+            raise BadUpdate("state", f"the graph of run {self.id!r} is not registered here; use at()")
+        values, limit = replay(frames).root.values, self._runtime.migration_timeout
+        state = read_state(graph, values, frames[-1].file, time_limit=limit)
+        return cast("S", state)  # the handle's type is its graph's
 
     def history(self) -> History[S]:
         """The run's checkpoints, newest first, for ``async for``; as of when the loop begins."""

@@ -17,7 +17,6 @@ from actorflow.engine.decide import Command, checked_input, input_digest, spawn
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED
 from actorflow.errors import (
-    ActorflowError,
     Blocked,
     CommitTooLarge,
     NoSuchRun,
@@ -171,6 +170,7 @@ class Runtime:
             lambda: open_store(self.url, max_open_files=self._max_open_files, readonly=self._readonly)
         )
         self._threads = CapacityLimiter(SYNC_NODES)
+        self._leaving = False
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._committer = Committer(self._tasks)
@@ -417,9 +417,9 @@ class Runtime:
         """The registered graph of this name."""
         return self._graphs.get(name)
 
-    def is_blocked(self, run_id: str) -> bool:
-        """Whether this process found that it can't run this run."""
-        return run_id in self._blocked
+    def why_blocked(self, run_id: str) -> str | None:
+        """Why this process found that it can't run this run; None: it did not."""
+        return self._blocked.get(run_id)
 
     async def tip(self, run_id: str) -> Tip:
         """The newest commit of a run.
@@ -482,7 +482,7 @@ class Runtime:
         """The life of a run in this process: the one it has, or a new one after a claim."""
         _, store = self._open()
         life = self._lives.get(run_id)
-        if life is not None:
+        if life is not None and not life.actor.run.ended:
             life.awaited = life.awaited or awaited
             return life
         try:
@@ -522,8 +522,11 @@ class Runtime:
         run_id = start.run_id
         try:
             async with _Claiming(self._claiming, run_id):
-                if start.first is None and run_id in self._lives:  # another task was faster
-                    start.life = self._lives[run_id]
+                other = self._lives.get(run_id)
+                if other is not None and other.actor.run.ended:  # it is about to be over, and then may be reopened
+                    await other.done.wait()
+                elif other is not None and start.first is None:  # another task was faster
+                    start.life = other
                     start.life.awaited = start.life.awaited or start.awaited
                     return
                 adopted = await self._in_store(start.claim)
@@ -600,8 +603,8 @@ class Runtime:
                 life = await self._take_up(graph, run_id, context=None, reopen=None, awaited=awaited)
             except (RunOwned, EndedMeanwhile):
                 continue  # somebody else was faster
-            except ActorflowError as error:
-                _logger.warning("run %r is not recovered: %s", run_id, error)
+            except Exception as error:  # noqa: BLE001 - one bad run never stops the others (guarantee 8)
+                _logger.warning("run %r is not recovered: %r", run_id, error)
                 continue
             _logger.info("run %r is taken up: its owner is gone", run_id)
             runs.append(Run(self, run_id, graph, life))

@@ -1,0 +1,147 @@
+"""One bad run never stops the others: whatever is wrong with it, they are found, recovered and committed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from msgspec import field
+
+from actorflow import Graph, Runtime, State, Update, migrate
+from actorflow.errors import Blocked
+from tests.runtime.graphs import Trail
+
+
+class Old(State, version=1, name="Saved"):
+    """What was saved."""
+
+    n: int = 0
+
+
+def graph_of(state_type: type[State], *, done: bool) -> Graph[Any]:
+    """One node, which comes to its end or never does."""
+    graph: Graph[Any] = Graph("saved", state_type)
+
+    @graph.node(name="wait")
+    async def wait(state: Any) -> Update:
+        if not done:
+            await anyio.sleep_forever()
+        return {"n": 1}
+
+    return graph
+
+
+async def leave_unfinished(store_url: str, *ids: str) -> None:
+    """Runs that whoever comes next may take up."""
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception leaves them so
+        async with Runtime(store_url, recover="never") as rt:
+            for run_id in ids:
+                await rt.spawn(graph_of(Old, done=False), Old(), id=run_id)
+            raise ZeroDivisionError
+
+
+async def until(rt: Runtime, run_id: str, status: str) -> None:
+    """Wait until a run has this status."""
+    with anyio.fail_after(5):
+        while await rt.get(run_id).status() != status:  # noqa: ASYNC110 - the store is where it can be seen
+            await anyio.sleep(0.01)
+
+
+async def test_a_run_behind_a_symbolic_link_stops_no_recovery_and_no_listing(store_url: str) -> None:
+    """It can't be read for another reason than damage; the others are taken up all the same."""
+    await leave_unfinished(store_url, "a", "b")
+    log = Path(store_url) / "runs" / "a" / "log"
+    elsewhere = log.rename(log.with_name("elsewhere"))
+    log.symlink_to(elsewhere)
+
+    async with Runtime(store_url, graphs=[graph_of(Old, done=True)], scan_every=0.01) as rt:
+        await until(rt, "b", "finished")
+        listed = {info.id: info.status for info in await rt.runs()}
+
+    assert listed == {"a": "corrupt", "b": "finished"}
+
+
+async def test_a_default_that_raises_stops_no_other_run(store_url: str) -> None:
+    """The user's code may raise anything while a run is taken up; the runtime lives on."""
+    await leave_unfinished(store_url, "a")
+
+    def refuse() -> str:
+        raise LookupError("no default today")
+
+    class New(State, version=1, name="Saved"):
+        n: int = 0
+        extra: str = field(default_factory=refuse)
+
+    async with Runtime(store_url, scan_every=0.01) as rt:
+        await rt.recover()
+        rt.register(graph_of(New, done=True))
+        assert await rt.recover() == []
+        with pytest.raises(LookupError, match="no default today"):
+            await rt.resume(graph_of(New, done=True), "a")
+
+
+async def test_claims_that_take_long_hold_up_no_commit(store_url: str) -> None:
+    """More migrations that hang than there are threads for commits: another run goes on beside them."""
+    ids = [f"r{number}" for number in range(17)]
+    await leave_unfinished(store_url, *ids)
+    go_on, started = threading.Event(), anyio.Event()
+
+    class New(State, version=2, name="Saved"):
+        n: int = 0
+
+    @migrate(from_=1, to=2)
+    def slow(values: dict[str, Any]) -> dict[str, Any]:
+        go_on.wait(10)
+        return values
+
+    newer = graph_of(New, done=True)
+    newer.migrate(slow)
+    other = Graph("other", Trail)
+
+    @other.node
+    async def first(state: Trail) -> None:
+        await started.wait()
+
+    async with Runtime(store_url, recover="never") as rt:
+        lives = [(await rt.spawn(other, Trail(), id=f"o{number}"))._life for number in range(2)]
+        async with anyio.create_task_group() as tasks:
+            for run_id in ids:
+                tasks.start_soon(rt.resume, newer, run_id)
+            await anyio.wait_all_tasks_blocked()
+            started.set()
+            try:
+                with anyio.fail_after(5):
+                    for life in lives:
+                        assert life is not None
+                        await life.done.wait()
+            finally:
+                go_on.set()
+
+
+async def test_who_awaits_a_run_that_is_blocked_here_is_told_so(store_url: str) -> None:
+    """The scan found that this code can't run it: waiting for its end would have none."""
+    await leave_unfinished(store_url, "a")
+    graph = Graph("saved", Old)
+
+    @graph.node
+    async def another(state: Old) -> None:
+        pass
+
+    async with Runtime(store_url, graphs=[graph], scan_every=0.01) as rt:
+        await until(rt, "a", "blocked")
+        with anyio.fail_after(5), pytest.raises(Blocked, match="wait"):
+            await rt.get("a").result()
+
+
+async def test_a_runtime_that_is_entered_again_recovers_again(store_url: str) -> None:
+    """Having been left once, it does not stay leaving for ever."""
+    rt = Runtime(store_url, graphs=[graph_of(Old, done=True)], scan_every=0.01)
+    async with rt:
+        pass
+    await leave_unfinished(store_url, "a")
+
+    async with rt:
+        await until(rt, "a", "finished")
