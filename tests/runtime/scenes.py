@@ -203,7 +203,8 @@ async def _work(url: str, log: str, point: str) -> None:
         os.environ[crashpoints.VARIABLE] = point
         importlib.reload(crashpoints)
         # the places where others are killed, with another signal
-        crashpoints.signal = SimpleNamespace(SIGKILL=signal.SIGINT)  # type: ignore[assignment]
+        interrupt = SimpleNamespace(getpid=os.getpid, kill=lambda pid, _: os.kill(pid, signal.SIGINT))
+        crashpoints.os = interrupt  # type: ignore[assignment]
 
     def ran(key: str) -> None:
         os.write(told, f"{key}\n".encode())
