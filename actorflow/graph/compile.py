@@ -238,8 +238,11 @@ class _Compilation:
             for source in dict.fromkeys(source for inlet in inlets for source in inlet):
                 legs[source].append(target)
         for old, new in self.graph.moves.items():
+            place = f"moves={{{old!r}: {new!r}}}"
             if not isinstance(new, End):
-                self._find(new, f"moves={{{old!r}: {new!r}}}")
+                self._find(new, place)
+            if old in nodes:  # it would be moved on at each restart
+                self._note(place, [f"{old!r} is still a node here; only nodes that are gone are moved"])
         return Plan(
             graph=self.graph.name,
             nodes=MappingProxyType(nodes),

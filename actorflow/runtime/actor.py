@@ -134,6 +134,7 @@ class Actor:
         self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
         self._committing: Event | None = None
         self._failure: StoreError | None = None  # of a commit: nothing may follow the gap
+        self._interrupt: KeyboardInterrupt | SystemExit | None = None
         self._crash: Crash | None = None
         self._stop: Stop | None = None
         self._parking = False
@@ -210,7 +211,6 @@ class Actor:
                 if self._flying <= self._sleeping and not self._events:
                     await self._await_commit()
                     return None
-            self._wake = Event()
             if self._is_lone():
                 await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
                 id_, attempt = self._ready.pop()
@@ -218,6 +218,7 @@ class Actor:
             else:
                 self._start_ready(tasks)
                 if not self._events:
+                    self._wake = Event()
                     await self._wake.wait()
             # inside a commit, records are in the order in which their activations were opened
             events, self._events = sorted(self._events, key=attrgetter("id")), []
@@ -233,8 +234,8 @@ class Actor:
 
     async def _settle(self, tasks: TaskGroup) -> None:
         """Commit as the durability of the run asks, and carry out what may be carried out."""
-        if self._failure is not None:
-            raise self._failure
+        if (error := self._interrupt or self._failure) is not None:
+            raise error
         mode = self.run.durability
         forced = self.run.ended or any(isinstance(command, Crash) for command in self._commands)
         if self._records and (mode == "sync" or forced or (mode == "exit" and self._is_much_pending())):
@@ -287,9 +288,13 @@ class Actor:
         return self.run.open[self._ready[0][0]].due is None
 
     async def _fly(self, id_: int, attempt: int) -> None:
-        event = await self._attempt(self.run.open[id_], attempt)
+        try:
+            event = await self._attempt(self.run.open[id_], attempt)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._interrupt = error  # raised by the loop: out of this task it would stop asyncio's at once
+        else:
+            self._events.append(event)
         self._flying.discard(id_)
-        self._events.append(event)
         self._wake.set()
 
     async def _retry(self, retry: Retry) -> None:
@@ -365,8 +370,7 @@ class Actor:
 
     async def _carry(self, work: Callable[[], None]) -> None:
         try:
-            with anyio.CancelScope(shield=True):  # whole or absent; bounded by the store's timeouts
-                await self._committer.commit(work, alone=self._alone() and self._committing is None)
+            await self._committer.commit(work, alone=self._alone() and self._committing is None)
         except BaseException as error:
             # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
             broken = f"it was interrupted by {error!r}"

@@ -148,6 +148,7 @@ class Runtime:
         self._claiming: dict[str, anyio.Event] = {}
         self._blocked: dict[str, str] = {}  # why this process can't run them
         self._leaving = False
+        self._interrupt: KeyboardInterrupt | SystemExit | None = None  # raised in a run, to be raised by leaving
         self._store: Store | None = None
         self._tasks: TaskGroup | None = None
         self._committer: Committer | None = None
@@ -170,7 +171,7 @@ class Runtime:
             lambda: open_store(self.url, max_open_files=self._max_open_files, readonly=self._readonly)
         )
         self._threads = CapacityLimiter(SYNC_NODES)
-        self._leaving = False
+        self._leaving, self._interrupt = False, None
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._committer = Committer(self._tasks)
@@ -197,6 +198,8 @@ class Runtime:
                 # shielded: one file to unlock and remove; bounded by the disk
                 with anyio.CancelScope(shield=True):
                     await to_thread.run_sync(store.close)
+            if self._interrupt is not None:
+                raise self._interrupt
 
     async def _finish_lives(self) -> None:
         self._leaving = True
@@ -453,12 +456,18 @@ class Runtime:
         return NoSuchRun(run_id, await self._in_store(lambda: near_ids(store, run_id)))
 
     async def stop(self, run_id: str, stop: Stop) -> str:
-        """End a run in this status, wherever it is; the status it has then."""
+        """End a run in this status, wherever it is; the status it has then.
+
+        Raises:
+            StoreError: this could not be recorded.
+        """
         _, store = self._writable()
         life = self._lives.get(run_id)
         if life is not None:
             life.stop(stop)
             await life.done.wait()
+            if life.error is not None:
+                raise life.error
         elif (await self.tip(run_id)).header.status not in ENDED:
             async with _Claiming(self._claiming, run_id):
                 if run_id not in self._lives:
@@ -547,6 +556,10 @@ class Runtime:
             start.done.set()
         try:
             await life.supervise(self._reopen)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # out of this task it would stop asyncio's loop, with runs that nobody released and threads that nobody ends
+            self._interrupt = error
+            self._open()[0].cancel_scope.cancel()
         finally:
             self._lives.pop(run_id, None)
             if life.error is not None and (

@@ -249,6 +249,13 @@ def test_a_leg_belongs_to_one_join_or_edge_of_a_node(again: Any) -> None:
     assert "'a' leads there already: edge a, c -> t" in only_error(graph)
 
 
+def test_only_a_node_that_is_gone_is_moved() -> None:
+    """A chain of moves would take what is open one node further at each restart, past nodes that never ran."""
+    graph = graph_of("b", "c", moves={"a": "b", "b": "c"})
+
+    assert "moves={'b': 'c'}: 'b' is still a node here" in only_error(graph)
+
+
 def test_an_edge_declared_twice_is_one_problem() -> None:
     """By after= and by edge(), say."""
     graph = graph_of("a", "b")

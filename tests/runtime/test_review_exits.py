@@ -1,0 +1,80 @@
+"""sys.exit() and Ctrl-C inside a node: the process ends with its code, and the runs are left to others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from actorflow import Runtime
+from actorflow.errors import StoreFull
+from actorflow.store.ownership import Ownership
+from tests.runtime.graphs import Trail
+from tests.runtime.scenes import waiting
+from tests.store.children import Child
+
+if TYPE_CHECKING:
+    from actorflow.store.frames import Draft
+
+EXITING = """
+import anyio
+from actorflow import Graph, Runtime
+from tests.runtime.graphs import Trail, add
+
+backend, beside, exit = sys.argv[2:]
+graph = Graph("exiting", Trail)
+add(graph, "start", after=None)
+
+@graph.node(after="start")
+async def bad(state: Trail):
+    await anyio.lowlevel.checkpoint()
+    raise SystemExit(7) if exit == "exit" else KeyboardInterrupt
+
+@graph.node(after="start" if beside == "beside" else bad)
+async def other(state: Trail):
+    await anyio.sleep_forever()
+
+async def main():
+    async with Runtime(url) as rt:
+        await rt.run(graph, Trail(), id="x")
+
+anyio.run(main, backend=backend)
+"""
+
+
+@pytest.mark.parametrize("exit_", ["exit", "interrupt"])
+@pytest.mark.parametrize("beside", ["alone", "beside"])
+async def test_a_node_that_exits_ends_the_process_in_order(
+    store_url: str, anyio_backend: str, beside: str, exit_: str
+) -> None:
+    """Also on asyncio, whose loop stops at once when a task raises it: nothing hangs, and the run is released."""
+    with Child(EXITING, store_url, anyio_backend, beside, exit_) as child:
+        code = await to_thread.run_sync(lambda: child.process.wait(20))
+
+    async with Runtime(store_url, recover="never") as rt:
+        header = (await rt.tip("x")).header
+    assert (header.kind, header.status) == ("release", "running")
+    assert code != 0
+    assert code == 7 or exit_ == "interrupt"
+
+
+async def test_a_cancellation_that_can_not_be_recorded_is_no_cancellation(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cancels a run on a full disk is told so."""
+    commit = Ownership.commit
+
+    def full(ownership: Ownership, draft: Draft) -> Any:
+        if draft.status == "cancelled":
+            raise StoreFull("disk", "no space left")
+        return commit(ownership, draft)
+
+    monkeypatch.setattr(Ownership, "commit", full)
+    inside = anyio.Event()
+    async with Runtime(store_url, recover="never") as rt:
+        handle = await rt.spawn(waiting(inside.set), Trail(), id="x")
+        await inside.wait()
+        with pytest.raises(StoreFull):
+            await handle.cancel()
