@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CapacityLimiter, Event, to_thread
-from msgspec import Struct, field
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -30,7 +30,6 @@ _WEIGHT = 0.1  # of the newest commit in the moving average
 
 class _Job(Struct):
     work: Callable[[], None]
-    done: Event = field(default_factory=Event)
     error: BaseException | None = None
     took: float = 0.0  # seconds
 
@@ -55,7 +54,7 @@ class Committer:
         self._tasks = tasks
         self._limiter = CapacityLimiter(THREADS)
         self._calls = CapacityLimiter(THREADS)  # claims may migrate for long, and must not hold up commits
-        self._waiting: list[_Job] = []
+        self._waiting: list[tuple[_Job, Event]] = []
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took
         if "trio" in sys.modules:
@@ -65,29 +64,35 @@ class Committer:
             enable_ki_protection(_Job.run)
 
     async def commit(self, work: Callable[[], None], *, alone: bool) -> None:
-        """Do the work, inline or in a thread; raises what it raises. Not to be cancelled: shield it.
+        """Do the work, inline or in a thread; raises what it raises. It is done whole, whatever is cancelled.
 
         Args:
             work: blocking; one commit.
             alone: no other run of this runtime is live, so there is nobody to share a hop with.
         """
         job = _Job(work)
-        if not alone:
-            self._waiting.append(job)
-            if self._carriers < THREADS:
-                self._carriers += 1
-                self._tasks.start_soon(self._carry)
-            await job.done.wait()
-        elif self._average < INLINE_UNDER:
+        if alone and self._average < INLINE_UNDER:
             job.run()
         else:
-            await to_thread.run_sync(job.run, limiter=self._limiter)
+            with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
+                await self._hop(job, alone=alone)
         self._average += (job.took - self._average) * (_WEIGHT if self._average else 1.0)
         job.check()
 
     async def call(self, work: Callable[[], None]) -> None:
         """Do other blocking work of the store in a thread of its own."""
         await to_thread.run_sync(work, limiter=self._calls)
+
+    async def _hop(self, job: _Job, *, alone: bool) -> None:
+        if alone:
+            await to_thread.run_sync(job.run, limiter=self._limiter)
+            return
+        done = Event()
+        self._waiting.append((job, done))
+        if self._carriers < THREADS:
+            self._carriers += 1
+            self._tasks.start_soon(self._carry)
+        await done.wait()
 
     async def _carry(self) -> None:
         # shielded: a job that was taken is finished; bounded by the store's own timeouts
@@ -96,9 +101,9 @@ class Committer:
                 while self._waiting:
                     share = math.ceil(len(self._waiting) / THREADS)
                     batch, self._waiting = self._waiting[:share], self._waiting[share:]
-                    await to_thread.run_sync(_run_all, batch, limiter=self._limiter)
-                    for job in batch:
-                        job.done.set()
+                    await to_thread.run_sync(_run_all, [job for job, _ in batch], limiter=self._limiter)
+                    for _, done in batch:
+                        done.set()
             finally:
                 self._carriers -= 1
 
