@@ -134,7 +134,7 @@ class Actor:
         self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
         self._committing: Event | None = None
         self._failure: StoreError | None = None  # of a commit: nothing may follow the gap
-        self._interrupt: KeyboardInterrupt | SystemExit | None = None
+        self._interrupt: KeyboardInterrupt | SystemExit | None = None  # of a node, for the loop to raise
         self._crash: Crash | None = None
         self._stop: Stop | None = None
         self._parking = False
@@ -217,7 +217,7 @@ class Actor:
                 self._events.append(await self._attempt(self.run.open[id_], attempt))
             else:
                 self._start_ready(tasks)
-                if not self._events:
+                if not self._events and self._interrupt is None:
                     self._wake = Event()
                     await self._wake.wait()
             # inside a commit, records are in the order in which their activations were opened

@@ -43,6 +43,45 @@ async def main():
 anyio.run(main, backend=backend)
 """
 
+EXITING_DURING_A_COMMIT = """
+import anyio, threading
+from actorflow import Graph, Runtime
+from actorflow.store.ownership import Ownership
+from tests.runtime.graphs import Trail, add
+from tests.runtime.scenes import waiting
+
+commit, committing, exited = Ownership.commit, threading.Event(), threading.Event()
+graph = Graph("exiting", Trail)
+add(graph, "start", after=None)
+add(graph, "quick", after="start")
+
+@graph.node(after="start")
+async def bad(state: Trail):
+    await anyio.to_thread.run_sync(committing.wait)
+    exited.set()
+    sys.exit(7)
+
+@graph.node(after="start")
+async def slow(state: Trail):
+    await anyio.sleep_forever()
+
+def slowly(ownership, draft):
+    if draft.node == "quick" and draft.kind == "commit":
+        committing.set()
+        exited.wait(5)
+        time.sleep(0.05)
+    return commit(ownership, draft)
+
+Ownership.commit = slowly
+
+async def main():
+    async with Runtime(url) as rt:
+        await rt.spawn(waiting(), Trail(), id="beside")  # two live runs commit in threads
+        await rt.run(graph, Trail(), id="x")
+
+anyio.run(main, backend=sys.argv[2])
+"""
+
 
 @pytest.mark.parametrize("exit_", ["exit", "interrupt"])
 @pytest.mark.parametrize("beside", ["alone", "beside"])
@@ -58,6 +97,16 @@ async def test_a_node_that_exits_ends_the_process_in_order(
     assert (header.kind, header.status) == ("release", "running")
     assert code != 0
     assert code == 7 or exit_ == "interrupt"
+
+
+async def test_a_node_that_exits_while_its_sibling_is_committed_is_heard(store_url: str, anyio_backend: str) -> None:
+    """The loop is in the middle of a commit then, and must not go to sleep after it."""
+    with Child(EXITING_DURING_A_COMMIT, store_url, anyio_backend) as child:
+        code = await to_thread.run_sync(lambda: child.process.wait(20))
+
+    assert code == 7
+    async with Runtime(store_url, recover="never") as rt:
+        assert (await rt.tip("x")).header.kind == "release"
 
 
 async def test_a_cancellation_that_can_not_be_recorded_is_no_cancellation(
