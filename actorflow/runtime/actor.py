@@ -36,12 +36,13 @@ from actorflow.engine.decide import (
     decide,
 )
 from actorflow.engine.merge import typed
-from actorflow.engine.records import Body, Finished, Merged, Record, Released, encode_body
+from actorflow.engine.records import Released
 from actorflow.engine.snapshot import dump
 from actorflow.errors import CommitUnknown, NodeTimeout, StateMutated, StoreError
-from actorflow.graph.schema import MAX_VALUE, schema_of
+from actorflow.graph.schema import schema_of
 from actorflow.runtime.context import NodeContext
 from actorflow.runtime.groups import first_of
+from actorflow.runtime.pending import Pending
 from actorflow.store.frames import Draft, FilePart, Header, Kind
 
 if TYPE_CHECKING:
@@ -57,15 +58,6 @@ if TYPE_CHECKING:
     from actorflow.store.ownership import Ownership
 
 _logger = logging.getLogger("actorflow.actor")
-
-SNAPSHOT_FACTOR = 4
-"""A snapshot is due when the records since the last one take this many times its size."""
-
-SNAPSHOT_FLOOR = 64 * 1024
-"""Bytes of frames that are never worth a snapshot: reading them costs less than one new file."""
-
-EXIT_PENDING = 1024 * 1024
-"""Bytes of records that force a commit under ``exit``."""
 
 
 class Crashed(Struct, frozen=True):
@@ -124,9 +116,7 @@ class Actor:
         self._on_end = on_end
         self._swept = first is not None
         self._commands: list[Command] = first or []
-        self._records: list[Record] = []
-        self._weighed = 0  # how many of them have been weighed, under `exit`
-        self._weight = 0  # bytes of those
+        self._pending = Pending(snapshot=None if file == ownership.file else dump(run))
         self._events: list[Returned | Raised] = []
         self._wake = Event()
         self._ready: list[tuple[int, int]] = []  # (activation, attempt)
@@ -139,10 +129,6 @@ class Actor:
         self._stop: Stop | None = None
         self._parking = False
         self._scope = anyio.CancelScope()
-        changed = file != ownership.file
-        self._snapshot = dump(run) if changed else None
-        self._snapshot_size = SNAPSHOT_FLOOR // SNAPSHOT_FACTOR
-        self._since_snapshot = 0
 
     @property
     def header(self) -> Header:
@@ -191,9 +177,9 @@ class Actor:
         """Commit that anybody may claim, with all records that were waiting; does nothing for a run that ended."""
         await self._await_commit()
         if not self.run.ended:
-            if not self._records:
-                self._snapshot = None  # a mere release is no content: the files stay in the schema they are in
-            self._records.append(Released())
+            if not self._pending:
+                self._pending.forgo_snapshot()
+            self._pending.add([Released()])
             await self._commit(kind="release")
 
     async def _loop(self, tasks: TaskGroup) -> Crashed | None:
@@ -227,7 +213,7 @@ class Actor:
 
     def _take(self, decision: Decision) -> None:
         self.run = decision.run
-        self._records += decision.records
+        self._pending.add(decision.records)
         self._commands += decision.commands
         if decision.cause is not None:
             self.cause = decision.cause
@@ -238,12 +224,12 @@ class Actor:
             raise error
         mode = self.run.durability
         forced = self.run.ended or any(isinstance(command, Crash) for command in self._commands)
-        if self._records and (mode == "sync" or forced or (mode == "exit" and self._is_much_pending())):
+        if self._pending and (mode == "sync" or forced or (mode == "exit" and self._pending.is_much())):
             await self._commit()
-        elif self._records and mode == "async":
+        elif self._pending and mode == "async":
             await self._await_commit()
             work = self._seal()
-            while self._records:  # more than one commit can hold
+            while self._pending:  # more than one commit can hold
                 await self._carry(work)
                 work = self._seal()
             self._committing = Event()
@@ -257,11 +243,6 @@ class Actor:
                     self._retry_later(tasks, command)
                 case Crash():
                     self._crash = command
-
-    def _is_much_pending(self) -> bool:
-        self._weight += len(encode_body(Body(tuple(self._records[self._weighed :]))))
-        self._weighed = len(self._records)
-        return self._weight > EXIT_PENDING
 
     # -- nodes --------------------------------------------------------------------
 
@@ -365,7 +346,7 @@ class Actor:
             StoreError: this commit failed, or one before it.
         """
         await self._await_commit()
-        while self._records:
+        while self._pending:
             await self._carry(self._seal(kind=kind))
 
     async def _carry(self, work: Callable[[], None]) -> None:
@@ -378,46 +359,28 @@ class Actor:
             raise
 
     def _seal(self, *, kind: Kind = "commit") -> Callable[[], None]:
-        """The waiting records as the work that commits them. Those that one commit can't hold stay, for the next."""
+        """What waits as the work that commits it; what one commit can't hold goes on waiting."""
         run, header = self.run, self.header
-        records, body = self._fitting()
-        snapshot, self._snapshot = self._snapshot, None
-        self._records = self._records[len(records) :]
-        self._weighed = self._weight = 0
-        ended, rest = run.ended and not self._records, bool(self._records)
-        self._since_snapshot += len(body)
-        if snapshot is not None:
-            self._since_snapshot, self._snapshot_size = 0, len(snapshot)
-        progressed = any(isinstance(record, Finished | Merged) for record in records)
+        sealed = self._pending.seal()
+        rest = bool(self._pending)
+        ended = run.ended and not rest
         draft = Draft(
             kind="release" if ended or (kind == "release" and not rest) else "commit",
             epoch=run.epoch,
             status="running" if rest else run.status,
             opening=run.opening,
-            crashes=0 if progressed else header.crashes,
-            file=self.file if snapshot is not None else self.ownership.file,
-            body=body,
-            snapshot=snapshot is not None,
+            crashes=0 if sealed.progressed else header.crashes,
+            file=self.file if sealed.snapshot else self.ownership.file,
+            body=sealed.body,
+            snapshot=sealed.snapshot,
             node=run.last_node,
             tags=header.tags,
         )
         if ended:
             return lambda: self._write_end(draft)
         if not rest:
-            self._snapshot_if_due()
+            self._pending.snapshot_if_due(run)
         return lambda: self._write(draft)
-
-    def _fitting(self) -> tuple[list[Record], bytes]:
-        """As many of the waiting records as one commit can hold, and its body; without the snapshot, if need be."""
-        records = self._records
-        while len(body := encode_body(Body(tuple(records), self._snapshot))) > MAX_VALUE:
-            if self._snapshot is not None and self.file == self.ownership.file:
-                self._snapshot = None  # it was only due
-            elif len(records) > 1:
-                records = records[: len(records) // 2]
-            else:
-                break  # refused by the log
-        return records, body
 
     def _write(self, draft: Draft) -> None:
         self.ownership.commit(draft)
@@ -429,19 +392,6 @@ class Actor:
         except StoreError as error:
             # the run has ended, durably; its markers are an index, and a scan puts them right
             _logger.warning("the markers of run %r could not be changed: %s", self.run.run_id, error)
-
-    def _snapshot_if_due(self) -> None:
-        """Take a snapshot for the next commit, once what would be read again has outgrown it.
-
-        Called when every record is sealed, since a frame's snapshot is the run
-        before its records. What a snapshot takes is known only by making one,
-        so it is made whenever it would have been due at its last size.
-        """
-        if self._since_snapshot > max(SNAPSHOT_FLOOR, SNAPSHOT_FACTOR * self._snapshot_size):
-            snapshot = dump(self.run)
-            self._snapshot_size = len(snapshot)
-            if SNAPSHOT_FACTOR * self._snapshot_size < self._since_snapshot and self._snapshot_size < MAX_VALUE:
-                self._snapshot = snapshot
 
 
 def _images(state: State) -> dict[str, bytes]:

@@ -58,7 +58,7 @@ async def test_an_input_too_large_for_one_commit_is_refused(store_url: str) -> N
 async def test_a_state_may_outgrow_a_snapshot(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No snapshot fits into a commit any more: the run goes on by its records, and can be read."""
     monkeypatch.setattr("actorflow.store.framing.MAX_BODY", 128 * KIB)
-    monkeypatch.setattr("actorflow.runtime.actor.MAX_VALUE", 128 * KIB)
+    monkeypatch.setattr("actorflow.runtime.pending.MAX_VALUE", 128 * KIB)
     graph = Graph("pieces", Blob)
 
     @graph.node(entry=True)

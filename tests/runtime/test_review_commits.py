@@ -48,7 +48,7 @@ class Interrupt(BaseException):
 def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit holds 64 KiB, as it otherwise holds 64 MiB."""
     monkeypatch.setattr("actorflow.store.framing.MAX_BODY", 65 * KIB)
-    monkeypatch.setattr("actorflow.runtime.actor.MAX_VALUE", 64 * KIB)
+    monkeypatch.setattr("actorflow.runtime.pending.MAX_VALUE", 64 * KIB)
 
 
 @pytest.mark.usefixtures("small_commits")
@@ -85,7 +85,7 @@ async def test_what_is_too_much_for_one_commit_goes_into_several(store_url: str,
 @pytest.mark.usefixtures("small_commits")
 async def test_exit_commits_before_a_commit_is_full(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes that wait are counted, however few records they are."""
-    monkeypatch.setattr("actorflow.runtime.actor.EXIT_PENDING", 30 * KIB)
+    monkeypatch.setattr("actorflow.runtime.pending.MUCH", 30 * KIB)
     graph = Graph("pieces", Pieces)
     before: str | None = None
     for number in range(8):

@@ -1,0 +1,106 @@
+"""Pending: the records that wait for their commit, and the snapshot that is to go with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from actorflow.engine.records import Body, Finished, Merged, Record, encode_body
+from actorflow.engine.snapshot import dump
+from actorflow.graph.schema import MAX_VALUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorflow.engine.run import RunState
+
+SNAPSHOT_FACTOR = 4
+"""A snapshot is due when the records since the last one take this many times its size."""
+
+SNAPSHOT_FLOOR = 64 * 1024
+"""Bytes of records that are never worth a snapshot: reading them costs less than one new file."""
+
+MUCH = 1024 * 1024
+"""Bytes of records that force a commit under ``exit``."""
+
+
+class Sealed(Struct, frozen=True):
+    """What one commit takes: a body, and what the header says of it."""
+
+    body: bytes
+    snapshot: bool
+    progressed: bool  # it finishes an activation: whoever owned the run got on with it
+
+
+class Pending:
+    """Records in the order in which they were decided, until they are sealed into commits."""
+
+    def __init__(self, *, snapshot: bytes | None) -> None:
+        """Begin with nothing.
+
+        Args:
+            snapshot: the run as it is now, if the next commit must begin with it: the
+                files before are in another schema or of another topology.
+        """
+        self._records: list[Record] = []
+        self._weighed = 0  # how many of them have been weighed
+        self._weight = 0  # bytes of those
+        self._snapshot = snapshot
+        self._must = snapshot is not None  # and not merely due
+        self._size = SNAPSHOT_FLOOR // SNAPSHOT_FACTOR  # bytes of the last snapshot, or of what it would have been
+        self._since = 0  # bytes sealed since the last snapshot
+
+    def __bool__(self) -> bool:
+        return bool(self._records)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Let these wait, too."""
+        self._records += records
+
+    def is_much(self) -> bool:
+        """Whether so much waits that it should be committed, whatever the durability."""
+        self._weight += len(encode_body(Body(tuple(self._records[self._weighed :]))))
+        self._weighed = len(self._records)
+        return self._weight > MUCH
+
+    def forgo_snapshot(self) -> None:
+        """The next commit has no content, so the files stay in the schema they are in."""
+        self._snapshot = None
+
+    def seal(self) -> Sealed:
+        """Everything that waits, for one commit; what does not fit into it goes on waiting."""
+        records, body = self._fitting()
+        self._records = self._records[len(records) :]
+        self._weighed = self._weight = 0
+        snapshot, self._snapshot, self._must = self._snapshot, None, False
+        self._since += len(body)
+        if snapshot is not None:
+            self._since, self._size = 0, len(snapshot)
+        progressed = any(isinstance(record, Finished | Merged) for record in records)
+        return Sealed(body, snapshot is not None, progressed)
+
+    def snapshot_if_due(self, run: RunState) -> None:
+        """Take a snapshot for the next commit, once what would be read again has outgrown it.
+
+        Called when nothing waits, since a frame's snapshot is the run before
+        its records. What a snapshot takes is known only by making one, so it is
+        made whenever it would have been due at its last size.
+        """
+        if self._since > max(SNAPSHOT_FLOOR, SNAPSHOT_FACTOR * self._size):
+            snapshot = dump(run)
+            self._size = len(snapshot)
+            if SNAPSHOT_FACTOR * self._size < self._since and self._size < MAX_VALUE:
+                self._snapshot = snapshot
+
+    def _fitting(self) -> tuple[list[Record], bytes]:
+        """As many of the records as one commit can hold, and its body; without the snapshot, if need be."""
+        records = self._records
+        while len(body := encode_body(Body(tuple(records), self._snapshot))) > MAX_VALUE:
+            if self._snapshot is not None and not self._must:
+                self._snapshot = None
+            elif len(records) > 1:
+                records = records[: len(records) // 2]
+            else:
+                break  # refused by the log
+        return records, body
