@@ -63,7 +63,7 @@ async def test_parking_commits_what_runs_and_starts_nothing_more(store_url: str)
     graph = waiting_in_the_middle(inside, go_on)
 
     async def let_go_on() -> None:
-        while not runtime._lives["x"].parking:
+        while not runtime.life_of("x").parking:
             await anyio.lowlevel.checkpoint()
         go_on.set()
 

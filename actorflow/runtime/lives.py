@@ -1,0 +1,309 @@
+"""Lives: the runs that live in this process, how each begins, and how all are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+from anyio import CapacityLimiter
+from msgspec import Struct, field
+
+from actorflow.engine.decide import Command
+from actorflow.engine.records import ENDED
+from actorflow.errors import Blocked, CommitTooLarge, NoSuchRun, RuntimeClosed, StoreError
+from actorflow.graph.graph import Graph
+from actorflow.runtime.actor import Actor
+from actorflow.runtime.claiming import (
+    Adopted,
+    EndedMeanwhile,
+    Limits,
+    Preview,
+    claim_run,
+    end_markers,
+    end_unowned,
+    near_ids,
+)
+from actorflow.runtime.committer import Committer
+from actorflow.runtime.life import Life
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anyio.abc import TaskGroup
+
+    from actorflow.engine.decide import Stop
+    from actorflow.engine.policy import RestartPolicy
+    from actorflow.store.log import Tip
+    from actorflow.store.store import Store
+
+T = TypeVar("T")
+
+SYNC_NODES = 40
+"""How many sync nodes run in worker threads at once, as anyio's own default."""
+
+
+class Lives:
+    """At most one life for each run, whoever asks for it, and however many at once.
+
+    Lives begin and go on in tasks of the runtime's own: cancelling whoever
+    asked ends only the waiting, and never leaks a claim.
+    """
+
+    def __init__(self, store: Store, tasks: TaskGroup, *, limits: Limits, policy: RestartPolicy, debug: bool) -> None:
+        self.store = store
+        self.limits = limits
+        self.leaving = False
+        self.interrupt: KeyboardInterrupt | SystemExit | None = None  # raised in a run, to be raised by leaving
+        self.blocked: dict[str, str] = {}  # runs that this process can't run, and why
+        self._tasks = tasks
+        self._policy = policy
+        self._debug = debug
+        self._committer = Committer(tasks)
+        self._threads = CapacityLimiter(SYNC_NODES)
+        self._by_id: dict[str, Life] = {}
+        self._claiming: dict[str, anyio.Event] = {}  # runs that a task is about to claim
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, run_id: object) -> bool:
+        """Whether a run lives here, or is about to."""
+        return run_id in self._by_id or run_id in self._claiming
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids of the runs that live here, or are about to."""
+        return iter({**self._by_id, **self._claiming})
+
+    def get(self, run_id: str) -> Life | None:
+        """The life of a run, if it has one here."""
+        return self._by_id.get(run_id)
+
+    # -- the store, seen from here --------------------------------------------------
+
+    async def in_store(self, work: Callable[[], T]) -> T:
+        """Blocking work of the store in a worker thread; not interrupted by a cancellation."""
+        outcome: list[T] = []
+        await self._committer.call(lambda: outcome.append(work()))
+        return outcome[0]
+
+    async def find(self, run_id: str) -> Tip | None:
+        """The newest commit of a run; None: there is no such run."""
+        return await self.in_store(lambda: self.store.log(run_id).tip())
+
+    async def tip(self, run_id: str) -> Tip:
+        """The newest commit of a run.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+        """
+        tip = await self.find(run_id)
+        if tip is None:
+            raise await self.unknown(run_id)
+        return tip
+
+    async def unknown(self, run_id: str) -> NoSuchRun:
+        """The error for an id that nobody knows, with those that look alike."""
+        return NoSuchRun(run_id, await self.in_store(lambda: near_ids(self.store, run_id)))
+
+    # -- beginning --------------------------------------------------------------------
+
+    async def take_up(
+        self,
+        graph: Graph[Any],
+        run_id: str,
+        *,
+        context: Any,
+        reopen: int | None,
+        awaited: bool = True,
+        preview: Preview | None = None,
+    ) -> Life:
+        """The life of an existing run: the one it has here, or a new one after a claim.
+
+        Args:
+            graph: what is to run it.
+            run_id: which run.
+            context: what its nodes get as ``ctx.context``.
+            reopen: the opening that the caller saw ended, to be followed by the next; None: only if it is unfinished.
+            awaited: whether leaving the runtime waits for it.
+            preview: see `claim_run`.
+
+        Raises:
+            What `claim_run` raises.
+        """
+        life = self._by_id.get(run_id)
+        if life is not None and not life.actor.run.ended:
+            life.awaited = life.awaited or awaited
+            return life
+        try:
+            life = await self.launch(
+                graph,
+                run_id,
+                lambda: claim_run(self.store, graph, run_id, self.limits, reopen=reopen, preview=preview),
+                context=context,
+                awaited=awaited,
+            )
+        except Blocked as error:
+            self.blocked[run_id] = error.reason
+            raise
+        self.blocked.pop(run_id, None)
+        return life
+
+    async def launch(
+        self,
+        graph: Graph[Any],
+        run_id: str,
+        claim: Callable[[], Adopted],
+        *,
+        first: list[Command] | None = None,
+        context: Any,
+        awaited: bool = True,
+    ) -> Life:
+        """Claim a run and let it live; back when it does.
+
+        Args:
+            graph: what is to run it.
+            run_id: which run.
+            claim: blocking; makes the run or claims it.
+            first: the commands of a spawn; None for a run that existed.
+            context: what its nodes get as ``ctx.context``.
+            awaited: whether leaving the runtime waits for it.
+        """
+        start = _Start(graph, run_id, claim, first, context, awaited)
+        self._tasks.start_soon(self._live, start)
+        await start.done.wait()
+        if start.life is None:
+            raise start.error or RuntimeClosed(f"starting run {run_id!r}")
+        return start.life
+
+    async def _live(self, start: _Start) -> None:
+        try:
+            life = await self._begin(start)
+        except Exception as error:  # noqa: BLE001 - raised again where the start is awaited
+            start.error = error
+            return
+        finally:
+            start.done.set()
+        if life is None:
+            return
+        try:
+            await life.supervise(self._reopen)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # out of this task it would stop asyncio's loop, with runs that nobody released and threads that nobody ends
+            self.interrupt = error
+            self._tasks.cancel_scope.cancel()
+        finally:
+            del self._by_id[life.run_id]
+            if life.error is not None and not _is_outage(life.error):
+                self.blocked[life.run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
+
+    async def _begin(self, start: _Start) -> Life | None:
+        """The life that was asked for, in ``start``; returned if it is a new one."""
+        async with _Claiming(self._claiming, start.run_id):
+            other = self._by_id.get(start.run_id)
+            if other is not None and other.actor.run.ended:  # it is about to be over, and then may be reopened
+                await other.done.wait()
+            elif other is not None and start.first is None:  # another task was faster
+                other.awaited = other.awaited or start.awaited
+                start.life = other
+                return None
+            adopted = await self.in_store(start.claim)
+            life = Life(
+                run_id=start.run_id,
+                graph=start.graph,
+                context=start.context,
+                awaited=start.awaited,
+                actor=self._actor(start.graph, adopted, first=start.first, context=start.context),
+                policy=self._policy,
+            )
+            self._by_id[start.run_id] = start.life = life
+            return life
+
+    def _actor(self, graph: Graph[Any], adopted: Adopted, *, first: list[Command] | None, context: Any) -> Actor:
+        return Actor(
+            graph,
+            adopted.run,
+            adopted.ownership,
+            file=adopted.file,
+            committer=self._committer,
+            context=context,
+            debug=self._debug,
+            threads=self._threads,
+            alone=lambda: len(self._by_id) == 1,
+            on_end=lambda actor: end_markers(self.store, actor.run, actor.header),
+            first=first,
+        )
+
+    async def _reopen(self, life: Life) -> Actor:
+        adopted = await self.in_store(lambda: claim_run(self.store, life.graph, life.run_id, self.limits, reopen=None))
+        return self._actor(life.graph, adopted, first=None, context=life.context)
+
+    # -- ending -----------------------------------------------------------------------
+
+    async def stop(self, run_id: str, stop: Stop) -> str:
+        """End a run in this status, here or unowned in the store; the status it has then.
+
+        Raises:
+            NoSuchRun, RunOwned
+            StoreError: this could not be recorded.
+        """
+        life = self._by_id.get(run_id)
+        if life is not None:
+            life.stop(stop)
+            await life.done.wait()
+            if life.error is not None:
+                raise life.error
+        elif (await self.tip(run_id)).header.status not in ENDED:
+            async with _Claiming(self._claiming, run_id):
+                if run_id not in self._by_id:
+                    with suppress(EndedMeanwhile):
+                        await self.in_store(lambda: end_unowned(self.store, run_id, stop.status, stop.by))
+            return await self.stop(run_id, stop)
+        return (await self.tip(run_id)).header.status
+
+    async def finish(self, *, park: bool) -> None:
+        """Wait until all are over: those that are awaited by themselves, the others (or all) by being parked."""
+        self.leaving = True
+        while unfinished := [life for life in self._by_id.values() if not life.done.is_set()]:
+            for life in unfinished:
+                if park or not life.awaited:
+                    life.park()
+            await unfinished[0].done.wait()
+
+
+class _Start(Struct):
+    """The start of a life, and what became of it: the life, or why there is none."""
+
+    graph: Graph[Any]
+    run_id: str
+    claim: Callable[[], Adopted]
+    first: list[Command] | None
+    context: Any
+    awaited: bool
+    done: anyio.Event = field(default_factory=anyio.Event)
+    life: Life | None = None
+    error: Exception | None = None
+
+
+class _Claiming:
+    """One task of a runtime at a time claims a run: two would fence each other. The second waits for the first."""
+
+    def __init__(self, claiming: dict[str, anyio.Event], run_id: str) -> None:
+        self._claiming = claiming
+        self._run_id = run_id
+        self._over = anyio.Event()
+
+    async def __aenter__(self) -> None:
+        while (other := self._claiming.get(self._run_id)) is not None:
+            await other.wait()
+        self._claiming[self._run_id] = self._over
+
+    async def __aexit__(self, *_: object) -> None:
+        del self._claiming[self._run_id]
+        self._over.set()
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether it is the store's trouble, which may pass, and not the run's."""
+    return isinstance(error, StoreError) and not isinstance(error, CommitTooLarge)
