@@ -7,11 +7,15 @@ up in a graph again, so a history replayed under newer code is the same history.
 
 from __future__ import annotations
 
+import traceback
 from typing import Any, Literal
 
 from msgspec import Struct, msgpack
 
 from actorflow.engine.operations import Operation
+
+_MESSAGE_LIMIT = 4_000  # characters kept of what an exception says
+_TRACEBACK_LIMIT = 8_000  # characters kept of a traceback: the innermost frames
 
 Status = Literal["running", "waiting", "paused", "finished", "failed", "cancelled", "quarantined"]
 ENDED: frozenset[Status] = frozenset({"finished", "failed", "cancelled", "quarantined"})
@@ -24,6 +28,20 @@ class ErrorInfo(Struct, frozen=True, array_like=True):
     type: str
     message: str
     traceback: str = ""
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """An exception as text that can be kept."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's exception that can't even be shown
+        message = f"(its text could not be read: {type(broken).__name__})"
+    return ErrorInfo(type(error).__name__, _clean(message[:_MESSAGE_LIMIT]), _clean(text[-_TRACEBACK_LIMIT:]))
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 class Open(Struct, frozen=True, array_like=True):

@@ -22,19 +22,8 @@ import anyio.lowlevel
 from anyio import CapacityLimiter, Event, to_thread
 from msgspec import Struct, msgpack
 
-from actorflow.engine.decide import (
-    Command,
-    Crash,
-    Decision,
-    GaveUp,
-    Raised,
-    Retry,
-    Returned,
-    Start,
-    Stop,
-    Sweep,
-    decide,
-)
+from actorflow.engine.decide import Decision, decide
+from actorflow.engine.events import Command, Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Released
 from actorflow.engine.snapshot import dump

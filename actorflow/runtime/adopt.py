@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from actorflow.engine.decide import check_nodes
 from actorflow.engine.operations import thaw
+from actorflow.engine.tokens import check_nodes
 from actorflow.errors import MigrationTimeout, SchemaDrift, WrongGraph
 from actorflow.graph.migrate import chain, check_table, upgrade
 from actorflow.graph.routing import End

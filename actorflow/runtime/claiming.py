@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from actorflow.engine.decide import growth
 from actorflow.engine.fold import fold
 from actorflow.engine.records import ENDED, Body, Claimed, Ended, encode_body
 from actorflow.engine.run import RunState
+from actorflow.engine.tokens import growth
 from actorflow.errors import (
     ActorflowError,
     Blocked,

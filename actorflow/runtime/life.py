@@ -11,7 +11,7 @@ import anyio
 from anyio import Event
 from msgspec import Struct, field
 
-from actorflow.engine.decide import Stop
+from actorflow.engine.events import Stop
 from actorflow.engine.operations import Values
 from actorflow.engine.policy import GiveUp, RestartPolicy, after_crash
 from actorflow.errors import ActorflowError, StoreError

@@ -10,7 +10,7 @@ import anyio
 from anyio import CapacityLimiter
 from msgspec import Struct, field
 
-from actorflow.engine.decide import Command
+from actorflow.engine.events import Command
 from actorflow.engine.records import ENDED
 from actorflow.errors import Blocked, CommitTooLarge, NoSuchRun, RuntimeClosed, StoreError
 from actorflow.graph.graph import Graph
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from actorflow.engine.decide import Stop
+    from actorflow.engine.events import Stop
     from actorflow.engine.policy import RestartPolicy
     from actorflow.store.log import Tip
     from actorflow.store.store import Store

@@ -1,4 +1,4 @@
-"""Recovery: taking up the runs that nobody looks after. Level-triggered: it looks at what is there, and remembers nothing."""
+"""Recovery: taking up the runs that nobody looks after. Level-triggered: it remembers nothing of the last look."""
 
 from __future__ import annotations
 

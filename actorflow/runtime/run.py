@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 
-from actorflow.engine.decide import Stop
+from actorflow.engine.events import Stop
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
 from actorflow.errors import BadUpdate, Blocked, Quarantined, RemoteError, RunCancelled, RunFailed

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import anyio
 from anyio import to_thread
 
-from actorflow.engine.decide import checked_input, input_digest, spawn
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED
+from actorflow.engine.spawn import checked_input, input_digest, spawn
 from actorflow.errors import (
     Quarantined,
     RunCancelled,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from actorflow.engine.decide import Stop
+    from actorflow.engine.events import Stop
     from actorflow.graph.graph import Graph
     from actorflow.runtime.life import Life
     from actorflow.store.frames import Frame

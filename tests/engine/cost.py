@@ -9,8 +9,11 @@ import operator
 import time
 from typing import Annotated
 
-from actorflow.engine.decide import Returned, activation_input, decide, spawn
+from actorflow.engine.decide import decide
+from actorflow.engine.events import Returned
+from actorflow.engine.merge import typed
 from actorflow.engine.records import Body, encode_body
+from actorflow.engine.spawn import spawn
 from actorflow.graph.graph import Graph
 from actorflow.graph.reducers import extend
 from actorflow.graph.schema import schema_of
@@ -60,7 +63,7 @@ def cost(graph: Graph[State]) -> float:
     started = time.process_time()
     for _ in range(ACTIVATIONS):
         (activation,) = decision.run.open.values()
-        value = plan.nodes[activation.node].fn(activation_input(schema, activation))
+        value = plan.nodes[activation.node].fn(typed(schema, activation.base))
         decision = decide(plan, schema, decision.run, Returned(activation.id, value))
         encode_body(Body(tuple(decision.records)))
     return (time.process_time() - started) / ACTIVATIONS * 1e6

@@ -12,29 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 import actorflow.engine.decide as deciding
-from actorflow.engine.decide import (
-    Crash,
-    Decision,
-    GaveUp,
-    Raised,
-    Retry,
-    Returned,
-    Start,
-    Stop,
-    Sweep,
-    check_nodes,
-    decide,
-    spawn,
-)
+from actorflow.engine.decide import Decision, decide
+from actorflow.engine.events import Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
+from actorflow.engine.fold import begin
 from actorflow.engine.merge import typed
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Body, Claimed, Finished, Record, Spawned, decode_body, encode_body
+from actorflow.engine.spawn import spawn
+from actorflow.engine.tokens import check_nodes
 from actorflow.graph.schema import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from actorflow.engine.decide import Event
+    from actorflow.engine.events import Event
     from actorflow.engine.run import Activation, RunState, Scope
     from actorflow.graph.graph import Graph
     from actorflow.graph.schema import Schema
@@ -188,7 +179,7 @@ def steps(records: Iterable[Record]) -> Iterator[RunState]:
     for record in records:
         if run is None:
             assert isinstance(record, Spawned)
-            run = deciding.begin(record)
+            run = begin(record)
         else:
             run = deciding.fold(run, record)
         yield run

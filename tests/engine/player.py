@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from actorflow.engine.decide import Raised, Returned, activation_input
+from actorflow.engine.events import Raised, Returned
+from actorflow.engine.merge import typed
 from actorflow.engine.snapshot import dump, load
 from actorflow.errors import ConcurrentWrite
 from tests.engine.driver import Driver, picture, replayed
@@ -142,7 +143,7 @@ class _Player:
         demand(not activation.merged, "a node runs again although its update is in", activation.node)
         try:
             self._strike(0.1)
-            state = activation_input(run.schema, activation)
+            state = typed(run.schema, activation.base)
             value = run.graph.plan.nodes[activation.node].fn(state)
         except Boom as error:
             return Raised(id_, error, attempt, now=0.0)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 
-from actorflow.engine.decide import Returned, Start, checked_input, decide, input_digest, spawn
+from actorflow.engine.decide import decide
+from actorflow.engine.events import Returned, Start
 from actorflow.engine.records import Ended, Finished
+from actorflow.engine.spawn import checked_input, input_digest, spawn
 from actorflow.errors import BadUpdate, ConcurrentWrite, JoinStarved, TooManyActivations, UndeclaredTarget
 from actorflow.graph.graph import Graph
 from actorflow.graph.reducers import Overwrite, extend

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from actorflow.engine.decide import Crash, Retry, Start, describe
-from actorflow.engine.records import Attempted, Failed, Finished, Merged
+from actorflow.engine.events import Crash, Retry, Start
+from actorflow.engine.records import Attempted, Failed, Finished, Merged, describe
 from actorflow.errors import BadUpdate, UndeclaredTarget
 from actorflow.graph.graph import Graph
 from actorflow.graph.retry import Retry as Policy

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from actorflow.engine.decide import Start, growth
+from actorflow.engine.events import Start
 from actorflow.engine.records import Ended, Offered
+from actorflow.engine.tokens import growth
 from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations, UnknownNode
 from actorflow.graph.graph import Graph
 from actorflow.graph.routing import Goto
