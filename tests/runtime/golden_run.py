@@ -19,6 +19,7 @@ import anyio
 from actorflow import (
     END,
     Graph,
+    Remove,
     RestartPolicy,
     Runtime,
     State,
@@ -90,7 +91,7 @@ def graph(state_type: type[V1], *, grown: bool, crash: list[int] | None = None) 
 
     @made.node
     async def leaf(state: V1) -> Update:
-        return {"text": "done"}
+        return {"text": "done", "table": Remove("y")}
 
     made.branch(lambda state: "loop" if state.n < 4 else "leaf", after=loop, to=(loop, leaf, END))
     if grown:
@@ -106,7 +107,7 @@ FINAL = V2(
     n=4,
     lines=["a", "b", "left", "right"],
     marks=[7],
-    table={"x": 1, "y": 2},
+    table={"x": 1},
     recent=[3, 3, 4],
     names=["p", "q"],
     people=[{"name": "Ada", "born": "10 December 1815"}, {"name": "Alan", "born": "1912"}],
