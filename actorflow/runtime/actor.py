@@ -381,6 +381,7 @@ class Actor:
         except StoreError as error:
             # the run has ended, durably; its markers are an index, and a scan puts them right
             _logger.warning("the markers of run %r could not be changed: %s", self.run.run_id, error)
+        self.ownership.close()  # here, in the thread: in the event loop it would hold up everybody
 
 
 def _images(state: State) -> dict[str, bytes]:

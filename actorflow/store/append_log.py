@@ -16,7 +16,7 @@ from actorflow.store.faults import translated
 from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.keys import log_prefix
 from actorflow.store.log import RunLog, tip_of
-from actorflow.store.ownership import make_header
+from actorflow.store.ownership import NONCE, make_header
 
 if TYPE_CHECKING:
     from actorflow.store.files import OpenFiles
@@ -78,6 +78,7 @@ class AppendLog(RunLog):
             draft,
             seq=seq,
             owner=owner,
+            nonce=os.urandom(NONCE),
             parent=b"" if tip is None else tip.digest,
             snapshot=seq if tip is None or draft.snapshot else tip.header.snapshot,
             file=file_digest,

@@ -55,14 +55,12 @@ class LocalBackend(Backend):
         """`put_new`, with the name of its crash points."""
         name = key.rpartition("/")[2]
         with translated(self.path(key)):
-            folder = self._open_folder(key, create=True)
+            folder = self._open_folder(key, create=True, durable=durable)
             try:
                 if not data or not durable:  # nothing to tear, or nobody minds
-                    if durable:
-                        self._settle(key)
                     created = self._write_new(folder, name, data)
                 else:
-                    created = self._link_new(folder, name, data, key, stage)
+                    created = self._link_new(folder, name, data, stage)
                 if durable:
                     # Also if it was taken: its creator may have died before this sync, and we build on it.
                     self.fsync(folder)
@@ -193,7 +191,7 @@ class LocalBackend(Backend):
 
     # -- how ---------------------------------------------------------------------------
 
-    def _link_new(self, folder: int, name: str, data: bytes, key: str, stage: str) -> bool:
+    def _link_new(self, folder: int, name: str, data: bytes, stage: str) -> bool:
         # In the root, not beside ``name``: whoever opens the store next finds what the dead left without a long search.
         temp = f"{TEMP}{self.mark}-{next(self._temps)}"
         fd = os.open(temp, _CREATE, 0o600, dir_fd=self._root)
@@ -205,7 +203,6 @@ class LocalBackend(Backend):
                 self.fsync(fd)
             finally:
                 os.close(fd)
-            self._settle(key)
             reached(f"{stage}.before_link")
             try:
                 os.link(temp, name, src_dir_fd=self._root, dst_dir_fd=folder, follow_symlinks=False)
@@ -222,7 +219,8 @@ class LocalBackend(Backend):
         except FileExistsError:
             return False
         try:
-            self.write(fd, data)
+            if data:
+                self.write(fd, data)
         except OSError:
             os.unlink(name, dir_fd=folder)
             raise
@@ -230,40 +228,50 @@ class LocalBackend(Backend):
             os.close(fd)
         return True
 
-    def _settle(self, key: str) -> None:
-        """Make the folders on the way to ``key`` survive power loss.
+    def _open_folder(self, key: str, *, create: bool = False, durable: bool = False) -> int:
+        """A descriptor of the folder that holds ``key`` (a prefix ends in "/" and holds itself).
 
-        Also those that were there: whoever made them may have died before its
-        sync. Which ones this process has synced is remembered.
+        With ``create`` the folders on the way are made, with ``durable`` they survive power loss.
         """
-        parent = ""
-        for name in key.split("/")[:-1]:
-            folder = f"{parent}{name}/"
-            if folder not in self._settled:
-                self.sync_folder(parent)
-                if len(self._settled) >= _MAX_SETTLED:
-                    self._settled.clear()
-                self._settled.add(folder)
-            parent = folder
-
-    def _open_folder(self, key: str, *, create: bool = False) -> int:
-        """A descriptor of the folder that holds ``key`` (a prefix ends in "/" and holds itself)."""
-        fd = os.dup(self._root)
+        fd: int | None = None
         way = self.root
         for name in key.split("/")[:-1]:
             way = f"{way}/{name}"
+            parent = self._root if fd is None else fd
             try:
-                try:
-                    below = _open_folder(name, way, parent=fd)
-                except FileNotFoundError:
-                    if not create:
-                        raise
-                    _make_folder(name, fd)
-                    below = _open_folder(name, way, parent=fd)
+                below = self._step(parent, name, way, create=create, durable=durable)
             finally:
-                os.close(fd)
+                if fd is not None:
+                    os.close(fd)
             fd = below
-        return fd
+        return os.dup(self._root) if fd is None else fd
+
+    def _step(self, parent: int, name: str, way: str, *, create: bool, durable: bool) -> int:
+        try:
+            below = _open_folder(name, way, parent=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
+            _make_folder(name, parent)
+            below = _open_folder(name, way, parent=parent)
+        if durable and way not in self._settled:
+            try:
+                self._settle(parent, way)
+            except BaseException:
+                os.close(below)
+                raise
+        return below
+
+    def _settle(self, parent: int, way: str) -> None:
+        """Make the folder ``way`` survive power loss.
+
+        Also if it was there: whoever made it may have died before its sync.
+        Which ones this process has synced is remembered.
+        """
+        self.fsync(parent)
+        if len(self._settled) >= _MAX_SETTLED:
+            self._settled.clear()
+        self._settled.add(way)
 
     def _walk(self, folder: int, prefix: str) -> Iterator[str]:
         with os.scandir(folder) as entries:

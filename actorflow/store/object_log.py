@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from actorflow.store.backend import Backend, Missing
 from actorflow.store.framing import encode_file, encode_frame, read_frames
 from actorflow.store.keys import checkpoint_name, checkpoint_seq, log_prefix
 from actorflow.store.log import RunLog, tip_of
-from actorflow.store.ownership import Ownership, State, make_header
+from actorflow.store.ownership import NONCE, Ownership, State, make_header
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class ObjectLog(RunLog):
             draft,
             seq=seq,
             owner=owner,
+            nonce=os.urandom(NONCE),
             parent=b"" if tip is None else tip.digest,
             snapshot=seq if tip is None or draft.snapshot else tip.header.snapshot,
             file=file_digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -15,6 +16,9 @@ from actorflow.store.frames import Header
 if TYPE_CHECKING:
     from actorflow.store.frames import Draft, FilePart, Frame, Owner
     from actorflow.store.liveness import Incarnation
+
+
+NONCE = 16  # bytes
 
 
 class State(Enum):
@@ -45,6 +49,8 @@ class Ownership(ABC):
         self._digest = digest
         self._file = file
         self._state = State.OPEN
+        # Counted from a random start: to ask the kernel for each would let go of the interpreter each time.
+        self._nonces = itertools.count(int.from_bytes(os.urandom(NONCE - 1)))
         self._mutex = threading.Lock()
         self._busy = False
         self._leaving = False
@@ -120,6 +126,7 @@ class Ownership(ABC):
             draft,
             seq=seq,
             owner=self.header.owner,
+            nonce=next(self._nonces).to_bytes(NONCE),
             parent=self._digest,
             snapshot=seq if draft.snapshot else self.header.snapshot,
             file=file_digest,
@@ -147,13 +154,15 @@ class Ownership(ABC):
         self._incarnation.drop(self._encoded)
 
 
-def make_header(draft: Draft, *, seq: int, owner: Owner, parent: bytes, snapshot: int, file: bytes) -> Header:
-    """The header of a draft at its place in the chain, with a nonce by which its writer knows it again."""
+def make_header(
+    draft: Draft, *, seq: int, owner: Owner, nonce: bytes, parent: bytes, snapshot: int, file: bytes
+) -> Header:
+    """The header of a draft at its place in the chain; its writer knows it again by the nonce, which no other has."""
     return Header(
         kind=draft.kind,
         seq=seq,
         epoch=draft.epoch,
-        nonce=os.urandom(16),
+        nonce=nonce,
         owner=owner,
         crashes=draft.crashes,
         opening=draft.opening,

@@ -104,7 +104,7 @@ def test_a_claim_syncs_what_it_is_built_on_before_it_has_a_name(store_url: str, 
     [
         ("AppendLog._secure = lambda self, key: None", [checkpoint("fdatasync", 2), link(3)]),
         ("LocalBackend.fsync = lambda self, fd: None", [temp_of("fsync"), link(3)]),
-        ("LocalBackend._settle = lambda self, key: None", [folder("runs/r"), link(3)]),
+        ("LocalBackend._settle = lambda self, parent, way: None", [folder("runs/r"), link(3)]),
     ],
 )
 def test_a_missing_sync_would_be_seen(store_url: str, tmp_path: Path, planted: str, missing: list[str]) -> None:
