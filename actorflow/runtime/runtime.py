@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 
     from actorflow.engine.events import Stop
     from actorflow.graph.graph import Graph
+    from actorflow.graph.schema import Schema
     from actorflow.runtime.life import Life
-    from actorflow.store.frames import Frame
+    from actorflow.store.frames import FilePart, Frame
     from actorflow.store.log import Tip
     from actorflow.store.verify import Finding
 
@@ -223,7 +224,7 @@ class Runtime:
         tried again from where it failed.
 
         Raises:
-            RunExists: the id is taken by a run of another input.
+            RunExists: the id is taken by a run that began with another input, in the schema of this one.
             WrongGraph, RunOwned, RunFailed, RunCancelled, Quarantined, Blocked, GraphError, BadUpdate, StoreError
         """
         if id is None:
@@ -436,13 +437,21 @@ class Runtime:
         return await self._writable().stop(run_id, stop)
 
     async def _check_input(self, graph: Graph[Any], state: State | None, run_id: str) -> None:
+        """Refuse another input than the one the run began with, if it began under the schema of this one."""
         if state is None:
             return
         frames = await self.read(run_id)
         schema = schema_of(graph.state_type)
         digest = input_digest(schema, checked_input(schema, state))
-        if frames[-1].file.version == schema.version and replay(frames).digest != digest:
+        if not _is_of(frames[-1].file, schema) or replay(frames).digest == digest:
+            return
+        began = (await self.read(run_id, first=0))[0]  # the newest file may be of a migrated state, the digest never is
+        if _is_of(began.file, schema):
             raise RunExists(run_id, "began with another input")
+
+
+def _is_of(file: FilePart, schema: Schema) -> bool:
+    return (file.version, file.fields) == (schema.version, schema.table)
 
 
 def _ended_opening(tip: Tip) -> int | None:

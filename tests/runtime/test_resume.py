@@ -200,6 +200,31 @@ async def test_an_unfinished_run_goes_on_in_the_middle_under_a_new_schema(store_
     assert seen == [V2(title="T", pages=3, risk="unknown")]
 
 
+async def test_the_same_call_goes_on_again_and_again_after_a_migration(store_url: str) -> None:
+    """The run began with an input of version 1; that of version 2 is not another one, however often it is given."""
+    old, new = doc(V1, "write"), doc(V2, "write", "count", migrations=[to_v2])
+    async with Runtime(store_url) as rt:
+        await rt.run(old, V1(title="T"), id="x")
+        await (await rt.resume(new, "x")).result()
+
+    async with Runtime(store_url) as rt:
+        assert await rt.run(new, V2(title="T"), id="x") == V2(title="T", pages=3, risk="unknown")
+
+
+async def test_a_field_added_with_a_default_makes_no_other_input(store_url: str) -> None:
+    """The same call goes on: the digest of the input is of other fields, so it says nothing."""
+
+    class Added(State, version=1, name="Doc"):
+        title: str
+        pages: int = 0
+        language: str = "en"
+
+    async with Runtime(store_url) as rt:
+        await rt.run(doc(V1, "write"), V1(title="T"), id="x")
+
+        assert (await rt.run(doc(Added, "write"), Added(title="T"), id="x")).language == "en"
+
+
 async def _seed(store_url: str, *, durability: Durability = "sync") -> None:
     """A v1 run that is failed at its second node, so that it can be resumed."""
     v1: Graph[V1] = Graph("doc", V1)
