@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from actorflow.errors import ActorflowError
 from actorflow.graph.state import State
 from actorflow.runtime.runtime import Runtime
 
@@ -28,7 +29,8 @@ def run(
 ) -> S:
     """Run a graph to its end and return its final state: `Runtime.run` for scripts that have no event loop.
 
-    Call it again with the same ``id`` after a crash: it goes on.
+    Call it again with the same ``id`` after a crash: it goes on. In a notebook,
+    which has an event loop already, it is ``async with Runtime() as rt: await rt.run(...)``.
 
     Args:
         graph: what to run.
@@ -51,11 +53,29 @@ def run(
         2
 
     Raises:
+        RuntimeError: an event loop is running in this thread.
         Whatever `Runtime.run` raises.
     """
+    if _is_in_event_loop():
+        raise RuntimeError(
+            "run() starts an event loop, and one is running in this thread already; "
+            "there it is `async with Runtime(store) as rt: await rt.run(graph, ...)`"
+        )
 
     async def main() -> S:
         async with Runtime(store) as runtime:
             return await runtime.run(graph, state, id=id, context=context)
 
-    return anyio.run(main, backend=backend)
+    try:
+        return anyio.run(main, backend=backend)
+    except ActorflowError as error:
+        # the message says it all, and its cause where it happened; the frames in between are the event loop's
+        raise error.with_traceback(None)  # noqa: B904 - it is the same error, with its own cause
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        anyio.current_time()
+    except RuntimeError:
+        return False
+    return True

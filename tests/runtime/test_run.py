@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -444,6 +446,28 @@ def test_run_works_from_a_plain_script(store_url: str) -> None:
     assert ran == ["a", "b"]
 
 
+async def test_run_in_an_event_loop_says_what_to_write_there() -> None:
+    """As in a notebook, where the caller can't start another."""
+    with pytest.raises(RuntimeError, match="async with Runtime"):
+        run(chain("a"), Trail(), store="memory://")
+
+
+def test_an_error_of_run_shows_no_frames_of_the_event_loop() -> None:
+    """From the caller's line to the error there is one of ours; the cause shows the node's own line."""
+    graph = Graph("broken", Trail)
+
+    @graph.node
+    async def divide(state: Trail) -> Update:
+        return {"n": 1 // 0}
+
+    with pytest.raises(RunFailed) as caught:
+        run(graph, store="memory://")
+
+    assert [Path(frame.path).name for frame in caught.traceback] == ["test_run.py", "script.py"]
+    cause = caught.value.__cause__
+    assert traceback.extract_tb(None if cause is None else cause.__traceback__)[-1].name == "divide"
+
+
 def test_a_state_without_defaults_must_be_given(store_url: str) -> None:
     """Spawning with no state takes the defaults, where there are any."""
 
@@ -456,5 +480,5 @@ def test_a_state_without_defaults_must_be_given(store_url: str) -> None:
     def use(state: Needs) -> None:
         return None
 
-    with pytest.raises(TypeError, match="x"):
+    with pytest.raises(BadUpdate, match="the input: none was given, and Needs needs 'x'"):
         run(graph, store=store_url)
