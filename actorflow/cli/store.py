@@ -35,7 +35,7 @@ def existing(store: str) -> str:
     scheme, separator, rest = store.partition("://")
     if separator and scheme != "file":
         return store
-    folder = Path(rest if separator else store)
+    folder = Path(rest) if separator else Path(store).expanduser()
     if folder.is_dir() and ((folder / "actorflow.json").exists() or (folder / "runs").exists()):
         return store
     raise Refusal(

@@ -146,7 +146,8 @@ def open_store(url: str | os.PathLike[str], *, max_open_files: int = 256, readon
     """Open a store, and make it if it is not there.
 
     Args:
-        url: A path, ``file:///path``, ``memory://name`` (one per name in this process) or ``memory://`` (a new one).
+        url: A path (``~`` is your home), ``file:///path``, ``memory://name`` (one per name in this process)
+            or ``memory://`` (a new one).
         max_open_files: Descriptors of logs kept open between commits.
         readonly: Write nothing, not even a lock; claims are refused. The store must exist.
 
@@ -168,7 +169,7 @@ def open_store(url: str | os.PathLike[str], *, max_open_files: int = 256, readon
         raise BadStoreUrl(text, f"{scheme}:// can't be a store; this version knows folders, file:// and memory://")
     if match and not rest.startswith("/"):
         raise BadStoreUrl(text, "write file:///absolute/path, with three slashes")
-    root = os.path.abspath(rest)
+    root = os.path.abspath(rest if match else os.path.expanduser(rest))
     if readonly:
         if not os.path.isdir(root):
             raise BadStoreUrl(root, "there is no store here")

@@ -51,6 +51,14 @@ async def test_a_url_that_names_no_store_is_refused(url: str, words: str) -> Non
             pass
 
 
+async def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a folder of that name, which somebody would delete with rm -r."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    async with Runtime("~/runs"):
+        assert (tmp_path / "runs" / "actorflow.json").exists()
+
+
 async def test_a_file_is_no_store(tmp_path: Path) -> None:
     """The file stays what it is, also where it is a part of the path."""
     path = tmp_path / "notes.txt"
