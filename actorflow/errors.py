@@ -66,8 +66,8 @@ class ActorflowError(Exception):
 class RuntimeClosed(ActorflowError, RuntimeError):
     """The runtime was not entered, or has been left."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what}: this Runtime is not open; use it inside `async with Runtime() as rt:`")
+    def __init__(self) -> None:
+        super().__init__("this Runtime is not open; use it inside `async with Runtime(...) as rt:`")
 
 
 class RemoteError(Exception):
@@ -102,17 +102,20 @@ class GraphError(ActorflowError, ValueError):
 class NodeError(ActorflowError):
     """A node broke a rule of the graph. Restarting would not help, so the run fails at once."""
 
-    def __init__(self, node: str, message: str) -> None:
+    def __init__(self, node: str | None, message: str) -> None:
         super().__init__(message)
         self.node = node
 
 
 class BadUpdate(NodeError, TypeError):
-    """A node returned something that is no update of its State. Nothing of it was merged."""
+    """A node returned something that is no update of its State, or an input (``node`` is None) is no State.
 
-    def __init__(self, node: str, problem: str, *, field: str | None = None) -> None:
-        where = f"node {node!r}" if field is None else f"node {node!r}, field {field!r}"
-        super().__init__(node, f"{where}: {problem}")
+    Nothing of it was merged, and no run began with it.
+    """
+
+    def __init__(self, node: str | None, problem: str, *, field: str | None = None) -> None:
+        where = "the input" if node is None else f"node {node!r}"
+        super().__init__(node, f"{where}{'' if field is None else f', field {field!r}'}: {problem}")
         self.field = field
 
 
@@ -290,7 +293,7 @@ class WrongGraph(RunError):
     """The id belongs to a run of another graph."""
 
     def __init__(self, run_id: str, found: str, wanted: str) -> None:
-        super().__init__(run_id, f"run {run_id!r} is a run of graph {found!r}, not of {wanted!r}")
+        super().__init__(run_id, f"run {run_id!r} is a run of graph {found!r}, not of {wanted!r}; use another id")
         self.found = found
         self.wanted = wanted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,7 +55,8 @@ def merge(schema: Schema, values: Values, update: Mapping[str, Any], *, node: st
         except NodeError:
             raise
         except Exception as error:  # the value's own types may raise anything
-            raise BadUpdate(node, f"{error} (the field is {field.type_text})", field=name) from error
+            hint = "; is an await missing?" if isawaitable(value) else ""
+            raise BadUpdate(node, f"{error} (the field is {field.type_text}){hint}", field=name) from error
     if operations and hasattr(schema.state_type, "__post_init__"):
         _check_whole(schema, operations, values, node=node)
     return operations

@@ -53,6 +53,17 @@ def spawn(
     return Decision(run, [record], [Start(id_) for id_ in run.open])
 
 
+def default_input(schema: Schema) -> State:
+    """The input of a run that is given none.
+
+    Raises:
+        BadUpdate: a field has no default.
+    """
+    if missing := [repr(name) for name, its in schema.fields.items() if its.required]:
+        raise BadUpdate(None, f"none was given, and {schema.state_type.__name__} needs {', '.join(missing)}")
+    return schema.state_type()
+
+
 def checked_input(schema: Schema, state: State) -> Values:
     """The plain values of an input.
 
@@ -60,13 +71,13 @@ def checked_input(schema: Schema, state: State) -> Values:
         BadUpdate: it is no State of this graph, or a field does not fit.
     """
     if type(state) is not schema.state_type:
-        raise BadUpdate("spawn", f"the input is a {type(state).__name__}, not a {schema.state_type.__name__}")
+        raise BadUpdate(None, f"it is of type {type(state).__name__}, not {schema.state_type.__name__}")
     values: Values = {}
     for name, its in schema.fields.items():
         try:
             values[name] = its.check(getattr(state, name))
         except Exception as error:
-            raise BadUpdate("spawn", f"{error} (the field is {its.type_text})", field=name) from error
+            raise BadUpdate(None, f"{error} (the field is {its.type_text})", field=name) from error
     return values
 
 

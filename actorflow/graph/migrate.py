@@ -159,7 +159,9 @@ def chain(schema: Schema, found: Version | None, migrations: Iterable[Migration]
                 **facts,
             )
         raise NoMigration(
-            f"no migration of {schema.name!r} leads from version {found!r} to {wanted!r} (registered: {known})", **facts
+            f"no migration of {schema.name!r} leads from version {found!r} to {wanted!r} (registered: {known}); "
+            f"write one with @migrate(from_={found!r}, to={wanted!r}), and say State(..., migrations=[it])",
+            **facts,
         )
     if ways[wanted][1] > 1:
         raise AmbiguousMigration(

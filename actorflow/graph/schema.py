@@ -183,7 +183,10 @@ def _field(info: msgspec.structs.FieldInfo) -> Field:
     except Exception as error:
         raise _Problem(f"msgspec does not know how to encode {_text(bare)}: {error}") from error
     if (foreign := _unencodable(described)) is not None:
-        raise _Problem(f"{_text(foreign)} can't be encoded; use msgspec Structs, dataclasses or builtin types")
+        raise _Problem(
+            f"{_text(foreign)} can't be encoded; use msgspec Structs, dataclasses or builtin types "
+            "(clients and the like are passed as run(..., context=))"
+        )
     return Field(
         name=info.name,
         type=bare,

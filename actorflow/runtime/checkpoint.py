@@ -18,7 +18,7 @@ from actorflow.engine.records import (
     Released,
     Spawned,
 )
-from actorflow.errors import BadUpdate
+from actorflow.errors import RunError
 from actorflow.graph.graph import Graph
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
@@ -81,11 +81,12 @@ class Checkpoint(Struct, Generic[S_co], frozen=True):
         """The typed state, migrated to the code's version if it is an older one.
 
         Raises:
-            BadUpdate: the handle knows no graph; ``rt.register(graph)`` tells it.
+            RunError: the handle knows no graph; ``rt.register(graph)`` tells it.
             MigrationError: the saved version can't be brought to the code's.
         """
         if self._graph is None:
-            raise BadUpdate("state", f"the graph of run {self.run_id!r} is not registered here; use `values`")
+            msg = f"the graph of run {self.run_id!r} is not registered here; register it, or use `values`"
+            raise RunError(self.run_id, msg)
         state = read_state(self._graph, self._moment.values, self._moment.frame.file, time_limit=self._time_limit)
         return cast("S_co", state)  # the handle's type is its graph's
 

@@ -174,7 +174,7 @@ class Lives:
         self._tasks.start_soon(self._live, start)
         await start.done.wait()
         if start.life is None:
-            raise start.error or RuntimeClosed(f"starting run {run_id!r}")
+            raise start.error or RuntimeClosed
         return start.life
 
     async def _live(self, start: _Start) -> None:

@@ -9,7 +9,7 @@ import anyio
 from actorflow.engine.events import Stop
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
-from actorflow.errors import BadUpdate, Blocked, Quarantined, RemoteError, RunCancelled, RunFailed
+from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, checkpoints
@@ -104,7 +104,7 @@ class Run(Generic[S]):
         frames = await self._runtime.read(self.id)
         graph = self._graph or self._runtime.graph_named(frames[-1].file.graph)
         if graph is None:
-            raise BadUpdate("state", f"the graph of run {self.id!r} is not registered here; use at()")
+            raise RunError(self.id, f"the graph of run {self.id!r} is not registered here; register it, or use at()")
         values, limit = replay(frames).root.values, self._runtime.migration_timeout
         state = read_state(graph, values, frames[-1].file, time_limit=limit)
         return cast("S", state)  # the handle's type is its graph's

@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED
-from actorflow.engine.spawn import checked_input, input_digest, spawn
+from actorflow.engine.spawn import checked_input, default_input, input_digest, spawn
 from actorflow.errors import (
     Quarantined,
     RunCancelled,
@@ -163,7 +163,7 @@ class Runtime:
     ) -> None:
         lives, tasks = self._open(), self._tasks
         if tasks is None:
-            raise RuntimeClosed("leaving")
+            raise RuntimeClosed
         try:
             if type_ is None:
                 await lives.finish(park=self._drain == "park")
@@ -184,7 +184,7 @@ class Runtime:
 
     def _open(self) -> Lives:
         if self._lives is None:
-            raise RuntimeClosed("this call")
+            raise RuntimeClosed
         return self._lives
 
     def _writable(self) -> Lives:
@@ -283,8 +283,9 @@ class Runtime:
         store = lives.store
         run_id = new_id() if id is None else id
         store.log(run_id)  # refuses an id that can't be one, before anything is made of it
-        state = graph.state_type() if state is None else state
-        decision = spawn(graph.plan, schema_of(graph.state_type), state, run_id=run_id, durability=durability)
+        schema = schema_of(graph.state_type)
+        given = default_input(schema) if state is None else state
+        decision = spawn(graph.plan, schema, given, run_id=run_id, durability=durability)
         try:
             life = await lives.launch(
                 graph,

@@ -121,6 +121,8 @@ def lock_key(machine: str, incarnation: str) -> str:
 
 
 def _checked(run_id: str) -> bytes:
+    if not isinstance(run_id, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a number is the usual mistake
+        raise BadRunId(str(run_id), f"it is of type {type(run_id).__name__}, not str")
     if not run_id:
         raise BadRunId(run_id, "it is empty")
     if "\0" in run_id:

@@ -582,7 +582,7 @@ def test_keys_tell_runs_and_lives_apart() -> None:
 @pytest.mark.parametrize("state", [Other(), Tally(n="x"), Tally(log=["\ud800"])])  # type: ignore[arg-type]
 def test_a_bad_input_is_refused(state: State) -> None:
     """Before anything is written."""
-    with pytest.raises(BadUpdate, match="spawn"):
+    with pytest.raises(BadUpdate, match="the input"):
         spawn(linear().plan, schema_of(Tally), state, run_id="x")
 
 

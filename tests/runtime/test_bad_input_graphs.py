@@ -141,10 +141,29 @@ async def test_an_input_that_can_not_be_kept_is_refused(store_url: str, values: 
         assert (await runtime.run(graph, Box(n=1), id="x")).trace == ["only"]
 
 
+async def test_a_forgotten_await_is_named(store_url: str) -> None:
+    """What a node returns holds a coroutine."""
+    graph = Graph("box", Box)
+
+    async def fetch() -> int:
+        return 1
+
+    pending = fetch()
+
+    @graph.node
+    async def only(state: Box) -> Update:
+        return {"n": pending}
+
+    async with Runtime(store_url) as runtime:
+        with pytest.raises(RunFailed, match="is an await missing"):
+            await runtime.run(graph, id="x")
+    pending.close()
+
+
 async def test_the_state_of_another_graph_is_refused(store_url: str) -> None:
     """The input must be the graph's own State."""
     async with Runtime(store_url) as runtime:
-        with pytest.raises(BadUpdate, match="the input is a Box, not a Trail"):
+        with pytest.raises(BadUpdate, match="the input: it is of type Box, not Trail"):
             await runtime.spawn(chain("a"), Box(), id="x")  # type: ignore[arg-type]
 
 

@@ -78,6 +78,13 @@ async def test_an_impossible_id_is_refused_wherever_it_is_given(store_url: str, 
         assert await runtime.runs() == []
 
 
+async def test_a_number_is_no_run_id(store_url: str) -> None:
+    """It is the usual mistake: a row's primary key."""
+    async with Runtime(store_url) as runtime:
+        with pytest.raises(BadRunId, match="it is of type int, not str"):
+            await runtime.run(chain("a"), id=5)  # type: ignore[arg-type]
+
+
 async def test_hostile_ids_are_runs_like_any_other(store_url: str) -> None:
     """Each is its own run, listed under its own name, and every file stays below the root."""
     outside = Path(store_url).parent
