@@ -13,6 +13,7 @@ from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, Ru
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, checkpoints
+from actorflow.runtime.options import check_texts
 from actorflow.runtime.replay import moments, replay
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class Run(Generic[S]):
             NoSuchRun: there is no such run.
             RunOwned: a live actor in another process owns it.
         """
+        if by is not None:
+            check_texts("by", [by])
         return await self._runtime.stop(self.id, Stop("cancelled", by))
 
     async def _is_current(self, end: Outcome) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -34,6 +35,7 @@ from actorflow.runtime.claiming import (
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.listing import RunInfo, list_runs, verify_store
 from actorflow.runtime.lives import Lives
+from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
 from actorflow.runtime.recovery import recover
 from actorflow.runtime.replay import replay
 from actorflow.runtime.run import Run
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=State)
 T = TypeVar("T")
-Durability = Literal["sync", "async", "exit"]
 
 _logger = logging.getLogger("actorflow.runtime")
 
@@ -110,8 +111,8 @@ class Runtime:
         store: str | os.PathLike[str] = "./.actorflow",
         *,
         graphs: Iterable[Graph[Any]] = (),
-        recover: Literal["owned", "always", "never"] = "owned",
-        drain: Literal["finish", "park"] = "finish",
+        recover: Recover = "owned",
+        drain: Drain = "finish",
         restarts: RestartPolicy | None = None,
         max_crashes: int = 10,
         debug: bool = False,
@@ -120,6 +121,8 @@ class Runtime:
         max_open_files: int = 256,
         readonly: bool = False,
     ) -> None:
+        check_word("recover", recover, Recover)
+        check_word("drain", drain, Drain)
         self.url = os.fspath(store)
         self.max_crashes = max_crashes
         self.migration_timeout = migration_timeout
@@ -257,7 +260,7 @@ class Runtime:
         state: S | None = None,
         *,
         id: str | None = None,
-        on_conflict: Literal["fail", "attach"] = "fail",
+        on_conflict: OnConflict = "fail",
         tags: Mapping[str, str] | None = None,
         durability: Durability = "sync",
         context: Any = None,
@@ -278,6 +281,9 @@ class Runtime:
             RunExists: the id is taken, and ``on_conflict`` is "fail".
             GraphError, BadUpdate, BadRunId, StoreError
         """
+        check_word("on_conflict", on_conflict, OnConflict)
+        check_word("durability", durability, Durability)
+        check_texts("tags", itertools.chain.from_iterable((tags or {}).items()))
         self.register(graph)
         lives = self._writable()
         store = lives.store

@@ -14,7 +14,7 @@ from actorflow.store.ownership import Ownership
 from tests.runtime.graphs import Trail, add, chain
 
 if TYPE_CHECKING:
-    from actorflow.runtime.runtime import Durability
+    from actorflow.runtime.options import Durability
     from actorflow.store.frames import Draft
 
 KIB = 1024

@@ -12,7 +12,7 @@ from tests.runtime.graphs import Trail, chain, counter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from actorflow.runtime.runtime import Durability
+    from actorflow.runtime.options import Durability
 
 
 async def commits(rt: Runtime, run_id: str) -> int:

@@ -15,7 +15,7 @@ from tests.runtime.graphs import Trail, counter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from actorflow.runtime.runtime import Durability
+    from actorflow.runtime.options import Durability
     from actorflow.store.frames import Draft
 
 

@@ -22,7 +22,7 @@ from actorflow.errors import (
 from tests.runtime.graphs import Trail, add, chain
 
 if TYPE_CHECKING:
-    from actorflow.runtime.runtime import Durability
+    from actorflow.runtime.options import Durability
 
 
 class V1(State, version=1, name="Doc"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -25,7 +25,7 @@ from actorflow.errors import (
 from tests.runtime.graphs import Trail, add, chain, counter
 
 if TYPE_CHECKING:
-    from actorflow.runtime.runtime import Durability
+    from actorflow.runtime.options import Durability
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -444,6 +444,35 @@ def test_run_works_from_a_plain_script(store_url: str) -> None:
 
     assert first == second == Trail(trace=["a", "b"])
     assert ran == ["a", "b"]
+
+
+@pytest.mark.parametrize("given", [{"durability": "snyc"}, {"on_conflict": "replace"}])
+async def test_a_misspelt_word_begins_no_run(store_url: str, given: dict[str, Any]) -> None:
+    """It is neither taken for the default nor kept in a file that could not be read."""
+    async with Runtime(store_url) as rt:
+        with pytest.raises(ValueError, match="it is one of '"):
+            await rt.spawn(chain("a"), Trail(), id="x", **given)
+
+        assert await rt.runs() == []
+
+
+@pytest.mark.parametrize("given", [{"recover": "nevr"}, {"drain": "later"}])
+def test_a_misspelt_word_makes_no_runtime(given: dict[str, Any]) -> None:
+    """`recover` and `drain` would be taken for their defaults."""
+    with pytest.raises(ValueError, match="it is one of"):
+        Runtime("memory://", **given)
+
+
+async def test_what_is_kept_as_text_must_be_text(store_url: str) -> None:
+    """A number among the tags, or as who cancelled, would make a file that can't be read."""
+    async with Runtime(store_url) as rt:
+        with pytest.raises(TypeError, match="tags: 7 is of type int, not str"):
+            await rt.spawn(chain("a"), Trail(), id="x", tags={"customer": 7})  # type: ignore[dict-item]
+        run = await rt.spawn(chain("a"), Trail(), id="y")
+        with pytest.raises(TypeError, match="by: 7 is of type int, not str"):
+            await run.cancel(by=7)  # type: ignore[arg-type]
+
+        assert [info.id for info in await rt.runs()] == ["y"]
 
 
 async def test_run_in_an_event_loop_says_what_to_write_there() -> None:

@@ -1,0 +1,34 @@
+"""Options: the words and texts that a runtime is given, refused at once where a file could not be read with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Durability = Literal["sync", "async", "exit"]
+OnConflict = Literal["fail", "attach"]
+Recover = Literal["owned", "always", "never"]
+Drain = Literal["finish", "park"]
+
+
+def check_word(name: str, given: object, words: Any) -> None:
+    """Refuse what is none of the words of a ``Literal``: a misspelt one would be taken for the default, or be kept.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    if given not in get_args(words):
+        raise ValueError(f"{name}={given!r}: it is one of {', '.join(map(repr, get_args(words)))}")
+
+
+def check_texts(name: str, given: Iterable[object]) -> None:
+    """Refuse what is no str among values that are written as such.
+
+    Raises:
+        TypeError: naming the first.
+    """
+    for one in given:
+        if not isinstance(one, str):
+            raise TypeError(f"{name}: {one!r} is of type {type(one).__name__}, not str")
