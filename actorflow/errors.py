@@ -149,7 +149,11 @@ class UndeclaredTarget(NodeError, LookupError):
 
     def __init__(self, node: str, target: str, declared: Iterable[str]) -> None:
         names = ", ".join(sorted(declared)) or "none"
-        super().__init__(node, f"node {node!r} routes to {target!r}, which is not declared (declared: {names})")
+        super().__init__(
+            node,
+            f"node {node!r} routes to {target!r}, which is not declared (declared: {names}); "
+            "a node declares its targets with goto=, a branch with its annotation or to=",
+        )
         self.target = target
 
 

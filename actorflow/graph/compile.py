@@ -145,7 +145,10 @@ class _Compilation:
             import difflib  # only a mistake needs it
 
             near = difflib.get_close_matches(reference, self.declared, 1)
-            self._note(place, [f"there is no node {reference!r}" + (f"; did you mean {near[0]!r}?" if near else "")])
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if reference.strip("_").lower() == "end":
+                hint = "; the end is actorflow.END, for a branch in to=(..., END)"
+            self._note(place, [f"there is no node {reference!r}{hint}"])
             return near[0] if near else None
         if not callable(reference):
             self._note(place, [f"{reference!r} is no node; give a node's function or its name"])

@@ -183,6 +183,14 @@ def test_what_follows_an_unknown_node_is_not_called_unreachable() -> None:
     assert "there is no node 'zzzz'" in only_error(graph)
 
 
+def test_an_end_that_was_named_as_a_node_is_told() -> None:
+    """END is no string, so a string that says it is the likely mistake."""
+    graph = graph_of("a")
+    graph.edge("a", "END")
+
+    assert "the end is actorflow.END" in only_error(graph)
+
+
 def test_a_function_that_is_no_node_here_is_named() -> None:
     """A function of another graph, most likely."""
 
