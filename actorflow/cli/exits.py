@@ -77,7 +77,9 @@ def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
     match error:
         case errors.RunCancelled():
             return f"actorflow resume {run} {graph}{store}"
-        case errors.RunFailed() | errors.Quarantined():
+        case errors.RunFailed():
+            return f"actorflow show {run}{store}"
+        case errors.Quarantined():
             return f"actorflow history {run}{store}"
         case errors.NoSuchRun() | errors.BadRunId() | errors.RunDeleted():
             return f"actorflow ls{store}"

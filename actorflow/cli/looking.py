@@ -62,7 +62,7 @@ async def ls(status: str | None, graph: str | None, limit: int | None, store: st
 @json_option
 @in_event_loop
 async def show(run_id: str, seq: int | None, node: str | None, store: str, *, as_json: bool) -> None:
-    """Show a run and its state, as of now or of an earlier checkpoint."""
+    """Show a run and its state, as of now or of an earlier checkpoint, and where it failed."""
     async with looking_at(store) as rt:
         checkpoint = await rt.get(run_id).at(seq, node=node)
     if as_json:
@@ -84,6 +84,9 @@ async def show(run_id: str, seq: int | None, node: str | None, store: str, *, as
         if text:
             say(f"{name:<7} {visible(text)}")
     say(json_brief(checkpoint.values))
+    if checkpoint.error is not None:
+        for line in checkpoint.error.traceback.splitlines():
+            say(visible(line))
 
 
 @click.command(cls=Command)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Project
 
 CASES: list[tuple[Exception, Exit, str | None]] = [
-    (errors.RunFailed("r", node="n", seq=3, state=None, error="boom"), Exit.FAILED, "actorflow history r"),
+    (errors.RunFailed("r", node="n", seq=3, state=None, error="boom"), Exit.FAILED, "actorflow show r"),
     (errors.RunCancelled("r", seq=3), Exit.FAILED, "actorflow resume r app:graph"),
     (errors.RunExists("r"), Exit.USAGE, "actorflow show r"),
     (errors.WrongGraph("r", "a", "b"), Exit.USAGE, "actorflow show r"),

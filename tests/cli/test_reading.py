@@ -93,6 +93,18 @@ def test_show_gives_the_state_of_a_commit_or_of_a_node(project: Project) -> None
     assert (by_number["state"]["trace"], by_number["kind"]) == ([], "spawned")
 
 
+def test_show_says_where_a_run_failed(project: Project) -> None:
+    """The traceback as it was kept, down to the node's own line; what could harm a terminal is escaped."""
+    (project.folder / "broken").touch()
+    project.call("run", "app:trail", "--id", "r")
+
+    shown = project.call("show", "r").stdout
+
+    assert "app.py" in shown
+    assert 'raise TypeError("broken' in shown
+    assert "\x1b" not in shown
+
+
 def test_show_cuts_long_values_short_for_people_but_not_in_json(project: Project) -> None:
     """A state of a megabyte does not fill the screen, and --json leaves nothing out."""
     project.call("run", "app:trail", "--id", "r", "--state", json.dumps({"text": "x" * 5000, "trace": ["t"] * 99}))

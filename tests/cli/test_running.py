@@ -101,7 +101,7 @@ def test_a_failed_run_exits_with_1_and_goes_on_when_its_cause_is_mended(project:
     assert failed.exit_code == 1
     assert "error: run 'r' failed in node 'second'" in failed.stderr
     assert "TypeError" in failed.stderr
-    assert "try: actorflow history r" in failed.stderr
+    assert "try: actorflow show r" in failed.stderr
     assert "\x1b" not in failed.stderr
     assert "Traceback" not in failed.stderr
     assert resumed.exit_code == 0
