@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -70,10 +72,17 @@ def run(
         return anyio.run(main, backend=backend)
     except ActorflowError as error:
         # the message says it all, and its cause where it happened; the frames in between are the event loop's
-        raise error.with_traceback(None)  # noqa: B904 - it is the same error, with its own cause
+        failure = error.with_traceback(None)
+    raise failure
 
 
 def _is_in_event_loop() -> bool:
+    if "asyncio" in sys.modules:  # else none of its loops is running
+        import asyncio
+
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()  # also outside a task, as in a REPL
+            return True
     try:
         anyio.current_time()
     except RuntimeError:
