@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -479,6 +480,24 @@ async def test_run_in_an_event_loop_says_what_to_write_there() -> None:
     """As in a notebook, where the caller can't start another."""
     with pytest.raises(RuntimeError, match="async with Runtime"):
         run(chain("a"), Trail(), store="memory://")
+
+
+def test_run_in_a_callback_of_an_event_loop_says_so_too() -> None:
+    """As in the REPL of asyncio, which runs what it is given outside any task."""
+
+    async def main() -> str:
+        said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def line() -> None:
+            try:
+                run(chain("a"), Trail(), store="memory://")
+            except RuntimeError as error:
+                said.set_result(str(error))
+
+        asyncio.get_running_loop().call_soon(line)
+        return await said
+
+    assert "async with Runtime" in asyncio.run(main())
 
 
 def test_an_error_of_run_shows_no_frames_of_the_event_loop() -> None:
