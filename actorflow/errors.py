@@ -53,6 +53,7 @@ come back as `RemoteError`, with type name, message and traceback as text.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -306,11 +307,12 @@ class RunOwned(RunError):
     """A live actor in another process (or another Runtime) owns the run. Nothing was changed."""
 
     def __init__(self, run_id: str, host: str, pid: int, *, here: bool = True) -> None:
-        remedy = (
-            "stop it there, or wait: the run can be claimed as soon as that process ends"
-            if here
-            else "that is another machine, whose end can't be seen from here: close the runtime there"
-        )
+        if not here:
+            remedy = "that is another machine, whose end can't be seen from here: close the runtime there"
+        elif pid == os.getpid():
+            remedy = "that is this process: use the Runtime that has it, or leave that one first"
+        else:
+            remedy = "stop it there, or wait: the run can be claimed as soon as that process ends"
         super().__init__(run_id, f"run {run_id!r} is owned by process {pid} on {host}; {remedy}")
         self.host = host
         self.pid = pid
