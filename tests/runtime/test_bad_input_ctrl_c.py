@@ -45,18 +45,23 @@ def test_ctrl_c_at_random_moments_leaves_the_run_to_others(tmp_path: Path, backe
     seed = random.getrandbits(31)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    interrupted = 0
+    interrupted, span = 0, 0.15  # seconds that a child may get before its Ctrl-C
 
-    for round_ in range(12):
+    for round_ in range(60):
         store, log = str(tmp_path / f"store{round_}"), tmp_path / f"log{round_}"
         with scene("work", store, backend, str(log), "") as child:
             assert child.line() == "ready"
-            _pause(chance.uniform(0, 0.15))
+            _pause(chance.uniform(0, span))
             child.process.send_signal(signal.SIGINT)
-            interrupted += _settled(child) == "interrupted"
+            if _settled(child) == "interrupted":
+                interrupted += 1
+            else:
+                span *= 0.8  # it was done already: how quick the machine is must not decide
             _check(store, log)
+        if interrupted == 8:
+            return
 
-    assert interrupted >= 4
+    raise AssertionError(f"only {interrupted} of 60 children met their Ctrl-C")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
