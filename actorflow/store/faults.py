@@ -23,6 +23,8 @@ def store_error(path: str, error: OSError) -> StoreError:
         return StoreDenied(path, f"{reason}; actorflow needs to read and write there")
     if error.errno == errno.ELOOP:
         return UnsafeStore(path, "it is a symbolic link, which is not followed inside a store")
+    if error.errno == errno.EXDEV:
+        return UnsafeStore(path, "a part of the store is mounted elsewhere; all of it must be one file system")
     if error.errno == errno.ENOTDIR:
         return UnsafeStore(path, "a part of this path is no folder")
     return StoreUnavailable(path, reason)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,27 @@ async def test_a_file_system_that_is_not_known_to_be_safe_is_refused(tmp_path: P
 
     assert said.startswith(f"UnsafeStore {tmp_path}/store: it is on ramfs")
     assert "ext4" in said
+
+
+@needs_mounts
+def test_a_store_of_two_file_systems_is_refused(tmp_path: Path) -> None:
+    """Files are linked to their places, which no file system does into another; the error says so."""
+    runs = tmp_path / "store" / "runs"
+    runs.mkdir(parents=True)
+    script = (
+        "from actorflow import Graph, State, run\n"
+        "class Empty(State): ...\n"
+        "graph = Graph('g', Empty)\n"
+        "graph.node(lambda state: None, name='a')\n"
+        f"run(graph, store={str(tmp_path / 'store')!r})\n"
+    )
+
+    child = subprocess.run(
+        [*mounted("-t tmpfs none", runs), sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert "UnsafeStore" in child.stderr
+    assert "one file system" in child.stderr
 
 
 @needs_mounts
