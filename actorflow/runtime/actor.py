@@ -35,7 +35,7 @@ from actorflow.runtime.pending import Pending
 from actorflow.store.frames import Draft, FilePart, Header, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from anyio.abc import TaskGroup
 
@@ -217,12 +217,12 @@ class Actor:
             await self._commit()
         elif self._pending and mode == "async":
             await self._await_commit()
-            work = self._seal()
+            steps = self._seal()
             while self._pending:  # more than one commit can hold
-                await self._carry(work)
-                work = self._seal()
+                await self._carry(steps)
+                steps = self._seal()
             self._committing = Event()
-            tasks.start_soon(self._commit_beside, work)
+            tasks.start_soon(self._commit_beside, steps)
         commands, self._commands = self._commands, []
         for command in commands:
             match command:
@@ -318,11 +318,11 @@ class Actor:
         if self._failure is not None:
             raise self._failure
 
-    async def _commit_beside(self, work: Callable[[], None]) -> None:
+    async def _commit_beside(self, steps: Generator[None]) -> None:
         done = self._committing
         try:
             with suppress(StoreError):  # kept as the failure, and raised in the loop, which owns the run
-                await self._carry(work)
+                await self._carry(steps)
         finally:
             if done is not None:
                 done.set()
@@ -338,17 +338,17 @@ class Actor:
         while self._pending:
             await self._carry(self._seal(kind=kind))
 
-    async def _carry(self, work: Callable[[], None]) -> None:
+    async def _carry(self, steps: Generator[None]) -> None:
         try:
-            await self._committer.commit(work, alone=self._alone() and self._committing is None)
+            await self._committer.commit(steps, alone=self._alone() and self._committing is None)
         except BaseException as error:
             # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
             broken = f"it was interrupted by {error!r}"
             self._failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
             raise
 
-    def _seal(self, *, kind: Kind = "commit") -> Callable[[], None]:
-        """What waits as the work that commits it; what one commit can't hold goes on waiting."""
+    def _seal(self, *, kind: Kind = "commit") -> Generator[None]:
+        """What waits, as the steps that commit it; what one commit can't hold goes on waiting."""
         run, header = self.run, self.header
         sealed = self._pending.seal()
         rest = bool(self._pending)
@@ -366,16 +366,13 @@ class Actor:
             tags=header.tags,
         )
         if ended:
-            return lambda: self._write_end(draft)
+            return self._write_end(draft)
         if not rest:
             self._pending.snapshot_if_due(run)
-        return lambda: self._write(draft)
+        return self.ownership.committing(draft)
 
-    def _write(self, draft: Draft) -> None:
-        self.ownership.commit(draft)
-
-    def _write_end(self, draft: Draft) -> None:
-        self.ownership.commit(draft)
+    def _write_end(self, draft: Draft) -> Generator[None]:
+        yield from self.ownership.committing(draft)
         try:
             self._on_end(self)
         except StoreError as error:

@@ -51,7 +51,9 @@ class Lives:
     asked ends only the waiting, and never leaks a claim.
     """
 
-    def __init__(self, store: Store, tasks: TaskGroup, *, limits: Limits, policy: RestartPolicy, debug: bool) -> None:
+    def __init__(
+        self, store: Store, tasks: TaskGroup, *, limits: Limits, policy: RestartPolicy, debug: bool, files: int
+    ) -> None:
         self.store = store
         self.limits = limits
         self.leaving = False
@@ -60,7 +62,7 @@ class Lives:
         self._tasks = tasks
         self._policy = policy
         self._debug = debug
-        self._committer = Committer(tasks)
+        self._committer = Committer(tasks, files=files)
         self._threads = CapacityLimiter(SYNC_NODES)
         self._by_id: dict[str, Life] = {}
         self._claiming: dict[str, anyio.Event] = {}  # runs that a task is about to claim

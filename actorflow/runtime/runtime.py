@@ -156,7 +156,14 @@ class Runtime:
         )
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._lives = Lives(store, self._tasks, limits=self._limits, policy=self._policy, debug=self._debug)
+        self._lives = Lives(
+            store,
+            self._tasks,
+            limits=self._limits,
+            policy=self._policy,
+            debug=self._debug,
+            files=self._max_open_files,
+        )
         if self._recover != "never":
             self._tasks.start_soon(self._scan, self._lives)
         return self

@@ -14,7 +14,7 @@ from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.ownership import Ownership, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from actorflow.store.chain import FileChain
     from actorflow.store.files import OpenFiles
@@ -57,14 +57,14 @@ class AppendOwnership(Ownership):
         """Read back what is there."""
         return self._chain.read(None)
 
-    def _put(self, draft: Draft) -> tuple[Header, bytes]:
+    def _put(self, draft: Draft) -> Generator[None, None, tuple[Header, bytes]]:
         if draft.snapshot or (draft.file is not self._file and draft.file != self._file):
             file, file_digest = encode_file(draft.file)
             header = self._header(draft, file_digest)
             return header, self._roll_over(header, draft, file)
         header = self._header(draft, self.header.file)
         data, digest = encode_frame(header, draft.body, path=self.path)
-        if self._append(data):
+        if (yield from self._append(data)):
             return header, digest
         if draft.kind == "release":
             # Whoever has seen it may have claimed already; written again it would be another frame than theirs.
@@ -72,12 +72,13 @@ class AppendOwnership(Ownership):
         # Nothing read back from the old file is evidence any more: the commit is made durable in a new one.
         return header, self._roll_over(header, draft, encode_file(draft.file)[0], again=True)
 
-    def _append(self, data: bytes) -> bool:
-        """Append and sync; False if the sync failed. That descriptor is closed and never synced again."""
+    def _append(self, data: bytes) -> Generator[None, None, bool]:
+        """Append, stop, and sync; False if the sync failed. That descriptor is closed and never synced again."""
         try:
             with self._files.use(self._key) as fd:
                 self._find_end(fd)
                 self._write(fd, data)
+                yield
                 self._backend.fdatasync(fd)
                 reached("append.after_sync")
         except StoreError:

@@ -16,6 +16,8 @@ from actorflow.store.ownership import NONCE, Ownership, State, make_header
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from actorflow.store.frames import Draft, FilePart, Frame, Header, Owner
     from actorflow.store.liveness import Incarnation
     from actorflow.store.log import Tip
@@ -157,11 +159,12 @@ class ObjectOwnership(Ownership):
         """Read back what is there."""
         return self._log.read()
 
-    def _put(self, draft: Draft) -> tuple[Header, bytes]:
+    def _put(self, draft: Draft) -> Generator[None, None, tuple[Header, bytes]]:
         file, file_digest = encode_file(draft.file)
         header = self._header(draft, file_digest)
         key = self._log.key(header.seq)
         data, digest = encode_frame(header, draft.body, path=key, file=file)
+        yield
         self._state = State.UNKNOWN
         if not put_or_settle(self._backend, key, data):
             self._state = State.FENCED

@@ -10,7 +10,7 @@ from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.log import RunLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 
 def _acknowledges_before_it_writes() -> None:
@@ -20,11 +20,13 @@ def _acknowledges_before_it_writes() -> None:
 
     def flush(self: AppendOwnership) -> None:
         if data := kept.pop(id(self), None):
-            append(self, data)
+            for _ in append(self, data):
+                pass
 
-    def late_append(self: AppendOwnership, data: bytes) -> bool:
+    def late_append(self: AppendOwnership, data: bytes) -> Generator[None, None, bool]:
         flush(self)
         kept[id(self)] = data
+        yield
         return True
 
     def flushed_roll_over(self: AppendOwnership, *args: Any, **kwargs: Any) -> bytes:

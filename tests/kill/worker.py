@@ -22,10 +22,10 @@ from tests.kill.graphs import graphs, run_ids
 from tests.kill.sidelog import SideLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from actorflow.store.frames import Draft, Header
+    from actorflow.store.frames import Draft
     from actorflow.store.log import Tip
     from tests.kill.graphs import Durability
 
@@ -85,13 +85,13 @@ async def _carry(runtime: Runtime, made: dict, run_id: str, job: Job, log: SideL
 
 
 def _tell_acknowledgements(log: SideLog) -> None:
-    """Watch the seam where the store acknowledges: what returns from there, the runtime builds on."""
-    commit, claim = Ownership.commit, RunLog.claim
+    """Watch the seam where the store acknowledges: what has come to its end there, the runtime builds on."""
+    committing, claim = Ownership.committing, RunLog.claim
 
-    def told_commit(self: Ownership, draft: Draft) -> Header:
-        header = commit(self, draft)
+    def told_commit(self: Ownership, draft: Draft) -> Generator[None]:
+        yield from committing(self, draft)
+        header = self.header
         log.tell("acknowledged", self.file.run_id, seq=header.seq, nonce=header.nonce.hex())
-        return header
 
     def told_claim(self: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Ownership:
         ownership = claim(self, draft_for, actor=actor)
@@ -99,4 +99,4 @@ def _tell_acknowledgements(log: SideLog) -> None:
         log.tell("acknowledged", self.run_id, seq=header.seq, nonce=header.nonce.hex())
         return ownership
 
-    Ownership.commit, RunLog.claim = told_commit, told_claim  # type: ignore[method-assign]
+    Ownership.committing, RunLog.claim = told_commit, told_claim  # type: ignore[method-assign]

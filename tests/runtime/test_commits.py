@@ -109,13 +109,13 @@ async def test_an_end_whose_commit_was_interrupted_is_told_only_if_it_is_there(
     store_url: str, monkeypatch: pytest.MonkeyPatch, *, landed: bool
 ) -> None:
     """A Ctrl-C inside an inline commit: the state in memory says finished, and that alone proves nothing."""
-    commit = Ownership.commit
+    commit = Ownership.committing
     told: list[Trail] = []
     errors: list[BaseException] = []
 
     def interrupted(ownership: Ownership, draft: Draft) -> Any:
         if landed:
-            commit(ownership, draft)
+            yield from commit(ownership, draft)
         raise Interrupt
 
     async def ask() -> None:
@@ -127,7 +127,7 @@ async def test_an_end_whose_commit_was_interrupted_is_told_only_if_it_is_there(
                 except CommitUnknown as error:
                     errors.append(error)
 
-    monkeypatch.setattr(Ownership, "commit", interrupted)
+    monkeypatch.setattr(Ownership, "committing", interrupted)
     with pytest.raises(Interrupt):
         await ask()
     monkeypatch.undo()
@@ -139,7 +139,7 @@ async def test_an_end_whose_commit_was_interrupted_is_told_only_if_it_is_there(
 
 async def test_no_attempt_starts_after_a_commit_was_fenced(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under `async` the loop may be waiting for a slow node: a retry that sleeps meanwhile is not woken any more."""
-    commit = Ownership.commit
+    commit = Ownership.committing
     drafts: list[Draft] = []
     calls: list[int] = []
     graph = Graph("fenced", Trail)
@@ -162,9 +162,9 @@ async def test_no_attempt_starts_after_a_commit_was_fenced(store_url: str, monke
         drafts.append(draft)
         if len(drafts) == 2:
             raise Fenced("x", "another owner claimed this run")
-        return commit(ownership, draft)
+        yield from commit(ownership, draft)
 
-    monkeypatch.setattr(Ownership, "commit", fenced)
+    monkeypatch.setattr(Ownership, "committing", fenced)
     async with Runtime(store_url, recover="never") as rt:
         handle = await rt.spawn(graph, Trail(), id="x", durability="async")
         with anyio.fail_after(5), pytest.raises(Fenced):

@@ -50,7 +50,7 @@ from actorflow.store.ownership import Ownership
 from tests.runtime.graphs import Trail, add
 from tests.runtime.scenes import waiting
 
-commit, committing, exited = Ownership.commit, threading.Event(), threading.Event()
+commit, committing, exited = Ownership.committing, threading.Event(), threading.Event()
 graph = Graph("exiting", Trail)
 add(graph, "start", after=None)
 add(graph, "quick", after="start")
@@ -70,9 +70,9 @@ def slowly(ownership, draft):
         committing.set()
         exited.wait(5)
         time.sleep(0.05)
-    return commit(ownership, draft)
+    yield from commit(ownership, draft)
 
-Ownership.commit = slowly
+Ownership.committing = slowly
 
 async def main():
     async with Runtime(url) as rt:
@@ -113,14 +113,14 @@ async def test_a_cancellation_that_can_not_be_recorded_is_no_cancellation(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever cancels a run on a full disk is told so."""
-    commit = Ownership.commit
+    commit = Ownership.committing
 
     def full(ownership: Ownership, draft: Draft) -> Any:
         if draft.status == "cancelled":
             raise StoreFull("disk", "no space left")
-        return commit(ownership, draft)
+        yield from commit(ownership, draft)
 
-    monkeypatch.setattr(Ownership, "commit", full)
+    monkeypatch.setattr(Ownership, "committing", full)
     inside = anyio.Event()
     async with Runtime(store_url, recover="never") as rt:
         handle = await rt.spawn(waiting(inside.set), Trail(), id="x")

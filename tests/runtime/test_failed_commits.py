@@ -24,15 +24,15 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
         self.left = nth
-        commit = Ownership.commit
+        commit = Ownership.committing
 
         def failing(ownership: Ownership, draft: Draft) -> Any:
             self.left -= 1
             if self.left == 0:
                 raise StoreFull("disk", "no space left")
-            return commit(ownership, draft)
+            yield from commit(ownership, draft)
 
-        monkeypatch.setattr(Ownership, "commit", failing)
+        monkeypatch.setattr(Ownership, "committing", failing)
 
 
 @pytest.fixture

@@ -64,16 +64,15 @@ async def test_a_failed_run_can_be_resumed_before_its_actor_has_left(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its end is in the store a moment before its actor knows of it: resume opens it again, and is not told of it."""
-    commit, committed, go_on = Ownership.commit, threading.Event(), threading.Event()
+    commit, committed, go_on = Ownership.committing, threading.Event(), threading.Event()
 
     def slow(ownership: Ownership, draft: Draft) -> Any:
-        header = commit(ownership, draft)
+        yield from commit(ownership, draft)
         if draft.status == "failed":
             committed.set()
             go_on.wait(5)
-        return header
 
-    monkeypatch.setattr(Ownership, "commit", slow)
+    monkeypatch.setattr(Ownership, "committing", slow)
     graph, resumed = failing(1, []), list[Trail]()
 
     async def resume() -> None:
@@ -98,18 +97,18 @@ async def test_a_handle_of_a_run_that_was_let_go_tells_how_it_ended(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk stops the run here; once the scan took it up again and it ended, that error is history."""
-    commit, graph = Ownership.commit, counter(5)
+    commit, graph = Ownership.committing, counter(5)
     left = [2]
 
     def full_once(ownership: Ownership, draft: Draft) -> Any:
         left[0] -= 1
         if left[0] == 0:
             raise StoreFull("disk", "no space left")
-        return commit(ownership, draft)
+        yield from commit(ownership, draft)
 
     async with Runtime(store_url, graphs=[graph], scan_every=0.01) as rt:
         handle = await rt.spawn(graph, Trail(), id="x")
-        monkeypatch.setattr(Ownership, "commit", full_once)
+        monkeypatch.setattr(Ownership, "committing", full_once)
         with anyio.fail_after(5):
             while await handle.status() != "finished":  # noqa: ASYNC110 - the store is where it can be seen
                 await anyio.sleep(0.01)

@@ -1,0 +1,69 @@
+"""The committer: how commits that share a hop are made, and by how many threads."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from actorflow.errors import StoreFull
+from actorflow.runtime.committer import FEW_THREADS, THREADS, Committer, _Job, _run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+def commit(log: list[str], name: str, *, fails: bool = False) -> Generator[None]:
+    """A commit that says what it does."""
+    log.append(f"write {name}")
+    if fails:
+        raise StoreFull(name, "no room")
+    yield
+    log.append(f"sync {name}")
+
+
+def test_commits_that_share_a_hop_are_all_written_before_the_first_is_synced() -> None:
+    """One that fails says so to its own run and stops no other."""
+    log: list[str] = []
+    jobs = [_Job(commit(log, name, fails=name == "b")) for name in "abc"]
+
+    _run_all(jobs)
+
+    assert log == ["write a", "write b", "write c", "sync a", "sync c"]
+    assert [type(job.error) for job in jobs] == [NoneType, StoreFull, NoneType]
+
+
+async def test_a_share_is_no_larger_than_the_files_that_may_be_open() -> None:
+    """Each commit that was begun holds its file open."""
+    log: list[str] = []
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=4)
+        for number in range(50):
+            tasks.start_soon(lambda name: committer.commit(commit(log, name), alone=False), str(number))
+
+    begun = 0
+    for step in log:
+        begun += 1 if step.startswith("write") else -1
+        assert begun <= 2
+    assert len(log) == 100
+
+
+@pytest.mark.parametrize(
+    ("writing", "syncing", "threads"),
+    [
+        (0.000_02, 0.000_2, FEW_THREADS),  # a quick disk
+        (0.000_02, 0.005, THREADS),  # a slow one
+        (0.005, 0.004, FEW_THREADS),  # a quick one, and threads that wait for the interpreter in both steps
+    ],
+)
+async def test_a_slow_disk_gets_more_threads(writing: float, syncing: float, threads: int) -> None:
+    """And a crowded interpreter is not taken for a slow disk."""
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256)
+        for _ in range(20):
+            committer._learn(writing, syncing)
+
+        assert committer._most_carriers == threads
