@@ -58,16 +58,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Lab:
-    """Where and how often to measure; each measurement gets an empty folder on the disk under test."""
+    """Where and how often to measure; each measurement gets an empty folder on the disk under test.
 
-    disk: Path
+    They are deleted at the end: for some seconds after many deletions, ext4 takes much longer to make a file.
+    """
+
+    folder: Path
     rounds: int
     peer_python: str | None
 
     def ask(self, script: str, workload: str, *, python: str = sys.executable, **options: Any) -> Answer:
         """One measurement in a fresh process."""
-        with tempfile.TemporaryDirectory(dir=self.disk) as folder:
-            return ask(script, workload, Path(folder), python=python, **options)
+        return ask(script, workload, Path(tempfile.mkdtemp(dir=self.folder)), python=python, **options)
 
     def peer(self, workload: str, **options: Any) -> Answer | None:
         """One measurement of the peer; None if it is not installed."""
@@ -236,13 +238,13 @@ def main() -> None:
     here = sys.executable if importlib.util.find_spec("langgraph") else None
     parser.add_argument("--peer-python", default=here, help="an interpreter with bench/requirements.txt installed")
     options = parser.parse_args()
-    lab = Lab(options.disk, options.rounds, options.peer_python)
     python = f"Python {platform.python_version()}"
     print(f"{platform.platform()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {python}")
-    if lab.peer_python is None:
+    if options.peer_python is None:
         print("LangGraph is not installed here: its rows are left out (see bench/README.md)")
     show("figure", "ours", "beside", "ratio", "target", "met")
-    with compiled_once():
+    with compiled_once(), tempfile.TemporaryDirectory(dir=options.disk) as folder:
+        lab = Lab(Path(folder), options.rounds, options.peer_python)
         for name in options.figures or FIGURES:
             try:
                 for row in FIGURES[name](lab):
