@@ -165,7 +165,7 @@ def reopen(root: Path, commits: int) -> Answer:
     return {"files": len({Path(name).name for name in opened[:opens]}), "opens": opens, "ready": moment - start}
 
 
-def memory(root: Path, few: int, many: int, together: int) -> Answer:
+def memory(root: Path, few: int, many: int, together: int, files: int) -> Answer:
     """Resident memory after few and after many finished runs in one runtime, and the most files ever open.
 
     More runs are open together than the runtime may keep files open, or the second number would prove nothing.
@@ -179,7 +179,7 @@ def memory(root: Path, few: int, many: int, together: int) -> Answer:
 
     async def measure() -> None:
         graph = loop(count_open)
-        async with Runtime(root) as rt:
+        async with Runtime(root, max_open_files=files) as rt:
             for first in range(0, many, together):
                 async with anyio.create_task_group() as tasks:
                     for number in range(first, first + together):

@@ -159,10 +159,10 @@ def reopen(lab: Lab) -> Iterator[Row]:
 
 def memory(lab: Lab) -> Iterator[Row]:
     """Finished runs leave nothing behind in a process that stays."""
-    said = lab.ask("ours.py", "memory", few=1_000, many=10_000, together=500)
+    said = lab.ask("ours.py", "memory", few=1_000, many=10_000, together=500, files=256)
     more = (said["many"] - said["few"]) / 1e6
     yield Row.at_most("RSS after 10,000 runs - after 1,000, MB", size(said["many"]), size(said["few"]), more, 5)
-    limit = 256 + 32  # max_open_files, and what an interpreter, an event loop and a store hold besides
+    limit = 256 + 32  # `files`, and what an interpreter, an event loop and a store hold besides
     yield Row.at_most("open files, at most", str(said["most_open"]), "-", said["most_open"], limit)
 
 

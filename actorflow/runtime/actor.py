@@ -35,7 +35,7 @@ from actorflow.runtime.pending import Pending
 from actorflow.store.frames import Draft, FilePart, Header, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from anyio.abc import TaskGroup
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from actorflow.graph.node import Node
     from actorflow.graph.state import State
     from actorflow.runtime.committer import Committer
+    from actorflow.store.backend import Steps
     from actorflow.store.ownership import Ownership
 
 _logger = logging.getLogger("actorflow.actor")
@@ -318,7 +319,7 @@ class Actor:
         if self._failure is not None:
             raise self._failure
 
-    async def _commit_beside(self, steps: Generator[None]) -> None:
+    async def _commit_beside(self, steps: Steps[None]) -> None:
         done = self._committing
         try:
             with suppress(StoreError):  # kept as the failure, and raised in the loop, which owns the run
@@ -338,7 +339,7 @@ class Actor:
         while self._pending:
             await self._carry(self._seal(kind=kind))
 
-    async def _carry(self, steps: Generator[None]) -> None:
+    async def _carry(self, steps: Steps[None]) -> None:
         try:
             await self._committer.commit(steps, alone=self._alone() and self._committing is None)
         except BaseException as error:
@@ -347,7 +348,7 @@ class Actor:
             self._failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
             raise
 
-    def _seal(self, *, kind: Kind = "commit") -> Generator[None]:
+    def _seal(self, *, kind: Kind = "commit") -> Steps[None]:
         """What waits, as the steps that commit it; what one commit can't hold goes on waiting."""
         run, header = self.run, self.header
         sealed = self._pending.seal()
@@ -371,7 +372,7 @@ class Actor:
             self._pending.snapshot_if_due(run)
         return self.ownership.committing(draft)
 
-    def _write_end(self, draft: Draft) -> Generator[None]:
+    def _write_end(self, draft: Draft) -> Steps[None]:
         yield from self.ownership.committing(draft)
         try:
             self._on_end(self)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from actorflow.engine.decide import Decision
     from actorflow.engine.records import Status
     from actorflow.graph.graph import Graph
+    from actorflow.store.backend import Steps
     from actorflow.store.frames import Header
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.store import Store
@@ -125,8 +126,10 @@ def claim_run(
     return Adopted(run, ownership, current_part(graph, ownership.file))
 
 
-def create_run(store: Store, graph: Graph[Any], run_id: str, decision: Decision, tags: dict[str, str]) -> Adopted:
-    """Make a run durable, and own it.
+def creating_run(
+    store: Store, graph: Graph[Any], run_id: str, decision: Decision, tags: dict[str, str]
+) -> Steps[Adopted]:
+    """Make a run durable, and own it; in steps, since many are often begun together.
 
     Raises:
         RunExists: the id is taken.
@@ -137,7 +140,7 @@ def create_run(store: Store, graph: Graph[Any], run_id: str, decision: Decision,
         raise RunExists(run_id)
     run = decision.run
     file = file_part(graph, run_id=run_id, life=run.life, store=store.uuid)
-    store.markers.put_active(run_id, run.opening)
+    yield from store.markers.putting_active(run_id, run.opening)
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is not None:
@@ -153,7 +156,7 @@ def create_run(store: Store, graph: Graph[Any], run_id: str, decision: Decision,
             tags=tags,
         )
 
-    return Adopted(run, log.claim(draft_for, actor=os.urandom(16)), file)
+    return Adopted(run, (yield from log.claiming(draft_for, actor=os.urandom(16))), file)
 
 
 def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Generator
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, Event, to_thread
-from msgspec import Struct
+from msgspec import Struct, field
+
+from actorflow.store.backend import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 THREADS = 16
-FEW_THREADS = 2
+FEW_THREADS = 3
 """While the disk is quick, more threads than this only take the interpreter away from each other."""
 
 QUICK_UNDER = 0.001
@@ -37,22 +37,33 @@ INLINE_UNDER = 0.000_5
 _WEIGHT = 0.1  # of the newest commit, or of those that shared a hop, in the moving average
 
 
+T = TypeVar("T")
+
+
 class _Job(Struct):
-    steps: Generator[None]
+    steps: Steps[Any]
+    files: int = 1  # that it keeps open between two steps
+    value: Any = None
     error: BaseException | None = None
+    done: Event = field(default_factory=Event)
 
-    def go_on(self, steps: int | None = None) -> None:
-        """Take so many steps, or all that are left. What they raise is kept for whoever awaits the commit."""
+    def go_on(self) -> bool:
+        """Take the next step; False if there is none left. What it raises is kept for whoever awaits the job."""
         try:
-            for _ in islice(self.steps, steps):
-                pass
-        except BaseException as error:  # noqa: BLE001 - raised again where the commit is awaited
+            next(self.steps)
+        except StopIteration as end:
+            self.value = end.value
+        except BaseException as error:  # noqa: BLE001 - raised again where the job is awaited
             self.error = error
+        else:
+            return True
+        return False
 
-    def check(self) -> None:
-        """Raise what the steps raised."""
+    def result(self) -> Any:
+        """What the steps returned, or raise what they raised."""
         if self.error is not None:
             raise self.error
+        return self.value
 
 
 class Committer:
@@ -63,7 +74,7 @@ class Committer:
         self._files = files
         self._limiter = CapacityLimiter(THREADS)
         self._calls = CapacityLimiter(THREADS)  # claims may migrate for long, and must not hold up commits
-        self._waiting: list[tuple[_Job, Event]] = []
+        self._waiting: list[_Job] = []
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took
         self._disk = 0.0  # seconds of it that it waited for the disk
@@ -73,7 +84,7 @@ class Committer:
 
             enable_ki_protection(_run_all)
 
-    async def commit(self, steps: Generator[None], *, alone: bool) -> None:
+    async def commit(self, steps: Steps[None], *, alone: bool) -> None:
         """Take the steps of a commit, inline or in a thread; raises what they raise.
 
         It is done whole, whatever is cancelled.
@@ -82,16 +93,35 @@ class Committer:
             steps: blocking; one commit, as `Ownership.committing` has it.
             alone: no other run of this runtime is live, so there is nobody to share a hop with.
         """
+        if not alone:
+            await self.share(steps)
+            return
         job = _Job(steps)
-        if alone and self._average < INLINE_UNDER:
+        if self._average < INLINE_UNDER:
             self._learn(*_run_all([job]))
         else:
             with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
-                if alone:
-                    self._learn(*await to_thread.run_sync(_run_all, [job], limiter=self._limiter))
-                else:
-                    await self._share(job)
-        job.check()
+                self._learn(*await to_thread.run_sync(_run_all, [job], limiter=self._limiter))
+        job.result()
+
+    async def share(self, steps: Steps[T], *, files: int = 1) -> T:
+        """Take these steps beside those of others, in a thread; what they return or raise.
+
+        They are all taken, whatever is cancelled.
+
+        Args:
+            steps: blocking, but brief: others share the hop.
+            files: how many descriptors they keep open between two steps.
+        """
+        job = _Job(steps, files)
+        with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
+            self._waiting.append(job)
+            if self._carriers < self._most_carriers:
+                self._carriers += 1
+                self._tasks.start_soon(self._carry)
+            await job.done.wait()
+        result: T = job.result()
+        return result
 
     async def call(self, work: Callable[[], None]) -> None:
         """Do other blocking work of the store in a thread of its own."""
@@ -106,41 +136,43 @@ class Committer:
     def _most_carriers(self) -> int:
         return FEW_THREADS if self._disk < QUICK_UNDER else THREADS
 
-    async def _share(self, job: _Job) -> None:
-        """Wait until a carrier has taken the job along."""
-        done = Event()
-        self._waiting.append((job, done))
-        if self._carriers < self._most_carriers:
-            self._carriers += 1
-            self._tasks.start_soon(self._carry)
-        await done.wait()
-
     async def _carry(self) -> None:
         # shielded: a job that was taken is finished; bounded by the store's own timeouts
         with anyio.CancelScope(shield=True):
             try:
                 while self._waiting:
-                    most = self._most_carriers
-                    share = min(math.ceil(len(self._waiting) / most), max(1, self._files // 2 // most))
-                    batch, self._waiting = self._waiting[:share], self._waiting[share:]
-                    jobs = [job for job, _ in batch]
-                    self._learn(*await to_thread.run_sync(_run_all, jobs, limiter=self._limiter))
-                    for _, done in batch:
-                        done.set()
+                    batch = self._batch()
+                    took = await to_thread.run_sync(_run_all, batch, limiter=self._limiter)
+                    if all(job.files == 1 for job in batch):  # beginning a run takes longer than a commit
+                        self._learn(*took)
+                    for job in batch:
+                        job.done.set()
             finally:
                 self._carriers -= 1
 
+    def _batch(self) -> list[_Job]:
+        """A carrier's share of what waits, and no more than may be open."""
+        most = self._most_carriers
+        room = self._files // 2 // most
+        count = 0
+        for job in self._waiting[: math.ceil(len(self._waiting) / most)]:
+            room -= job.files
+            if count and room < 0:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
 
 def _run_all(jobs: list[_Job]) -> tuple[float, float]:
-    """All are written before the first is synced: one entry in the file system's journal then serves many syncs.
+    """Take a step of each before the next of any: one entry in the file system's journal then serves many syncs.
 
     Returns:
-        The seconds that writing and syncing took, for each.
+        The seconds that the first steps took, and those that followed, for each job.
     """
     started = time.perf_counter()
-    for job in jobs:
-        job.go_on(steps=1)
+    moving = [job for job in jobs if job.go_on()]
     written = time.perf_counter()
-    for job in jobs:
-        job.go_on()
+    while moving:
+        moving = [job for job in moving if job.go_on()]
     return (written - started) / len(jobs), (time.perf_counter() - written) / len(jobs)

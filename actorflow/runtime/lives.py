@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.events import Stop
     from actorflow.engine.policy import RestartPolicy
+    from actorflow.store.backend import Steps
     from actorflow.store.log import Tip
     from actorflow.store.store import Store
 
@@ -42,6 +43,9 @@ T = TypeVar("T")
 
 SYNC_NODES = 40
 """How many sync nodes run in worker threads at once, as anyio's own default."""
+
+FILES_OF_A_CREATION = 5
+"""Descriptors that beginning a run keeps open between two steps: its folders, the marker and the file."""
 
 
 class Lives:
@@ -89,6 +93,10 @@ class Lives:
         outcome: list[T] = []
         await self._committer.call(lambda: outcome.append(work()))
         return outcome[0]
+
+    async def in_steps(self, steps: Steps[T]) -> T:
+        """Brief work of the store that many runs may have at once; not interrupted by a cancellation."""
+        return await self._committer.share(steps, files=FILES_OF_A_CREATION)
 
     async def find(self, run_id: str) -> Tip | None:
         """The newest commit of a run; None: there is no such run."""
@@ -142,7 +150,9 @@ class Lives:
             life = await self.launch(
                 graph,
                 run_id,
-                lambda: claim_run(self.store, graph, run_id, self.limits, reopen=reopen, preview=preview),
+                lambda: self.in_store(
+                    lambda: claim_run(self.store, graph, run_id, self.limits, reopen=reopen, preview=preview)
+                ),
                 context=context,
                 awaited=awaited,
             )
@@ -156,7 +166,7 @@ class Lives:
         self,
         graph: Graph[Any],
         run_id: str,
-        claim: Callable[[], Adopted],
+        claim: Callable[[], Awaitable[Adopted]],
         *,
         first: list[Command] | None = None,
         context: Any,
@@ -167,7 +177,7 @@ class Lives:
         Args:
             graph: what is to run it.
             run_id: which run.
-            claim: blocking; makes the run or claims it.
+            claim: makes the run or claims it.
             first: the commands of a spawn; None for a run that existed.
             context: what its nodes get as ``ctx.context``.
             awaited: whether leaving the runtime waits for it.
@@ -210,7 +220,7 @@ class Lives:
                 other.awaited = other.awaited or start.awaited
                 start.life = other
                 return None
-            adopted = await self.in_store(start.claim)
+            adopted = await start.claim()
             life = Life(
                 run_id=start.run_id,
                 graph=start.graph,
@@ -279,7 +289,7 @@ class _Start(Struct):
 
     graph: Graph[Any]
     run_id: str
-    claim: Callable[[], Adopted]
+    claim: Callable[[], Awaitable[Adopted]]
     first: list[Command] | None
     context: Any
     awaited: bool

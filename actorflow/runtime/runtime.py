@@ -28,7 +28,7 @@ from actorflow.runtime.claiming import (
     EndedMeanwhile,
     Limits,
     check_graph,
-    create_run,
+    creating_run,
     nodes_to_start,
     preview_run,
 )
@@ -39,6 +39,7 @@ from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, ch
 from actorflow.runtime.recovery import recover
 from actorflow.runtime.replay import replay
 from actorflow.runtime.run import Run
+from actorflow.store.files import default_limit
 from actorflow.store.store import open_store
 
 if TYPE_CHECKING:
@@ -59,9 +60,6 @@ S = TypeVar("S", bound=State)
 T = TypeVar("T")
 
 _logger = logging.getLogger("actorflow.runtime")
-
-SYNC_NODES = 40
-"""How many sync nodes run in worker threads at once, as anyio's own default."""
 
 
 class Runtime:
@@ -85,7 +83,8 @@ class Runtime:
         debug: raise `StateMutated` when a node changes its state in place.
         scan_every: seconds between two looks for orphaned runs.
         migration_timeout: seconds that migrating one run may take.
-        max_open_files: how many files of runs are kept open.
+        max_open_files: how many files of runs are kept open; by default a quarter of what the
+            process may open (``ulimit -n``), and at most 2,048.
         readonly: only look: nothing is written, not even a lock, nothing is
             recovered, and the store must exist.
 
@@ -118,7 +117,7 @@ class Runtime:
         debug: bool = False,
         scan_every: float = 2.0,
         migration_timeout: float = 60.0,
-        max_open_files: int = 256,
+        max_open_files: int | None = None,
         readonly: bool = False,
     ) -> None:
         check_word("recover", recover, Recover)
@@ -132,7 +131,7 @@ class Runtime:
         self._policy = restarts or RestartPolicy()
         self._debug = debug
         self._scan_every = scan_every
-        self._max_open_files = max_open_files
+        self._max_open_files = default_limit() if max_open_files is None else max_open_files
         self._readonly = readonly
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
         self._lives: Lives | None = None  # while it is entered
@@ -303,7 +302,7 @@ class Runtime:
             life = await lives.launch(
                 graph,
                 run_id,
-                lambda: create_run(store, graph, run_id, decision, dict(tags or {})),
+                lambda: lives.in_steps(creating_run(store, graph, run_id, decision, dict(tags or {}))),
                 first=decision.commands,
                 context=context,
             )

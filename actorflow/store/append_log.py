@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from actorflow.store.append_ownership import AppendOwnership, create_file
+from actorflow.store.append_ownership import AppendOwnership, creating_file, inode_of
 from actorflow.store.chain import FileChain
 from actorflow.store.faults import translated
 from actorflow.store.framing import encode_file, encode_frame
@@ -19,6 +19,7 @@ from actorflow.store.log import RunLog, tip_of
 from actorflow.store.ownership import NONCE, make_header
 
 if TYPE_CHECKING:
+    from actorflow.store.backend import Steps
     from actorflow.store.files import OpenFiles
     from actorflow.store.frames import Draft, Frame, Owner
     from actorflow.store.liveness import LocalIncarnation
@@ -60,7 +61,7 @@ class AppendLog(RunLog):
         """File by file."""
         return self._chain.inspect()
 
-    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Ownership | None:
+    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
         copy = b""
         if tip is not None:
             newest = self._chain.newest()
@@ -85,14 +86,18 @@ class AppendLog(RunLog):
         )
         key = self._chain.key(seq)
         frame, digest = encode_frame(header, draft.body, path=self._backend.path(key), file=file)
-        if not create_file(self._backend, key, copy + frame, stage="claim"):
+        fd = yield from creating_file(self._backend, key, copy + frame, stage="claim")
+        if fd is None:
             return None
+        inode = inode_of(fd)
+        self._files.keep(key, fd)
         return AppendOwnership(
             chain=self._chain,
             backend=self._backend,
             files=self._files,
             key=key,
             size=len(copy) + len(frame),
+            inode=inode,
             encoded=self.encoded,
             incarnation=self._local,
             header=header,

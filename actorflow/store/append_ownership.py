@@ -14,13 +14,17 @@ from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.ownership import Ownership, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
+    from actorflow.store.backend import Steps
     from actorflow.store.chain import FileChain
     from actorflow.store.files import OpenFiles
     from actorflow.store.frames import Draft, FilePart, Frame, Header
     from actorflow.store.liveness import Incarnation
     from actorflow.store.local import LocalBackend
+
+
+Inode = tuple[int, int]  # device and number
 
 
 class AppendOwnership(Ownership):
@@ -34,6 +38,7 @@ class AppendOwnership(Ownership):
         files: OpenFiles,
         key: str,
         size: int,
+        inode: Inode,
         encoded: str,
         incarnation: Incarnation,
         header: Header,
@@ -46,6 +51,7 @@ class AppendOwnership(Ownership):
         self._files = files
         self._key = key
         self._size = size
+        self._inode = inode
         self._ragged = False  # a part of a failed write may stand behind `_size`
 
     @property
@@ -57,11 +63,11 @@ class AppendOwnership(Ownership):
         """Read back what is there."""
         return self._chain.read(None)
 
-    def _put(self, draft: Draft) -> Generator[None, None, tuple[Header, bytes]]:
+    def _put(self, draft: Draft) -> Steps[tuple[Header, bytes]]:
         if draft.snapshot or (draft.file is not self._file and draft.file != self._file):
             file, file_digest = encode_file(draft.file)
             header = self._header(draft, file_digest)
-            return header, self._roll_over(header, draft, file)
+            return header, (yield from self._roll_over(header, draft, file))
         header = self._header(draft, self.header.file)
         data, digest = encode_frame(header, draft.body, path=self.path)
         if (yield from self._append(data)):
@@ -70,14 +76,15 @@ class AppendOwnership(Ownership):
             # Whoever has seen it may have claimed already; written again it would be another frame than theirs.
             raise CommitUnknown(self.path, State.UNKNOWN.value)
         # Nothing read back from the old file is evidence any more: the commit is made durable in a new one.
-        return header, self._roll_over(header, draft, encode_file(draft.file)[0], again=True)
+        return header, (yield from self._roll_over(header, draft, encode_file(draft.file)[0], again=True))
 
-    def _append(self, data: bytes) -> Generator[None, None, bool]:
+    def _append(self, data: bytes) -> Steps[bool]:
         """Append, stop, and sync; False if the sync failed. That descriptor is closed and never synced again."""
         try:
             with self._files.use(self._key) as fd:
                 self._find_end(fd)
                 self._write(fd, data)
+                self._backend.start_writing(fd, self._size, len(data))
                 yield
                 self._backend.fdatasync(fd)
                 reached("append.after_sync")
@@ -90,9 +97,12 @@ class AppendOwnership(Ownership):
 
     def _find_end(self, fd: int) -> None:
         with translated(self.path):
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) != self._inode:
+                raise CorruptCheckpoint(self.path, "another file has taken its place under its owner")
             if self._ragged:
                 self._cut(fd)
-            elif os.fstat(fd).st_size != self._size:
+            elif found.st_size != self._size:
                 raise CorruptCheckpoint(self.path, f"it does not end at byte {self._size}, where its owner left it")
 
     def _write(self, fd: int, data: bytes) -> None:
@@ -112,14 +122,14 @@ class AppendOwnership(Ownership):
         os.ftruncate(fd, self._size)
         self._ragged = False
 
-    def _roll_over(self, header: Header, draft: Draft, file: bytes, *, again: bool = False) -> bytes:
+    def _roll_over(self, header: Header, draft: Draft, file: bytes, *, again: bool = False) -> Steps[bytes]:
         """Commit as the first frame of a new file. ``again``: the frame may stand in the old one already."""
         key = self._chain.key(header.seq)
         path = self._backend.path(key)
         data, digest = encode_frame(header, draft.body, path=path, file=file)
         self._state = State.UNKNOWN
         try:
-            created = create_file(self._backend, key, data, stage="rollover")
+            fd = yield from creating_file(self._backend, key, data, stage="rollover")
         except CommitUnknown:
             raise
         except StoreError as error:
@@ -127,10 +137,12 @@ class AppendOwnership(Ownership):
                 raise CommitUnknown(path, f"its sync failed, and so did writing it again: {error}") from error
             self._state = State.OPEN
             raise
-        if not created:
+        if fd is None:
             self._state = State.FENCED
             raise Fenced(path, State.FENCED.value)
         self._files.discard(self._key)
+        self._inode = inode_of(fd)
+        self._files.keep(key, fd)
         self._key, self._size, self._ragged, self._file = key, len(data), False, draft.file
         return digest
 
@@ -138,15 +150,18 @@ class AppendOwnership(Ownership):
         self._files.discard(self._key)
 
 
-def create_file(backend: LocalBackend, key: str, data: bytes, *, stage: str) -> bool:
-    """Create a file of the log, exclusively; False if the name is taken.
+def creating_file(backend: LocalBackend, key: str, data: bytes, *, stage: str) -> Steps[int | None]:
+    """Create a file of the log, exclusively.
+
+    Returns:
+        A descriptor for appending, for the caller to close; None if the name is taken.
 
     Raises:
         CommitUnknown: it failed, and the name is there: whether it is durable can't be known.
         StoreError: it failed, and nothing was created.
     """
     try:
-        return backend.create(key, data, stage=stage)
+        return (yield from backend.creating(key, data, stage=stage))
     except StoreError as error:
         try:
             backend.get(key)
@@ -157,12 +172,18 @@ def create_file(backend: LocalBackend, key: str, data: bytes, *, stage: str) -> 
         raise CommitUnknown(backend.path(key), f"it was written, but not made durable: {error}") from error
 
 
+def inode_of(fd: int) -> Inode:
+    """What tells an open file from every other."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
 def log_opener(backend: LocalBackend) -> Callable[[str], int]:
     """Opens a file of a log for its owner's appends."""
 
     def opened(key: str) -> int:
         try:
-            return backend.open(key, os.O_WRONLY | os.O_APPEND)
+            return backend.reopen(key)
         except Missing:
             raise CorruptCheckpoint(backend.path(key), "it has vanished under its owner") from None
 

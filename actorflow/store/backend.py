@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Blocking work that stops before each wait for the disk, so that many can wait together.
+
+Whoever has several takes the first step of each before the second of any: what the first of them waits for
+then mostly serves them all. Whoever has one calls `whole`.
+"""
+
+
+def whole(steps: Steps[T]) -> T:
+    """All the steps, one after the other; what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 class Missing(LookupError):
@@ -36,6 +55,11 @@ class Backend(ABC):
         ``durable=False`` is for indexes that can be rebuilt: it may be lost,
         and may be seen half written.
         """
+
+    def putting_new(self, key: str, data: bytes) -> Steps[bool]:
+        """`put_new` in steps, durably; for many at once."""
+        yield
+        return self.put_new(key, data)
 
     @abstractmethod
     def get(self, key: str) -> bytes:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+
+_MOST = 2048
+
+
+def default_limit() -> int:
+    """How many logs may stay open if nobody says: a quarter of what this process may open (``ulimit -n``)."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if soft == resource.RLIM_INFINITY else max(1, min(soft // 4, _MOST))
 
 
 class OpenFiles:
@@ -43,6 +53,11 @@ class OpenFiles:
             raise
         with self._lock:
             self._used -= 1
+        self.keep(key, fd)
+
+    def keep(self, key: str, fd: int) -> None:
+        """Take a descriptor that was opened elsewhere, for the next use of ``key``."""
+        with self._lock:
             self._idle[key] = fd
             surplus = self._trim(self._limit)
         for old in surplus:

@@ -16,20 +16,27 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from actorflow.errors import UnsafeStore
-from actorflow.store.backend import Backend, Missing
+from actorflow.store.backend import Backend, Missing, whole
 from actorflow.store.crashpoints import reached
 from actorflow.store.faults import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from actorflow.store.backend import Steps
+
 TEMP = ".tmp-"
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # non-blocking: a planted FIFO must not hang us
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_REOPEN = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+_CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FULLFSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: plain fsync stops at the drive's cache
+_NOT_NEEDED: int | None = getattr(os, "POSIX_FADV_DONTNEED", None)
 _MAX_SETTLED = 4096
+
+Unsynced = list[tuple[int, str]]
+"""Folders whose names may not survive power loss yet: a descriptor of the parent, and the path."""
 
 
 class LocalBackend(Backend):
@@ -49,24 +56,44 @@ class LocalBackend(Backend):
 
     def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         """Store if free: under a temporary name first, then linked, so that the name never shows half a file."""
-        return self.create(key, data, stage="put", durable=durable)
+        return whole(self._putting(key, data, durable=durable))
 
-    def create(self, key: str, data: bytes, *, stage: str, durable: bool = True) -> bool:
-        """`put_new`, with the name of its crash points."""
+    def putting_new(self, key: str, data: bytes) -> Steps[bool]:
+        """`put_new` in steps."""
+        return self._putting(key, data, durable=True)
+
+    def creating(self, key: str, data: bytes, *, stage: str, durable: bool = True) -> Steps[int | None]:
+        """`put_new` in steps, with the name of its crash points.
+
+        Returns:
+            A descriptor for appending, for the caller to close; None if the key was taken.
+        """
         name = key.rpartition("/")[2]
         with translated(self.path(key)):
-            folder = self._open_folder(key, create=True, durable=durable)
+            opened: list[int] = []
+            fd: int | None = None
+            unsynced: Unsynced = []
             try:
+                folder = self._open_folder(key, create=True, unsynced=unsynced if durable else None)
+                opened.append(folder)
                 if not data or not durable:  # nothing to tear, or nobody minds
-                    created = self._write_new(folder, name, data)
+                    fd = self._write_new(folder, name, data)
                 else:
-                    created = self._link_new(folder, name, data, stage)
+                    fd = yield from self._link_new(folder, name, data, stage)
                 if durable:
+                    yield
+                    for parent, way in unsynced:
+                        self._settle(parent, way)
                     # Also if it was taken: its creator may have died before this sync, and we build on it.
                     self.fsync(folder)
+            except BaseException:
+                if fd is not None:
+                    os.close(fd)
+                raise
             finally:
-                os.close(folder)
-        return created
+                for done in (*opened, *(parent for parent, _ in unsynced)):
+                    os.close(done)
+        return fd
 
     def get(self, key: str) -> bytes:
         """The whole file."""
@@ -145,6 +172,20 @@ class LocalBackend(Backend):
                 raise UnsafeStore(self.path(key), "it is no regular file")
             return fd
 
+    def reopen(self, key: str) -> int:
+        """A descriptor for appending to a file that the caller knows again by its inode. The caller closes it.
+
+        One system call where `open` walks folder by folder: the way may lead through links.
+
+        Raises:
+            Missing: there is no such file.
+        """
+        with translated(self.path(key)):
+            try:
+                return os.open(key, _REOPEN, dir_fd=self._root)
+            except FileNotFoundError:
+                raise Missing(key) from None
+
     def rename(self, key: str, to: str) -> None:
         """Give a file another key in the same folder, whatever is there.
 
@@ -189,78 +230,89 @@ class LocalBackend(Backend):
         while written < len(data):
             written += os.write(fd, memoryview(data)[written:])
 
+    def start_writing(self, fd: int, offset: int, size: int) -> None:
+        """Let the disk begin with what was written there, so that a sync to come waits less: for others most of all.
+
+        Linux does so when told that these pages are not needed. It keeps those that it has yet to write.
+        """
+        if _NOT_NEEDED is not None:
+            os.posix_fadvise(fd, offset, size, _NOT_NEEDED)
+
     # -- how ---------------------------------------------------------------------------
 
-    def _link_new(self, folder: int, name: str, data: bytes, stage: str) -> bool:
+    def _putting(self, key: str, data: bytes, *, durable: bool) -> Steps[bool]:
+        fd = yield from self.creating(key, data, stage="put", durable=durable)
+        if fd is not None:
+            os.close(fd)
+        return fd is not None
+
+    def _link_new(self, folder: int, name: str, data: bytes, stage: str) -> Steps[int | None]:
         # In the root, not beside ``name``: whoever opens the store next finds what the dead left without a long search.
         temp = f"{TEMP}{self.mark}-{next(self._temps)}"
         fd = os.open(temp, _CREATE, 0o600, dir_fd=self._root)
+        linked = False
         try:
             try:
                 self.write(fd, data)
                 reached("temp.after_write")
+                self.start_writing(fd, 0, len(data))
+                yield
                 reached(f"{stage}.before_sync")
                 self.fsync(fd)
+                reached(f"{stage}.before_link")
+                with suppress(FileExistsError):
+                    os.link(temp, name, src_dir_fd=self._root, dst_dir_fd=folder, follow_symlinks=False)
+                    linked = True
+                    reached(f"{stage}.after_link")
             finally:
-                os.close(fd)
-            reached(f"{stage}.before_link")
-            try:
-                os.link(temp, name, src_dir_fd=self._root, dst_dir_fd=folder, follow_symlinks=False)
-            except FileExistsError:
-                return False
-            reached(f"{stage}.after_link")
-            return True
+                os.unlink(temp, dir_fd=self._root)
         finally:
-            os.unlink(temp, dir_fd=self._root)
+            if not linked:
+                os.close(fd)
+        return fd if linked else None
 
-    def _write_new(self, folder: int, name: str, data: bytes) -> bool:
+    def _write_new(self, folder: int, name: str, data: bytes) -> int | None:
         try:
             fd = os.open(name, _CREATE, 0o600, dir_fd=folder)
         except FileExistsError:
-            return False
+            return None
         try:
             if data:
                 self.write(fd, data)
         except OSError:
+            os.close(fd)
             os.unlink(name, dir_fd=folder)
             raise
-        finally:
-            os.close(fd)
-        return True
+        return fd
 
-    def _open_folder(self, key: str, *, create: bool = False, durable: bool = False) -> int:
+    def _open_folder(self, key: str, *, create: bool = False, unsynced: Unsynced | None = None) -> int:
         """A descriptor of the folder that holds ``key`` (a prefix ends in "/" and holds itself).
 
-        With ``create`` the folders on the way are made, with ``durable`` they survive power loss.
+        With ``create`` the folders on the way are made. Those whose names may not survive power loss yet
+        go to ``unsynced``, for the caller to settle and to close.
         """
-        fd: int | None = None
+        fd = self._root
         way = self.root
         for name in key.split("/")[:-1]:
             way = f"{way}/{name}"
-            parent = self._root if fd is None else fd
             try:
-                below = self._step(parent, name, way, create=create, durable=durable)
+                if unsynced is not None and way not in self._settled:
+                    unsynced.append((os.dup(fd), way))
+                below = self._step(fd, name, way, create=create)
             finally:
-                if fd is not None:
+                if fd != self._root:
                     os.close(fd)
             fd = below
-        return os.dup(self._root) if fd is None else fd
+        return os.dup(fd) if fd == self._root else fd
 
-    def _step(self, parent: int, name: str, way: str, *, create: bool, durable: bool) -> int:
+    def _step(self, parent: int, name: str, way: str, *, create: bool) -> int:
         try:
-            below = _open_folder(name, way, parent=parent)
+            return _open_folder(name, way, parent=parent)
         except FileNotFoundError:
             if not create:
                 raise
             _make_folder(name, parent)
-            below = _open_folder(name, way, parent=parent)
-        if durable and way not in self._settled:
-            try:
-                self._settle(parent, way)
-            except BaseException:
-                os.close(below)
-                raise
-        return below
+            return _open_folder(name, way, parent=parent)
 
     def _settle(self, parent: int, way: str) -> None:
         """Make the folder ``way`` survive power loss.

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from actorflow.errors import RunOwned, StoreUnavailable
+from actorflow.store.backend import whole
 from actorflow.store.frames import FilePart, Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actorflow.store.backend import Steps
     from actorflow.store.frames import Draft, Frame, Owner
     from actorflow.store.liveness import Incarnation
     from actorflow.store.ownership import Ownership
@@ -92,22 +94,26 @@ class RunLog(ABC):
         Raises:
             RunOwned: somebody owns it who lives, or may live.
         """
+        return whole(self.claiming(draft_for, actor=actor))
+
+    def claiming(self, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
+        """`claim` in steps."""
         if not self._incarnation.hold(self.encoded):
             raise self._owned(self._incarnation.owner(actor), here=True)
         try:
             with self._incarnation.working():
                 self._incarnation.take()
-                return self._claim(draft_for, self._incarnation.owner(actor))
+                return (yield from self._claim(draft_for, self._incarnation.owner(actor)))
         except BaseException:
             self._incarnation.drop(self.encoded)
             raise
 
-    def _claim(self, draft_for: Callable[[Tip | None], Draft], owner: Owner) -> Ownership:
+    def _claim(self, draft_for: Callable[[Tip | None], Draft], owner: Owner) -> Steps[Ownership]:
         for attempt in range(_CLAIM_ATTEMPTS):
             tip = self._unowned_tip()
             draft = draft_for(tip)
             _check_claim(draft, tip)
-            ownership = self._publish(tip, draft, owner)
+            ownership = yield from self._publish(tip, draft, owner)
             if ownership is not None:
                 return ownership
             time.sleep(random.uniform(0, min(0.001 * 2**attempt, 0.1)))
@@ -132,7 +138,7 @@ class RunLog(ABC):
         return RunOwned(self.run_id, owner.host, owner.pid, here=here)
 
     @abstractmethod
-    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Ownership | None:
+    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
         """Take the number after ``tip``, and nothing less will do; None: somebody else has it."""
 
 

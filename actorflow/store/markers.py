@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct, msgpack
 
-from actorflow.store.backend import Missing
+from actorflow.store.backend import Missing, whole
 from actorflow.store.crashpoints import reached
 from actorflow.store.keys import ACTIVE, ENDED, active_key, encode_id, ended_key, parse_active, parse_ended
 
 if TYPE_CHECKING:
-    from actorflow.store.backend import Backend
+    from actorflow.store.backend import Backend, Steps
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -46,8 +46,12 @@ class Markers:
 
     def put_active(self, run_id: str, opening: int) -> None:
         """Say that the run will be open. Durable, and before the commit that opens it. Idempotent."""
+        whole(self.putting_active(run_id, opening))
+
+    def putting_active(self, run_id: str, opening: int) -> Steps[None]:
+        """`put_active` in steps."""
         reached("marker.before")
-        self._backend.put_new(active_key(encode_id(run_id), opening), b"")
+        yield from self._backend.putting_new(active_key(encode_id(run_id), opening), b"")
         reached("marker.after")
 
     def drop_active(self, run_id: str, opening: int) -> None:

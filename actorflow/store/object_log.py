@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from actorflow.errors import CommitUnknown, CorruptCheckpoint, Fenced, StoreError, StoreUnavailable
-from actorflow.store.backend import Backend, Missing
+from actorflow.store.backend import Backend, Missing, Steps
 from actorflow.store.framing import encode_file, encode_frame, read_frames
 from actorflow.store.keys import checkpoint_name, checkpoint_seq, log_prefix
 from actorflow.store.log import RunLog, tip_of
@@ -16,8 +16,6 @@ from actorflow.store.ownership import NONCE, Ownership, State, make_header
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from actorflow.store.frames import Draft, FilePart, Frame, Header, Owner
     from actorflow.store.liveness import Incarnation
     from actorflow.store.log import Tip
@@ -73,7 +71,7 @@ class ObjectLog(RunLog):
         names = [key for key in self._backend.list(self._prefix) if checkpoint_seq(key.rpartition("/")[2]) is None]
         return [Finding(path=name, what="a file that is no checkpoint", remedy="remove it") for name in names]
 
-    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Ownership | None:
+    def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
         part = draft.file if tip is None else tip.file
         file, file_digest = encode_file(part)
         seq = 0 if tip is None else tip.header.seq + 1
@@ -87,6 +85,7 @@ class ObjectLog(RunLog):
             file=file_digest,
         )
         data, digest = encode_frame(header, draft.body, path=self.key(seq), file=file)
+        yield
         if not put_or_settle(self._backend, self.key(seq), data):
             return None
         if not self._is_newest(seq):
@@ -159,7 +158,7 @@ class ObjectOwnership(Ownership):
         """Read back what is there."""
         return self._log.read()
 
-    def _put(self, draft: Draft) -> Generator[None, None, tuple[Header, bytes]]:
+    def _put(self, draft: Draft) -> Steps[tuple[Header, bytes]]:
         file, file_digest = encode_file(draft.file)
         header = self._header(draft, file_digest)
         key = self._log.key(header.seq)

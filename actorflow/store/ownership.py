@@ -11,11 +11,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from actorflow.errors import CommitUnknown, Fenced
+from actorflow.store.backend import whole
 from actorflow.store.frames import Header
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
+    from actorflow.store.backend import Steps
     from actorflow.store.frames import Draft, FilePart, Frame, Owner
     from actorflow.store.liveness import Incarnation
 
@@ -85,16 +85,11 @@ class Ownership(ABC):
             StoreFull: no room. After this or another `StoreError` nothing was committed; it may be tried again.
             CommitTooLarge: nothing was written.
         """
-        for _ in self.committing(draft):
-            pass
+        whole(self.committing(draft))
         return self.header
 
-    def committing(self, draft: Draft) -> Generator[None]:
-        """`commit` in steps. It is done, and durable, when there is none left; stop between two and it is unknown.
-
-        Whoever commits to several runs takes the first step of each, which writes, before the second of
-        any, which syncs: one journal entry of the file system then serves many of the syncs.
-        """
+    def committing(self, draft: Draft) -> Steps[None]:
+        """`commit` in steps. It is done, and durable, when there is none left; stop between two and it is unknown."""
         if draft.kind == "claim" or draft.epoch != self.header.epoch:
             raise ValueError(f"the owner of epoch {self.header.epoch} can't commit a {draft.kind} of {draft.epoch}")
         with self._incarnation.working():
@@ -119,10 +114,9 @@ class Ownership(ABC):
                 self._depart()
 
     @abstractmethod
-    def _put(self, draft: Draft) -> Generator[None, None, tuple[Header, bytes]]:
+    def _put(self, draft: Draft) -> Steps[tuple[Header, bytes]]:
         """Make the next frame durable; its header and digest.
 
-        Stops once before it waits for the disk, unless it has to wait for more than one sync.
         Sets the state to UNKNOWN before anything can take effect, and back to
         OPEN where it is certain that nothing did.
         """

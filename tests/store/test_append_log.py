@@ -181,6 +181,30 @@ def test_a_snapshot_starts_a_new_file(store: Store) -> None:
     assert [frame.header.seq for frame in owned.load()] == [99]
 
 
+@pytest.mark.parametrize("limit", [1, 9])  # the owner opens the file for each commit, or has it open
+def test_an_owner_never_appends_to_a_file_that_took_the_place_of_its_own(store_url: str, limit: int) -> None:
+    """Restored from a copy, or led elsewhere by a link: what the owner knows of it is the inode."""
+    store = open_store(store_url, max_open_files=limit)
+    owned, other = (store.log(run).claim(claiming(part(store, run)), actor=ACTOR) for run in ("r", "s"))
+    log = folder(store)
+    data = (log / checkpoint_name(0)).read_bytes()
+    elsewhere = log.with_name("elsewhere")
+    log.rename(elsewhere)
+    log.mkdir()
+    (log / checkpoint_name(0)).write_bytes(data)
+    other.commit(draft("commit", 1, part(store, "s")))
+
+    if limit == 1:
+        with pytest.raises(CorruptCheckpoint, match="another file has taken its place"):
+            owned.commit(draft("commit", 1, part(store)))
+        assert (log / checkpoint_name(0)).read_bytes() == data
+        (log / checkpoint_name(0)).unlink()
+        log.rmdir()
+        log.symlink_to(elsewhere)  # the way may lead through a link, but only to the very file
+    assert owned.commit(draft("commit", 1, part(store))).seq == 1
+    assert len((elsewhere / checkpoint_name(0)).read_bytes()) > len(data)
+
+
 def test_open_files_are_bounded(store_url: str) -> None:
     """However many runs are being written."""
     store = open_store(store_url, max_open_files=3)
