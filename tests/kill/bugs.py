@@ -10,7 +10,9 @@ from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.log import RunLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
+
+    from actorflow.store.backend import Steps
 
 
 def _acknowledges_before_it_writes() -> None:
@@ -23,13 +25,13 @@ def _acknowledges_before_it_writes() -> None:
             for _ in append(self, data):
                 pass
 
-    def late_append(self: AppendOwnership, data: bytes) -> Generator[None, None, bool]:
+    def late_append(self: AppendOwnership, data: bytes) -> Steps[bool]:
         flush(self)
         kept[id(self)] = data
         yield
         return True
 
-    def flushed_roll_over(self: AppendOwnership, *args: Any, **kwargs: Any) -> bytes:
+    def flushed_roll_over(self: AppendOwnership, *args: Any, **kwargs: Any) -> Steps[bytes]:
         flush(self)
         return roll_over(self, *args, **kwargs)
 

@@ -22,9 +22,10 @@ from tests.kill.graphs import graphs, run_ids
 from tests.kill.sidelog import SideLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from actorflow.store.backend import Steps
     from actorflow.store.frames import Draft
     from actorflow.store.log import Tip
     from tests.kill.graphs import Durability
@@ -86,17 +87,17 @@ async def _carry(runtime: Runtime, made: dict, run_id: str, job: Job, log: SideL
 
 def _tell_acknowledgements(log: SideLog) -> None:
     """Watch the seam where the store acknowledges: what has come to its end there, the runtime builds on."""
-    committing, claim = Ownership.committing, RunLog.claim
+    committing, claiming = Ownership.committing, RunLog.claiming
 
-    def told_commit(self: Ownership, draft: Draft) -> Generator[None]:
+    def told_commit(self: Ownership, draft: Draft) -> Steps[None]:
         yield from committing(self, draft)
         header = self.header
         log.tell("acknowledged", self.file.run_id, seq=header.seq, nonce=header.nonce.hex())
 
-    def told_claim(self: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Ownership:
-        ownership = claim(self, draft_for, actor=actor)
+    def told_claim(self: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
+        ownership = yield from claiming(self, draft_for, actor=actor)
         header = ownership.header
         log.tell("acknowledged", self.run_id, seq=header.seq, nonce=header.nonce.hex())
         return ownership
 
-    Ownership.committing, RunLog.claim = told_commit, told_claim  # type: ignore[method-assign]
+    Ownership.committing, RunLog.claiming = told_commit, told_claim  # type: ignore[method-assign]
