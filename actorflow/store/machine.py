@@ -29,6 +29,15 @@ def machine_id() -> str:
 
 
 @functools.cache
+def pid_space() -> int:
+    """Which processes see each other's numbers: containers of one machine don't. 0 where there is but one space."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+@functools.cache
 def host_name() -> str:
     """For people only."""
     return os.uname().nodename

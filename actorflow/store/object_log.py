@@ -27,6 +27,8 @@ _RESEND = 6
 class ObjectLog(RunLog):
     """One run over a `Backend` whose listings ascend."""
 
+    number_fences = True
+
     def __init__(
         self,
         run_id: str,

@@ -1,0 +1,180 @@
+"""Heartbeats: how a process that opened a bucket shows the others that it lives.
+
+One small object per process, put anew under the next number at each beat, so
+that one listing shows who moved. Nothing here is part of any guarantee: a
+heartbeat only says *when* a claim is worth trying, fencing does the rest
+(guarantee 3). So no two clocks are ever compared: an observer waits on its own
+until a lease has passed without a beat.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from actorflow.errors import StoreDenied
+from actorflow.store.keys import HOSTS
+from actorflow.store.liveness import Incarnation
+from actorflow.store.machine import boot_id, host_name, machine_id, pid_space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.store.backend import Backend
+    from actorflow.store.frames import Owner
+
+BEATS_PER_LEASE = 3
+FORGOTTEN_AFTER = 20
+"""Leases without a beat after which anybody may clear a process's last heartbeat away."""
+
+_FRESH = 0.1  # of a lease: so long one listing serves all questions
+_BEAT = re.compile(
+    r"hosts/(?P<machine>[^/]+)/(?P<incarnation>[0-9a-f]+)"
+    r"\.(?P<lease>[0-9]+)\.(?P<space>[0-9]+)\.(?P<number>[0-9]{20})\.beat"
+)
+
+
+class _Seen(Struct):
+    """What was seen of one process: its newest beat, and since when, on our clock, it is the newest."""
+
+    number: int
+    since: float
+    lease: float
+    space: int
+    keys: list[str]
+
+
+class HeartbeatIncarnation(Incarnation):
+    """An opening of a store that others reach from elsewhere: it lives as long as its heartbeat goes on."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        url: str,
+        *,
+        lease: float,
+        readonly: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open, without a beat yet.
+
+        Args:
+            backend: where the heartbeats are.
+            url: the store, for errors.
+            lease: seconds without a beat after which others may take this process's runs. They wait for
+                as long as the process they watch said, not as long as they themselves would have.
+            readonly: never beat, and so never own.
+            clock: seconds, monotonic; for tests.
+        """
+        super().__init__(url)
+        self.lease = lease
+        self._backend = backend
+        self._readonly = readonly
+        self._clock = clock
+        self._beating = threading.Lock()
+        self._number = -1
+        self._kept: list[str] = []  # our beats that may still be there
+        self._looking = threading.Lock()
+        self._looked: float | None = None
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._left: set[tuple[str, str]] = set()  # they owned runs, and had no heartbeat when we looked
+
+    # -- our own -----------------------------------------------------------------------
+
+    def take(self) -> None:
+        """Beat for the first time, before the first claim.
+
+        Raises:
+            StoreDenied: the store was opened to be read only.
+        """
+        if self._readonly:
+            raise StoreDenied(self.url, "it was opened to be read only")
+        if self._number < 0:
+            self.beat()
+
+    def beat(self) -> None:
+        """Show that this process lives: `BEATS_PER_LEASE` times a lease. Two requests."""
+        with self._beating:
+            if self._over is not None:
+                return
+            self._number += 1
+            key = self._key(self._number)
+            self._backend.put_new(key, b"", durable=False)
+            old, self._kept = self._kept, [key]
+            if old:
+                self._backend.delete(old)
+
+    def _key(self, number: int) -> str:
+        lease = int(self.lease * 1000)
+        return f"{HOSTS}{machine_id()}/{self.name}.{lease}.{pid_space()}.{number:020d}.beat"
+
+    def _release(self) -> None:
+        with self._beating:  # a beat that is on its way ends first: it would show us alive again
+            kept, self._kept = self._kept, []
+            if kept:
+                self._backend.delete(kept)
+
+    def _abandon(self) -> None:
+        self._kept = []  # the parent's
+
+    # -- the others' -------------------------------------------------------------------
+
+    def _is_dead(self, owner: Owner) -> bool:
+        """Whether its heartbeat stopped for a lease; at once if it closed in order, or was a process of this machine.
+
+        Who was never seen before is given a whole lease first.
+        """
+        who = (owner.machine, owner.incarnation)
+        with self._looking:
+            is_fresh = self._looked is not None and self._clock() - self._looked < self.lease * _FRESH
+            # Who is missing may have begun since: it beat before the claim that the caller has seen.
+            if not is_fresh or (who not in self._seen and who not in self._left):
+                self._look()
+            seen = self._seen.get(who)
+            if seen is None:
+                self._left.add(who)
+                return True
+            return _is_gone_here(owner, seen.space) or self._clock() - seen.since >= seen.lease
+
+    def _look(self) -> None:
+        now = self._clock()
+        found: dict[tuple[str, str], _Seen] = {}
+        for key in self._backend.list(HOSTS):
+            if (match := _BEAT.fullmatch(key)) is None:
+                continue
+            who, number = (match["machine"], match["incarnation"]), int(match["number"])
+            seen = found.setdefault(who, _Seen(number, now, int(match["lease"]) / 1000, int(match["space"]), []))
+            seen.number = max(seen.number, number)
+            seen.keys.append(key)
+        for who, seen in found.items():
+            before = self._seen.get(who)
+            if before is not None and before.number == seen.number:
+                seen.since = before.since
+        self._seen, self._looked = found, now
+        self._left -= found.keys()
+        self._forget_the_dead(now)
+
+    def _forget_the_dead(self, now: float) -> None:
+        """A beat that is deleted although its process lives costs nothing: the next one shows it again."""
+        dead = [who for who, seen in self._seen.items() if now - seen.since >= seen.lease * FORGOTTEN_AFTER]
+        keys = [key for who in dead for key in self._seen[who].keys]
+        if keys and not self._readonly:
+            self._backend.delete(keys)
+
+
+def _is_gone_here(owner: Owner, space: int) -> bool:
+    """Whether it was a process that this one would see, were it still there."""
+    if (owner.machine, owner.boot, owner.host) != (machine_id(), boot_id(), host_name()) or space != pid_space():
+        return False
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
