@@ -97,6 +97,11 @@ class HeartbeatIncarnation(Incarnation):
         if self._number < 0:
             self.beat()
 
+    @property
+    def beat_every(self) -> float:
+        """Seconds between two beats."""
+        return self.lease / BEATS_PER_LEASE
+
     def beat(self) -> None:
         """Show that this process lives: `BEATS_PER_LEASE` times a lease. Two requests."""
         with self._beating:

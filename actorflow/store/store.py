@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actorflow.errors import BadStoreUrl, CorruptCheckpoint
 from actorflow.store.append_log import AppendLog
 from actorflow.store.append_ownership import log_opener
+from actorflow.store.backend import Backend
 from actorflow.store.faults import translated
 from actorflow.store.files import OpenFiles
 from actorflow.store.filesystem import check_filesystem, probe
@@ -23,8 +24,10 @@ from actorflow.store.memory import memory_backend
 from actorflow.store.object_log import ObjectLog
 
 if TYPE_CHECKING:
-    from actorflow.store.backend import Backend
+    from collections.abc import Mapping
+
     from actorflow.store.frames import Owner
+    from actorflow.store.heartbeat import HeartbeatIncarnation
     from actorflow.store.liveness import Incarnation
     from actorflow.store.log import RunLog
 
@@ -74,6 +77,9 @@ class Store(ABC):
     def owner(self, actor: bytes) -> Owner:
         """Who an actor of this opening of the store is."""
         return self.incarnation.owner(actor)
+
+    heartbeat: HeartbeatIncarnation | None = None
+    """How others know that this process lives, on a store that processes of other machines reach, too."""
 
     def close(self) -> None:
         """Let go. Waits for nothing: a commit being written ends first, then the process lock is released."""
@@ -142,12 +148,23 @@ class LocalStore(Store):
         self._files.close()
 
 
-def open_store(url: str | os.PathLike[str], *, max_open_files: int = 256, readonly: bool = False) -> Store:
+def open_store(
+    url: str | os.PathLike[str] | Backend,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    lease: float = 15.0,
+    max_open_files: int = 256,
+    readonly: bool = False,
+) -> Store:
     """Open a store, and make it if it is not there.
 
     Args:
         url: A path (``~`` is your home), ``file:///path``, ``memory://name`` (one per name in this process)
-            or ``memory://`` (a new one).
+            or ``memory://`` (a new one), ``s3://bucket/folder``, ``gs://``, ``az://`` or the URL of another
+            fsspec file system that creates exclusively; or a `Backend` of your own.
+        storage_options: What fsspec's file system for this URL takes; by default all comes from the environment.
+        lease: Seconds without a heartbeat after which others take over the runs of a process, where
+            processes of other machines reach the store.
         max_open_files: Descriptors of logs kept open between commits.
         readonly: Write nothing, not even a lock; claims are refused. The store must exist.
 
@@ -158,6 +175,8 @@ def open_store(url: str | os.PathLike[str], *, max_open_files: int = 256, readon
         ForeignStore: actorflow.json is not ours.
         StoreDenied: no permission, or a read-only file system.
     """
+    if isinstance(url, Backend):
+        return _bucket_store(str(url), url, lease=lease, readonly=readonly)
     text = os.fspath(url)
     if not text or "\0" in text or "::" in text:
         raise BadStoreUrl(repr(text), "give a folder, file:///folder or memory://name; chained URLs are not safe")
@@ -166,7 +185,12 @@ def open_store(url: str | os.PathLike[str], *, max_open_files: int = 256, readon
     if scheme == "memory":
         return MemoryStore(text, rest)
     if scheme != "file":
-        raise BadStoreUrl(text, f"{scheme}:// can't be a store; this version knows folders, file:// and memory://")
+        from actorflow.store.buckets.resolve import bucket_backend  # fsspec is loaded for a bucket only
+
+        backend = bucket_backend(text, dict(storage_options or {}))
+        return _bucket_store(text, backend, lease=lease, readonly=readonly)
+    if storage_options:
+        raise BadStoreUrl(text, f"a folder takes no storage_options, and these were given: {sorted(storage_options)}")
     if match and not rest.startswith("/"):
         raise BadStoreUrl(text, "write file:///absolute/path, with three slashes")
     root = os.path.abspath(rest if match else os.path.expanduser(rest))
@@ -176,6 +200,12 @@ def open_store(url: str | os.PathLike[str], *, max_open_files: int = 256, readon
     else:
         _make_root(root)
     return LocalStore(root, max_open_files=max_open_files, readonly=readonly)
+
+
+def _bucket_store(url: str, backend: Backend, *, lease: float, readonly: bool) -> Store:
+    from actorflow.store.bucket_store import BucketStore  # it is a Store
+
+    return BucketStore(url, backend, lease=lease, readonly=readonly)
 
 
 def _make_root(root: str) -> None:

@@ -1,0 +1,33 @@
+"""A store that processes on many machines share: a bucket, or any backend of your own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actorflow.errors import BadStoreUrl
+from actorflow.store.heartbeat import HeartbeatIncarnation
+from actorflow.store.identity import create_identity, read_identity
+from actorflow.store.object_log import ObjectLog
+from actorflow.store.store import Store
+
+if TYPE_CHECKING:
+    from actorflow.store.backend import Backend
+    from actorflow.store.log import RunLog
+
+
+class BucketStore(Store):
+    """A store over a `Backend` that is reached from elsewhere, too: owners show by heartbeats that they live."""
+
+    def __init__(self, url: str, backend: Backend, *, lease: float, readonly: bool) -> None:
+        if readonly:
+            uuid = read_identity(backend, url)
+            if uuid is None:
+                raise BadStoreUrl(url, "there is no store here")
+        else:
+            uuid = create_identity(backend, url)
+        heartbeat = HeartbeatIncarnation(backend, url, lease=lease, readonly=readonly)
+        super().__init__(url, uuid, backend=backend, incarnation=heartbeat)
+        self.heartbeat = heartbeat
+
+    def _log(self, run_id: str, encoded: str) -> RunLog:
+        return ObjectLog(run_id, encoded, store=self.uuid, backend=self.backend, incarnation=self.incarnation)
