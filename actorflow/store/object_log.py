@@ -7,12 +7,21 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from actorflow.errors import CommitUnknown, CorruptCheckpoint, Fenced, StoreError, StoreUnavailable
+from actorflow.errors import (
+    CommitUnknown,
+    CorruptCheckpoint,
+    Fenced,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from actorflow.store.backend import Backend, Missing, Steps
 from actorflow.store.framing import encode_file, encode_frame, read_frames
 from actorflow.store.keys import checkpoint_name, checkpoint_seq, log_prefix
 from actorflow.store.log import RunLog, tip_of
 from actorflow.store.ownership import NONCE, Ownership, State, make_header
+from actorflow.store.sealing import PLAIN, Sealing
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
@@ -37,10 +46,12 @@ class ObjectLog(RunLog):
         store: bytes,
         backend: Backend,
         incarnation: Incarnation,
+        sealing: Sealing = PLAIN,
     ) -> None:
         super().__init__(run_id, encoded, incarnation=incarnation)
         self._backend = backend
         self._store = store
+        self._sealing = sealing
         self._prefix = log_prefix(encoded)
 
     def tip(self) -> Tip | None:
@@ -50,7 +61,7 @@ class ObjectLog(RunLog):
             if not numbers:
                 return None
             try:
-                return tip_of(self._frame(numbers[-1]))
+                return tip_of(self._frame(numbers[-1], keyless=True))
             except Missing:
                 continue
         raise self._vanishing()
@@ -86,7 +97,7 @@ class ObjectLog(RunLog):
             snapshot=seq if tip is None or draft.snapshot else tip.header.snapshot,
             file=file_digest,
         )
-        data, digest = encode_frame(header, draft.body, path=self.key(seq), file=file)
+        data, digest = encode_frame(header, draft.body, path=self.key(seq), file=file, sealing=self._sealing)
         yield
         if not put_or_settle(self._backend, self.key(seq), data):
             return None
@@ -99,6 +110,7 @@ class ObjectLog(RunLog):
             header=header,
             digest=digest,
             file=part,
+            sealing=self._sealing,
         )
 
     def key(self, seq: int) -> str:
@@ -113,10 +125,18 @@ class ObjectLog(RunLog):
         names = (checkpoint_seq(key.rpartition("/")[2]) for key in self._backend.list(self._prefix))
         return [number for number in names if number is not None]
 
-    def _frame(self, seq: int) -> Frame:
+    def _frame(self, seq: int, *, keyless: bool = False) -> Frame:
         key = self.key(seq)
         data = self._backend.get(key)
-        frames, tail = read_frames(data, key, first=seq, run_id=self.run_id, store=self._store)
+        frames, tail = read_frames(
+            data,
+            key,
+            first=seq,
+            run_id=self.run_id,
+            store=self._store,
+            sealing=self._sealing,
+            keyless=keyless,
+        )
         if tail.torn or len(frames) != 1:
             raise CorruptCheckpoint(key, "it holds more than one frame")
         return frames[0]
@@ -146,9 +166,11 @@ class ObjectOwnership(Ownership):
         header: Header,
         digest: bytes,
         file: FilePart,
+        sealing: Sealing,
     ) -> None:
         super().__init__(encoded=log.encoded, incarnation=incarnation, header=header, digest=digest, file=file)
         self._log = log
+        self._sealing = sealing
         self._backend = backend
 
     @property
@@ -164,10 +186,15 @@ class ObjectOwnership(Ownership):
         file, file_digest = encode_file(draft.file)
         header = self._header(draft, file_digest)
         key = self._log.key(header.seq)
-        data, digest = encode_frame(header, draft.body, path=key, file=file)
+        data, digest = encode_frame(header, draft.body, path=key, file=file, sealing=self._sealing)
         yield
         self._state = State.UNKNOWN
-        if not put_or_settle(self._backend, key, data):
+        try:
+            ours = put_or_settle(self._backend, key, data)
+        except (StoreDenied, StoreFull):
+            self._state = State.OPEN  # refused outright: nothing took effect
+            raise
+        if not ours:
             self._state = State.FENCED
             raise Fenced(key, State.FENCED.value)
         return header, digest
@@ -184,23 +211,30 @@ def put_or_settle(backend: Backend, key: str, data: bytes) -> bool:
     back: the nonce in it makes our bytes like no other's.
 
     Raises:
+        StoreDenied: the store refused it, and nothing was sent before: it took no effect.
+        StoreFull: likewise.
         CommitUnknown: it stayed unclear, however often the same bytes were sent.
     """
     failure: StoreError | None = None
     for attempt in range(_RESEND):
         try:
-            if backend.put_new(key, data):
-                return True
-            return backend.get(key) == data
-        except Missing:
-            continue  # taken a moment ago, and gone: send again
+            taken = not backend.put_new(key, data)
+        except (StoreDenied, StoreFull) as error:
+            if attempt == 0:
+                raise
+            failure = error  # what was sent before may be there, or still arrive
         except StoreError as error:
             failure = error
+        else:
+            if not taken:
+                return True
         try:
             return backend.get(key) == data
         except Missing:
-            pass
+            pass  # not there yet; or taken a moment ago, and gone
         except StoreError as error:
             failure = error
         time.sleep(random.uniform(0, 0.01 * 2**attempt))
-    raise CommitUnknown(key, f"it stayed unclear whether this commit took effect: {failure}") from failure
+    raise CommitUnknown(
+        key, f"it stayed unclear whether this commit took effect: {failure or 'its number was taken and gone'}"
+    ) from failure

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actorflow.errors import CommitUnknown, CorruptCheckpoint, Fenced, RunOwned, StoreError, StoreUnavailable
+from actorflow.errors import (
+    CommitUnknown,
+    CorruptCheckpoint,
+    Fenced,
+    RunOwned,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from actorflow.store.backend import Backend, Missing
 from actorflow.store.keys import checkpoint_name, log_prefix
 from actorflow.store.liveness import MemoryIncarnation
@@ -42,6 +51,7 @@ class Wire(Backend):
     ``lost``: it takes effect, the reply is lost. ``dropped``: it does not, and
     no reply comes. ``late``: no reply, and it arrives after ``arrive``.
     ``twice``: the network sent it twice, so it conflicts with itself.
+    ``denied``, ``full``: the store refuses it.
     """
 
     def __init__(self) -> None:
@@ -61,6 +71,8 @@ class Wire(Backend):
             self.inner.put_new(key, data)
         if fate in ("lost", "late", "dropped"):
             raise StoreUnavailable(key, "timed out")
+        if fate in ("denied", "full"):
+            raise {"denied": StoreDenied, "full": StoreFull}[fate](key, "refused")
         return self.inner.put_new(key, data)
 
     def arrive(self) -> None:
@@ -171,6 +183,32 @@ def test_reading_back_is_what_settles(wire: Wire, monkeypatch: Any) -> None:
     naive.script.extend(["lost"])
     with pytest.raises((CommitUnknown, StoreError)):
         put_or_settle(naive, "k", b"mine")
+
+
+@pytest.mark.parametrize(("fate", "kind"), [("denied", StoreDenied), ("full", StoreFull)])
+def test_a_commit_that_was_refused_outright_may_be_tried_again(
+    wire: Wire, incarnations: Made, fate: str, kind: type[StoreError]
+) -> None:
+    """It is not sent again at once, since that changes nothing; and it surely took no effect, so the owner goes on."""
+    owned = log_of(wire, incarnations()).claim(claiming(FILE), actor=ACTOR)
+    wire.script.extend([fate])
+
+    with pytest.raises(kind):
+        owned.commit(draft("commit", 1, FILE, b"1"))
+    assert not wire.script
+    owned.commit(draft("commit", 1, FILE, b"again"))
+
+    assert [frame.body for frame in owned.load()] == [b"claim", b"again"]
+
+
+@pytest.mark.parametrize("fate", ["denied", "full"])
+def test_a_refusal_says_nothing_of_what_was_sent_before(wire: Wire, monkeypatch: Any, fate: str) -> None:
+    """A first packet may still arrive: raising the refusal of the second would call it undone (guarantee 4)."""
+    monkeypatch.setattr("actorflow.store.object_log.time.sleep", lambda seconds: None)
+    wire.script.extend(["late", *[fate] * 50])
+
+    with pytest.raises(CommitUnknown, match="refused"):
+        put_or_settle(wire, "k", b"mine")
 
 
 def test_a_stalled_owner_is_fenced_by_the_claim(wire: Wire, incarnations: Made) -> None:
