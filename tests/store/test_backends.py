@@ -13,7 +13,7 @@ from actorflow.errors import StoreDenied, StoreError, StoreFull, StoreUnavailabl
 from actorflow.store.faults import store_error
 from actorflow.store.local import LocalBackend
 from actorflow.store.memory import MemoryBackend, memory_backend
-from tests.store.backend_contract import BackendContract
+from actorflow.testing.backend_contract import BackendContract
 from tests.store.children import run
 
 

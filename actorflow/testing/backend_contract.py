@@ -1,10 +1,13 @@
 """The contract of `Backend`, as tests: subclass it, and give it a backend of your own.
 
-class TestMine(BackendContract):
-    @pytest.fixture
-    def backend(self) -> Backend:
-        return MyBackend(...)
+    class TestMine(BackendContract):
+        @pytest.fixture
+        def backend(self) -> Backend:
+            return MyBackend(...)
+
+Each test gets a backend that holds nothing yet: a fresh folder or prefix will do.
 """
+# ruff: noqa: S101 - tests assert
 
 from __future__ import annotations
 

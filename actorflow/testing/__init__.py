@@ -1,0 +1,6 @@
+"""Testing: what you need to try a backend of your own, or a graph on a store that fails.
+
+    backend_contract    `BackendContract`: what every `Backend` must do, as tests to subclass; needs pytest
+
+Nothing is loaded before you import the module that you need.
+"""
