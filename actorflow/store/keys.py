@@ -2,12 +2,17 @@
 
     actorflow.json                        marker: format and store uuid
     runs/<id>/log/<first seq>.ckpt        the run's history
+    runs/<id>/log/<first>-<last>.ckpt     several commits of it, merged (object log)
+    runs/<id>/log/<seq>.floor             retention let go of what is below (object log)
     active/<shard>/<id>.<opening>         what must be recovered
     ended/<microseconds>-<id>             summaries for listings
     hosts/<machine>/<incarnation>.lock    a lock that dies with its process
+    inbox/<shard>/<letter>                a message from elsewhere that may not have been taken
+    dead/<shard>/<letter>                 one that no run will take, and why
 
-``runs/<id>/blobs``, ``inbox`` and ``asleep`` are reserved for large values,
-messages from elsewhere and sleeping runs.
+A letter is ``<id>~<sender>~<generation>~<n>``, the shard that of the run it is
+for. ``runs/<id>/blobs`` and ``asleep`` are reserved for large values and
+sleeping runs.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import binascii
 import hashlib
 import re
 import unicodedata
+from typing import NamedTuple
 
 from actorflow.errors import BadRunId
 
@@ -25,6 +31,8 @@ RUNS = "runs/"
 ACTIVE = "active/"
 ENDED = "ended/"
 HOSTS = "hosts/"
+INBOX = "inbox/"
+DEAD = "dead/"
 
 MAX_ID_BYTES = 512
 MAX_NAME = 100
@@ -33,8 +41,12 @@ _VERBATIM = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9_-])?")
 # Windows takes these names for devices, whatever follows the first dot.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
 _CHECKPOINT = re.compile(r"([0-9]{20})\.ckpt")
+_SPAN = re.compile(r"([0-9]{20})-([0-9]{20})\.ckpt")
+_FLOOR = re.compile(r"([0-9]{20})\.floor")
 _ACTIVE = re.compile(r"active/[0-9a-f]{2}/([^/]+)\.([0-9]{1,20})")
 _ENDED = re.compile(r"ended/[0-9]{20}-([^/]+)")
+_NAME = rf"~[0-9a-v]{{1,{MAX_NAME - 1}}}|{_VERBATIM.pattern}"
+_LETTER = re.compile(rf"({_NAME})~({_NAME}|-[0-9a-v]{{32}})~([0-9]{{20}})~([0-9]{{20}})")
 
 
 def encode_id(run_id: str) -> str:
@@ -87,6 +99,28 @@ def checkpoint_seq(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def span_name(first: int, last: int) -> str:
+    """The name of the file that holds these commits, merged. No other file ever has it."""
+    return f"{first:020d}-{last:020d}.ckpt"
+
+
+def span_range(name: str) -> tuple[int, int] | None:
+    """The first and last number in a merged file's name; None if it is no such name."""
+    match = _SPAN.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def floor_name(seq: int) -> str:
+    """The name that says: retention let go of every commit below ``seq``."""
+    return f"{seq:020d}.floor"
+
+
+def floor_seq(name: str) -> int | None:
+    """The number in a floor's name; None if it is no such name."""
+    match = _FLOOR.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def run_of(key: str) -> str | None:
     """The encoded id in a key below ``runs/``."""
     encoded, slash, _rest = key.removeprefix(RUNS).partition("/")
@@ -118,6 +152,68 @@ def parse_ended(key: str) -> str | None:
 def lock_key(machine: str, incarnation: str) -> str:
     """The lock file of one opening of the store."""
     return f"{HOSTS}{machine}/{incarnation}.lock"
+
+
+class Letter(NamedTuple):
+    """What the name of a message says: for whom it is, from whom, and the how manieth of which generation.
+
+    The run is an encoded id. So is the sender, if it is a run; the name of
+    somebody else is made of the id that they gave their message.
+    """
+
+    run: str
+    sender: str
+    generation: int
+    number: int
+
+    @property
+    def from_caller(self) -> bool:
+        """Whether no run sent it: then it stands in no lane, and its number only says when it was sent."""
+        return self.sender.startswith("-")
+
+
+def caller_name(caller_id: str) -> str:
+    """The sender's part of a message that came with an id instead of a number. No encoded id begins like it."""
+    return "-" + _base32(hashlib.blake2b(caller_id.encode(), digest_size=20).digest())
+
+
+def inbox_prefix(encoded: str) -> str:
+    """The folder with the messages for a run, and for one run in 256 besides."""
+    return f"{INBOX}{shard(encoded)}/"
+
+
+def dead_prefix(encoded: str) -> str:
+    """The folder with the dead letters of a run, and of one run in 256 besides."""
+    return f"{DEAD}{shard(encoded)}/"
+
+
+def inbox_key(letter: Letter) -> str:
+    """Where a message is until it has been taken."""
+    return inbox_prefix(letter.run) + _letter_name(letter)
+
+
+def dead_key(letter: Letter) -> str:
+    """Where a message is that no run will take."""
+    return dead_prefix(letter.run) + _letter_name(letter)
+
+
+def parse_letter(key: str) -> Letter | None:
+    """The letter of a key below ``inbox/`` or ``dead/``; None for a stranger's, also one in the wrong folder.
+
+    Nothing but its first character is ever ``~`` in an encoded id, so there
+    is one way to read the name, although two of its separators may stand
+    beside one that belongs to an id.
+    """
+    folder, _, name = key.rpartition("/")
+    match = _LETTER.fullmatch(name)
+    if match is None:
+        return None
+    letter = Letter(match[1], match[2], int(match[3]), int(match[4]))
+    return letter if folder in (INBOX + shard(letter.run), DEAD + shard(letter.run)) else None
+
+
+def _letter_name(letter: Letter) -> str:
+    return f"{letter.run}~{letter.sender}~{letter.generation:020d}~{letter.number:020d}"
 
 
 def _checked(run_id: str) -> bytes:
