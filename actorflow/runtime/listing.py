@@ -1,4 +1,4 @@
-"""Listing: the runs of a store, and those among them that nobody looks after. Blocking; reads headers, not states."""
+"""Listing: the runs of a store. Blocking; reads headers, not states."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.engine.records import ENDED
 from actorflow.errors import CorruptCheckpoint, NoSuchRun, StoreError
-from actorflow.runtime.claiming import end_markers, near_ids
-from actorflow.runtime.replay import replay
+from actorflow.runtime.claiming import near_ids
 from actorflow.store.keys import decode_id, encode_id
-from actorflow.store.machine import machine_id
 from actorflow.store.verify import Finding, verify_run
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from actorflow.store.log import RunLog
     from actorflow.store.store import Store
 
@@ -60,38 +55,6 @@ def list_runs(store: Store) -> list[RunInfo]:
     return sorted(found.values(), key=lambda info: info.updated, reverse=True)
 
 
-def orphans(store: Store, busy: Collection[str], *, anywhere: bool) -> list[tuple[str, str]]:
-    """Unfinished runs (id, graph) whose owner is gone; takes away the markers of runs that are over.
-
-    Args:
-        store: where to look.
-        busy: ids that live here, or are being claimed.
-        anywhere: also those last owned by another machine.
-    """
-    found: list[tuple[str, str]] = []
-    skipped = {encode_id(run_id) for run_id in busy}
-    for encoded, opening in store.markers.active():
-        if encoded in skipped:
-            continue
-        try:
-            log = _log_of(store, encoded)
-            tip = None if log is None else log.tip()
-            if log is None or tip is None:
-                continue  # about to be spawned, or its spawner died: a marker without its commit stays
-            header = tip.header
-            if header.opening > opening or (header.opening == opening and header.status in ENDED):
-                _clear(store, log, opening)
-            elif (
-                header.opening == opening
-                and log.is_owned(header) is False
-                and (anywhere or header.owner.machine == machine_id())
-            ):
-                found.append((tip.file.run_id, tip.file.graph))
-        except Exception as error:  # noqa: BLE001 - one bad run never stops the recovery of others (guarantee 8)
-            _logger.warning("run %r can't be read, and stays as it is: %r", encoded, error)
-    return found
-
-
 def verify_store(store: Store, run_id: str | None) -> list[Finding]:
     """What is wrong or odd about one run's files, or about every run's.
 
@@ -105,7 +68,7 @@ def verify_store(store: Store, run_id: str | None) -> list[Finding]:
     findings: list[Finding] = []
     for encoded in store.run_ids():
         try:
-            known = _log_of(store, encoded)
+            known = log_of(store, encoded)
         except CorruptCheckpoint as error:
             remedy = "restore this file from a backup; until then the run stays as it is"
             findings.append(Finding(path=error.path, what=error.reason, remedy=remedy, broken=True))
@@ -114,24 +77,15 @@ def verify_store(store: Store, run_id: str | None) -> list[Finding]:
     return findings
 
 
-def _log_of(store: Store, encoded: str) -> RunLog | None:
+def log_of(store: Store, encoded: str) -> RunLog | None:
+    """The log of a run by its name in keys; None: there is no such run."""
     run_id = store.run_id(encoded)
     return None if run_id is None else store.log(run_id)
 
 
-def _clear(store: Store, log: RunLog, opening: int) -> None:
-    """What the owner that ended the run would have done next, had it lived."""
-    frames = log.read()
-    run = replay(frames)
-    if run.ended and run.opening == opening:
-        end_markers(store, run, frames[-1].header)
-    else:
-        store.markers.drop_active(run.run_id, opening)
-
-
 def _look(store: Store, encoded: str) -> RunInfo | None:
     try:
-        log = _log_of(store, encoded)
+        log = log_of(store, encoded)
         tip = None if log is None else log.tip()
     except StoreError as error:
         name = decode_id(encoded) or encoded

@@ -1,25 +1,80 @@
-"""Recovery: taking up the runs that nobody looks after. Level-triggered: it remembers nothing of the last look."""
+"""Recovery: taking up the runs that nobody looks after.
+
+Level-triggered: each look begins with the markers and believes nothing that
+an earlier one found, so nothing is missed for good. Many processes look at the
+same store: each at moments of its own, in an order of its own, and takes no
+more at once than a share, so that a dead process's runs are spread.
+"""
 
 from __future__ import annotations
 
 import logging
+import random
 from typing import TYPE_CHECKING, Any
 
-from actorflow.errors import RunOwned
-from actorflow.runtime.claiming import EndedMeanwhile
-from actorflow.runtime.listing import orphans
+import anyio
+
+from actorflow.engine.records import ENDED
+from actorflow.errors import RunOwned, StoreError
+from actorflow.runtime.claiming import EndedMeanwhile, end_markers
+from actorflow.runtime.listing import log_of
+from actorflow.runtime.replay import replay
+from actorflow.store.keys import encode_id
+from actorflow.store.machine import machine_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from actorflow.graph.graph import Graph
     from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
+    from actorflow.store.frames import Header, Owner
+    from actorflow.store.heartbeat import HeartbeatIncarnation
+    from actorflow.store.log import RunLog
+    from actorflow.store.store import Store
+
+SCAN_EVERY = 2.0
+"""Seconds between two looks, on a store of this machine."""
+
+SHARE = 256
+"""How many runs one look of the scan takes up at most; the next look may take more."""
+
+CLAIMS_AT_ONCE = 8
 
 _logger = logging.getLogger("actorflow.runtime")
 
 
-async def recover(lives: Lives, graphs: Mapping[str, Graph[Any]], *, anywhere: bool, awaited: bool) -> list[Life]:
+async def scan(lives: Lives, graphs: Mapping[str, Graph[Any]], *, every: float, anywhere: bool) -> None:
+    """Look again and again, about ``every`` so many seconds; never returns."""
+    owners: dict[str, Owner] = {}
+    while True:
+        await anyio.sleep(every * random.uniform(0.5, 1.5))
+        if graphs and not lives.leaving:
+            try:
+                await recover(lives, graphs, anywhere=anywhere, awaited=False, owners=owners, most=SHARE)
+            except StoreError as error:
+                _logger.warning("could not look for orphaned runs: %s", error)
+
+
+async def beat(heartbeat: HeartbeatIncarnation) -> None:
+    """Show again and again that this process lives; never returns. Runs live elsewhere if it fails for a lease."""
+    while True:
+        await anyio.sleep(heartbeat.beat_every)
+        try:
+            await anyio.to_thread.run_sync(heartbeat.beat)
+        except StoreError as error:
+            _logger.warning("could not show that this process lives: %s", error)
+
+
+async def recover(
+    lives: Lives,
+    graphs: Mapping[str, Graph[Any]],
+    *,
+    anywhere: bool,
+    awaited: bool,
+    owners: dict[str, Owner] | None = None,
+    most: int | None = None,
+) -> list[Life]:
     """Take up every orphaned run of these graphs; those that were.
 
     Args:
@@ -28,20 +83,92 @@ async def recover(lives: Lives, graphs: Mapping[str, Graph[Any]], *, anywhere: b
         anywhere: also runs last owned by another machine.
         awaited: somebody asks: leaving the runtime waits for the runs, and those
             that this process was found unable to run are tried again.
+        owners: see `orphans`.
+        most: how many to take up at most.
     """
     found: list[Life] = []
     busy = {*lives, *(() if awaited else lives.blocked)}
-    for run_id, graph_name in await lives.in_store(lambda: orphans(lives.store, busy, anywhere=anywhere)):
-        graph = graphs.get(graph_name)
-        if graph is None or run_id in lives or lives.leaving:
+    known = {} if owners is None else owners
+    orphaned = await lives.in_store(lambda: orphans(lives.store, busy, anywhere=anywhere, owners=known))
+    ours = [(run_id, graphs[name]) for run_id, name in orphaned if name in graphs][:most]
+    limiter = anyio.CapacityLimiter(CLAIMS_AT_ONCE)
+
+    async def take(run_id: str, graph: Graph[Any]) -> None:
+        async with limiter:
+            if run_id not in lives and not lives.leaving:
+                life = await _take_up(lives, graph, run_id, awaited=awaited)
+                found.extend([] if life is None else [life])
+
+    async with anyio.create_task_group() as tasks:
+        for run_id, graph in ours:
+            tasks.start_soon(take, run_id, graph)
+    return found
+
+
+async def _take_up(lives: Lives, graph: Graph[Any], run_id: str, *, awaited: bool) -> Life | None:
+    try:
+        life = await lives.take_up(graph, run_id, context=None, reopen=None, awaited=awaited)
+    except (RunOwned, EndedMeanwhile):
+        return None  # somebody else was faster
+    except Exception as error:  # noqa: BLE001 - one bad run never stops the others (guarantee 8)
+        _logger.warning("run %r is not recovered: %r", run_id, error)
+        return None
+    _logger.info("run %r is taken up: its owner is gone", run_id)
+    return life
+
+
+def orphans(store: Store, busy: Collection[str], *, anywhere: bool, owners: dict[str, Owner]) -> list[tuple[str, str]]:
+    """Unfinished runs (id, graph) whose owner is gone, in random order; takes away the markers of runs that are over.
+
+    Args:
+        store: where to look. Blocks.
+        busy: ids that live here, or are being claimed.
+        anywhere: also those last owned by another machine.
+        owners: who owned which run (by its name in keys) at an earlier look, to be kept for the next. As
+            long as it lives the run's log is not read: whoever else owns the run by now lives as well, or will be
+            missed when this one goes.
+    """
+    found: list[tuple[str, str]] = []
+    skipped = {encode_id(run_id) for run_id in busy}
+    markers = store.markers.active()
+    random.shuffle(markers)
+    for name in owners.keys() - {encoded for encoded, _ in markers}:
+        del owners[name]
+    for encoded, opening in markers:
+        if encoded in skipped:
             continue
         try:
-            life = await lives.take_up(graph, run_id, context=None, reopen=None, awaited=awaited)
-        except (RunOwned, EndedMeanwhile):
-            continue  # somebody else was faster
-        except Exception as error:  # noqa: BLE001 - one bad run never stops the others (guarantee 8)
-            _logger.warning("run %r is not recovered: %r", run_id, error)
-            continue
-        _logger.info("run %r is taken up: its owner is gone", run_id)
-        found.append(life)
+            owner = owners.get(encoded)
+            if owner is not None and store.incarnation.is_dead(owner, encoded) is False:
+                continue
+            log = log_of(store, encoded)
+            tip = None if log is None else log.tip()
+            if log is None or tip is None:
+                continue  # about to be spawned, or its spawner died: a marker without its commit stays
+            if tip.header.kind != "release":
+                owners[encoded] = tip.header.owner
+            if _is_over(tip.header, opening):
+                _clear(store, log, opening)
+            elif _is_orphan(log, tip.header, opening) and (anywhere or tip.header.owner.machine == machine_id()):
+                found.append((tip.file.run_id, tip.file.graph))
+        except Exception as error:  # noqa: BLE001 - one bad run never stops the recovery of others (guarantee 8)
+            _logger.warning("run %r can't be read, and stays as it is: %r", encoded, error)
     return found
+
+
+def _is_over(header: Header, opening: int) -> bool:
+    return header.opening > opening or (header.opening == opening and header.status in ENDED)
+
+
+def _is_orphan(log: RunLog, header: Header, opening: int) -> bool:
+    return header.opening == opening and log.is_owned(header) is False
+
+
+def _clear(store: Store, log: RunLog, opening: int) -> None:
+    """What the owner that ended the run would have done next, had it lived."""
+    frames = log.read()
+    run = replay(frames)
+    if run.ended and run.opening == opening:
+        end_markers(store, run, frames[-1].header)
+    else:
+        store.markers.drop_active(run.run_id, opening)

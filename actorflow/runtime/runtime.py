@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
@@ -20,7 +20,6 @@ from actorflow.errors import (
     RunExists,
     RuntimeClosed,
     StoreDenied,
-    StoreError,
 )
 from actorflow.graph.schema import schema_of
 from actorflow.graph.state import State
@@ -36,9 +35,10 @@ from actorflow.runtime.groups import first_of
 from actorflow.runtime.listing import RunInfo, list_runs, verify_store
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
-from actorflow.runtime.recovery import recover
+from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.replay import replay
 from actorflow.runtime.run import Run
+from actorflow.store.backend import Backend
 from actorflow.store.files import default_limit
 from actorflow.store.store import open_store
 
@@ -54,12 +54,11 @@ if TYPE_CHECKING:
     from actorflow.runtime.life import Life
     from actorflow.store.frames import FilePart, Frame
     from actorflow.store.log import Tip
+    from actorflow.store.sealing import Sealing
     from actorflow.store.verify import Finding
 
 S = TypeVar("S", bound=State)
 T = TypeVar("T")
-
-_logger = logging.getLogger("actorflow.runtime")
 
 
 class Runtime:
@@ -72,21 +71,27 @@ class Runtime:
     that any process can go on with it at once.
 
     Args:
-        store: a folder or URL; ``memory://`` keeps nothing.
+        store: a folder, a URL (``s3://bucket/folder``, ``gs://``, ``az://``; ``memory://`` keeps
+            nothing), or a `Backend` of your own.
+        storage_options: what fsspec's file system for a bucket takes; by default all comes from the environment.
+        lease: on a bucket, seconds without a sign of life after which the runs of a process
+            are taken over by others; on a local disk its death is known at once.
         graphs: those whose orphaned runs are recovered from the start.
-        recover: which orphaned runs of registered graphs are taken up by themselves,
-            every ``scan_every`` seconds: those last owned by this machine, any, or none.
+        recover: which orphaned runs of registered graphs are taken up by themselves, about
+            every ``scan_every`` seconds: those last ``"owned"`` by this machine (by default on a
+            local disk), any (``"always"``, by default on a bucket), or none (``"never"``).
         drain: see above.
         restarts: how a crashed run is restarted.
         max_crashes: a run with which more processes than this died, without an
             activation finishing in between, is quarantined.
         debug: raise `StateMutated` when a node changes its state in place.
-        scan_every: seconds between two looks for orphaned runs.
+        scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket.
         migration_timeout: seconds that migrating one run may take.
         max_open_files: how many files of runs are kept open; by default a quarter of what the
             process may open (``ulimit -n``), and at most 2,048.
         readonly: only look: nothing is written, not even a lock, nothing is
             recovered, and the store must exist.
+        sealing: whether commits are compressed, and how they are protected; by default neither.
 
     Example:
         >>> import anyio
@@ -107,32 +112,40 @@ class Runtime:
 
     def __init__(
         self,
-        store: str | os.PathLike[str] = "./.actorflow",
+        store: str | os.PathLike[str] | Backend = "./.actorflow",
         *,
+        storage_options: Mapping[str, Any] | None = None,
+        lease: float = 15.0,
         graphs: Iterable[Graph[Any]] = (),
-        recover: Recover = "owned",
+        recover: Recover | None = None,
         drain: Drain = "finish",
         restarts: RestartPolicy | None = None,
         max_crashes: int = 10,
         debug: bool = False,
-        scan_every: float = 2.0,
+        scan_every: float | None = None,
         migration_timeout: float = 60.0,
         max_open_files: int | None = None,
         readonly: bool = False,
+        sealing: Sealing | None = None,
     ) -> None:
-        check_word("recover", recover, Recover)
+        if recover is not None:
+            check_word("recover", recover, Recover)
         check_word("drain", drain, Drain)
-        self.url = os.fspath(store)
+        self.url = str(store) if isinstance(store, Backend) else os.fspath(store)
         self.max_crashes = max_crashes
         self.migration_timeout = migration_timeout
         self._graphs = {graph.name: graph for graph in graphs}
         self._recover = "never" if readonly else recover
+        self._store = store
+        self._storage_options = storage_options
+        self._lease = lease
         self._drain = drain
         self._policy = restarts or RestartPolicy()
         self._debug = debug
         self._scan_every = scan_every
         self._max_open_files = default_limit() if max_open_files is None else max_open_files
         self._readonly = readonly
+        self._sealing = sealing
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
         self._lives: Lives | None = None  # while it is entered
         self._tasks: TaskGroup | None = None
@@ -151,7 +164,14 @@ class Runtime:
         for graph in self._graphs.values():
             _ = graph.plan  # raises GraphError before anything is opened
         store = await to_thread.run_sync(
-            lambda: open_store(self.url, max_open_files=self._max_open_files, readonly=self._readonly)
+            lambda: open_store(
+                self._store,
+                storage_options=self._storage_options,
+                lease=self._lease,
+                max_open_files=self._max_open_files,
+                readonly=self._readonly,
+                sealing=self._sealing,
+            )
         )
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
@@ -163,8 +183,11 @@ class Runtime:
             debug=self._debug,
             files=self._max_open_files,
         )
+        if store.heartbeat is not None and not self._readonly:
+            self._tasks.start_soon(beat, store.heartbeat)
         if self._recover != "never":
-            self._tasks.start_soon(self._scan, self._lives)
+            every = self._scan_every or (SCAN_EVERY if store.heartbeat is None else self._lease / 2)
+            self._tasks.start_soon(partial(scan, self._lives, self._graphs, every=every, anywhere=self._anywhere))
         return self
 
     async def __aexit__(
@@ -201,14 +224,10 @@ class Runtime:
             raise StoreDenied(self.url, "this Runtime only looks (readonly=True)")
         return self._open()
 
-    async def _scan(self, lives: Lives) -> None:
-        while True:
-            await anyio.sleep(self._scan_every)
-            if self._graphs and not lives.leaving:
-                try:
-                    await recover(lives, self._graphs, anywhere=self._recover == "always", awaited=False)
-                except StoreError as error:
-                    _logger.warning("could not look for orphaned runs: %s", error)
+    @property
+    def _anywhere(self) -> bool:
+        """Whether orphans that another machine owned are taken up, too."""
+        return self._recover == "always" or (self._recover is None and self._open().store.heartbeat is not None)
 
     # -- starting and resuming ------------------------------------------------------
 
@@ -381,7 +400,7 @@ class Runtime:
         One run that can't be taken up never stops the others: it is logged, and
         stays as it is. Leaving the runtime waits for the runs returned here.
         """
-        found = await recover(self._writable(), self._graphs, anywhere=self._recover == "always", awaited=True)
+        found = await recover(self._writable(), self._graphs, anywhere=self._anywhere, awaited=True)
         return [Run(self, life.run_id, life.graph, life) for life in found]
 
     async def preview(self, graph: Graph[Any], id: str) -> tuple[str, ...]:
