@@ -41,10 +41,14 @@
     │   ├── StoreDenied (PermissionError)    not allowed
     │   ├── StoreUnavailable                 the store does not answer; nothing was decided
     │   ├── CommitTooLarge                   one commit over the limit
+    │   ├── MissingKey                       a file is sealed under a key that is not in the keyring
+    │   ├── MissingExtra                     reading or writing this takes a library that is not installed
     │   ├── CommitUnknown                    it stayed unclear whether a commit took effect
     │   ├── Fenced                           another owner claimed the run
     │   └── CorruptCheckpoint                a file is damaged, foreign or not where it belongs
-    │       └── UnsupportedFormat            a file of a format or with a flag this version can't read
+    │       ├── UnsupportedFormat            a file of a format or with a flag this version can't read
+    │       └── NotSealed                    a file is protected less than the store requires
+    ├── BadKeyring (ValueError)              these keys can't be used
     └── RuntimeClosed (RuntimeError)         the runtime is not open
 
 User exceptions travel unchanged as ``__cause__``; from another process they
@@ -421,6 +425,22 @@ class CommitTooLarge(StoreError):
         self.limit = limit
 
 
+class MissingKey(StoreError):
+    """A file is sealed under a key that is not in the keyring. Nothing was written; its header can be read."""
+
+    def __init__(self, path: str, key_id: str) -> None:
+        super().__init__(path, f"it is sealed under key {key_id!r}, which is not here; add that key to the keyring")
+        self.key_id = key_id
+
+
+class MissingExtra(StoreError):
+    """Reading or writing this takes a library that comes with an extra of actorflow."""
+
+    def __init__(self, path: str, what: str, extra: str) -> None:
+        super().__init__(path, f"{what} takes a library that is not installed: pip install 'actorflow[{extra}]'")
+        self.extra = extra
+
+
 class CommitUnknown(StoreError):
     """It stayed unclear whether a commit took effect. The actor stops and restarts from storage."""
 
@@ -443,3 +463,28 @@ class CorruptCheckpoint(StoreError):
 
 class UnsupportedFormat(CorruptCheckpoint):
     """The file is whole, but of a format or with a flag that this version of actorflow can't read."""
+
+
+class NotSealed(CorruptCheckpoint):
+    """A file is protected less than the store requires.
+
+    Either it was written before that was so, or somebody has put it there:
+    what it says is not believed.
+    """
+
+    def __init__(self, path: str, found: str, required: str) -> None:
+        super().__init__(
+            path,
+            f"it is {found}, and this store requires {required}; if it was written before the sealing was turned on, "
+            f"open the store with require={found!r} and rekey the run",
+        )
+        self.found = found
+        self.required = required
+
+
+class BadKeyring(ActorflowError, ValueError):
+    """These keys can't be used. ``place`` is the file or variable they come from; no key is ever shown."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.place = place

@@ -17,6 +17,7 @@ from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.keys import log_prefix
 from actorflow.store.log import RunLog, tip_of
 from actorflow.store.ownership import NONCE, make_header
+from actorflow.store.sealing import PLAIN, Sealing
 
 if TYPE_CHECKING:
     from actorflow.store.backend import Steps
@@ -41,12 +42,14 @@ class AppendLog(RunLog):
         backend: LocalBackend,
         incarnation: LocalIncarnation,
         files: OpenFiles,
+        sealing: Sealing = PLAIN,
     ) -> None:
         super().__init__(run_id, encoded, incarnation=incarnation)
         self._backend = backend
         self._local = incarnation
         self._files = files
-        self._chain = FileChain(backend, log_prefix(encoded), run_id=run_id, store=store)
+        self._sealing = sealing
+        self._chain = FileChain(backend, log_prefix(encoded), run_id=run_id, store=store, sealing=sealing)
 
     def tip(self) -> Tip | None:
         """The last frame of the newest file."""
@@ -85,7 +88,7 @@ class AppendLog(RunLog):
             file=file_digest,
         )
         key = self._chain.key(seq)
-        frame, digest = encode_frame(header, draft.body, path=self._backend.path(key), file=file)
+        frame, digest = encode_frame(header, draft.body, path=self._backend.path(key), file=file, sealing=self._sealing)
         fd = yield from creating_file(self._backend, key, copy + frame, stage="claim")
         if fd is None:
             return None
@@ -103,6 +106,7 @@ class AppendLog(RunLog):
             header=header,
             digest=digest,
             file=part,
+            sealing=self._sealing,
         )
 
     def _secure(self, key: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actorflow.store.frames import Draft, FilePart, Frame, Header
     from actorflow.store.liveness import Incarnation
     from actorflow.store.local import LocalBackend
+    from actorflow.store.sealing import Sealing
 
 
 Inode = tuple[int, int]  # device and number
@@ -44,6 +45,7 @@ class AppendOwnership(Ownership):
         header: Header,
         digest: bytes,
         file: FilePart,
+        sealing: Sealing,
     ) -> None:
         super().__init__(encoded=encoded, incarnation=incarnation, header=header, digest=digest, file=file)
         self._chain = chain
@@ -52,6 +54,7 @@ class AppendOwnership(Ownership):
         self._key = key
         self._size = size
         self._inode = inode
+        self._sealing = sealing
         self._ragged = False  # a part of a failed write may stand behind `_size`
 
     @property
@@ -69,7 +72,7 @@ class AppendOwnership(Ownership):
             header = self._header(draft, file_digest)
             return header, (yield from self._roll_over(header, draft, file))
         header = self._header(draft, self.header.file)
-        data, digest = encode_frame(header, draft.body, path=self.path)
+        data, digest = encode_frame(header, draft.body, path=self.path, sealing=self._sealing)
         if (yield from self._append(data)):
             return header, digest
         if draft.kind == "release":
@@ -126,7 +129,7 @@ class AppendOwnership(Ownership):
         """Commit as the first frame of a new file. ``again``: the frame may stand in the old one already."""
         key = self._chain.key(header.seq)
         path = self._backend.path(key)
-        data, digest = encode_frame(header, draft.body, path=path, file=file)
+        data, digest = encode_frame(header, draft.body, path=path, file=file, sealing=self._sealing)
         self._state = State.UNKNOWN
         try:
             fd = yield from creating_file(self._backend, key, data, stage="rollover")

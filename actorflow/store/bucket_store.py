@@ -13,12 +13,13 @@ from actorflow.store.store import Store
 if TYPE_CHECKING:
     from actorflow.store.backend import Backend
     from actorflow.store.log import RunLog
+    from actorflow.store.sealing import Sealing
 
 
 class BucketStore(Store):
     """A store over a `Backend` that is reached from elsewhere, too: owners show by heartbeats that they live."""
 
-    def __init__(self, url: str, backend: Backend, *, lease: float, readonly: bool) -> None:
+    def __init__(self, url: str, backend: Backend, *, lease: float, readonly: bool, sealing: Sealing) -> None:
         if readonly:
             uuid = read_identity(backend, url)
             if uuid is None:
@@ -26,8 +27,15 @@ class BucketStore(Store):
         else:
             uuid = create_identity(backend, url)
         heartbeat = HeartbeatIncarnation(backend, url, lease=lease, readonly=readonly)
-        super().__init__(url, uuid, backend=backend, incarnation=heartbeat)
+        super().__init__(url, uuid, backend=backend, incarnation=heartbeat, sealing=sealing)
         self.heartbeat = heartbeat
 
     def _log(self, run_id: str, encoded: str) -> RunLog:
-        return ObjectLog(run_id, encoded, store=self.uuid, backend=self.backend, incarnation=self.incarnation)
+        return ObjectLog(
+            run_id,
+            encoded,
+            store=self.uuid,
+            backend=self.backend,
+            incarnation=self.incarnation,
+            sealing=self.sealing,
+        )

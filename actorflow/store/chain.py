@@ -17,6 +17,7 @@ from actorflow.errors import CorruptCheckpoint, StoreUnavailable
 from actorflow.store.backend import Missing
 from actorflow.store.framing import read_frames
 from actorflow.store.keys import checkpoint_name, checkpoint_seq
+from actorflow.store.sealing import PLAIN, Sealing
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ _REREAD = 3
 class FileChain:
     """Reads the files of one run's log, below ``prefix``."""
 
-    def __init__(self, backend: LocalBackend, prefix: str, *, run_id: str, store: bytes) -> None:
+    def __init__(
+        self, backend: LocalBackend, prefix: str, *, run_id: str, store: bytes, sealing: Sealing = PLAIN
+    ) -> None:
         self._backend = backend
         self.prefix = prefix
         self._run_id = run_id
         self._store = store
+        self._sealing = sealing
 
     def firsts(self) -> list[int]:
         """The first numbers of all files, ascending."""
@@ -46,13 +50,13 @@ class FileChain:
         return self.prefix + checkpoint_name(first)
 
     def newest(self) -> tuple[str, list[Frame], bytes] | None:
-        """Key, frames and bytes of the newest file; None: there is no file."""
+        """Key, frames and bytes of the newest file, for their headers; None: there is no file."""
         for _ in range(_RELIST):
             firsts = self.firsts()
             if not firsts:
                 return None
             try:
-                return self.key(firsts[-1]), *self._load_newest(firsts[-1])
+                return self.key(firsts[-1]), *self._load_newest(firsts[-1], keyless=True)
             except Missing:
                 continue
         raise self._vanishing()
@@ -76,7 +80,7 @@ class FileChain:
         for first, stop in zip_longest(firsts, firsts[1:]):
             path = self._backend.path(self.key(first))
             try:
-                frames, tail = self._load(first)
+                frames, tail = self._load(first, keyless=True)
             except CorruptCheckpoint as error:
                 findings.append(Finding(path=path, what=error.reason, remedy="restore this file from a backup"))
                 continue
@@ -126,24 +130,34 @@ class FileChain:
             own.append(copy)
         return older_copy, own
 
-    def _load_newest(self, first: int) -> tuple[list[Frame], bytes]:
+    def _load_newest(self, first: int, *, keyless: bool = False) -> tuple[list[Frame], bytes]:
         """The newest file may be growing under our eyes: read again before calling it damaged."""
         for attempt in range(_REREAD):
             data = self._backend.get(self.key(first))
             try:
-                return self._parse(data, first)[0], data
+                return self._parse(data, first, keyless=keyless)[0], data
             except CorruptCheckpoint:
                 if attempt == _REREAD - 1:
                     raise
                 time.sleep(0.01)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
-    def _load(self, first: int, *, stop: int | None = None) -> tuple[list[Frame], Tail]:
-        return self._parse(self._backend.get(self.key(first)), first, stop=stop)
+    def _load(self, first: int, *, stop: int | None = None, keyless: bool = False) -> tuple[list[Frame], Tail]:
+        return self._parse(self._backend.get(self.key(first)), first, stop=stop, keyless=keyless)
 
-    def _parse(self, data: bytes, first: int, *, stop: int | None = None) -> tuple[list[Frame], Tail]:
-        path = self._backend.path(self.key(first))
-        return read_frames(data, path, first=first, stop=stop, run_id=self._run_id, store=self._store)
+    def _parse(
+        self, data: bytes, first: int, *, stop: int | None = None, keyless: bool = False
+    ) -> tuple[list[Frame], Tail]:
+        return read_frames(
+            data,
+            self._backend.path(self.key(first)),
+            first=first,
+            stop=stop,
+            run_id=self._run_id,
+            store=self._store,
+            sealing=self._sealing,
+            keyless=keyless,
+        )
 
     def _vanishing(self) -> StoreUnavailable:
         return StoreUnavailable(self._backend.path(self.prefix), "files were listed, but are not there when read")

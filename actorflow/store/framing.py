@@ -16,12 +16,14 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct, msgpack
 
-from actorflow.errors import CommitTooLarge, CorruptCheckpoint, UnsupportedFormat
+from actorflow.errors import CommitTooLarge, CorruptCheckpoint, MissingKey, UnsupportedFormat
 from actorflow.store.frames import FilePart, Frame, Header, Tail
+from actorflow.store.sealing import COMPRESSED, ENCRYPTED, MAC, MAX_SEAL, PLAIN, Sealing
 
 MAGIC = b"\x89AFL\r\n\x1a\n"  # as PNG's: text mode and newline conversion damage it visibly
 FORMAT = 1
-FLAGS = {1: "BLOB", 2: "COMPRESSED", 4: "ENCRYPTED", 8: "MAC"}  # reserved, refused until written by someone
+FLAGS = {1: "BLOB", COMPRESSED: "COMPRESSED", ENCRYPTED: "ENCRYPTED", MAC: "MAC"}
+READABLE = frozenset({0, COMPRESSED, ENCRYPTED, MAC, COMPRESSED | ENCRYPTED, COMPRESSED | MAC})  # all else is refused
 
 MAX_HEADER = 64 * 1024
 MAX_BODY = 64 * 1024 * 1024
@@ -62,7 +64,9 @@ def file_digest(raw: bytes) -> bytes:
     return hasher.digest()
 
 
-def encode_frame(header: Header, body: bytes, *, path: str, file: bytes = _NIL) -> tuple[bytes, bytes]:
+def encode_frame(
+    header: Header, body: bytes, *, path: str, file: bytes = _NIL, sealing: Sealing = PLAIN
+) -> tuple[bytes, bytes]:
     """The frame's bytes and its digest. ``file`` is the encoded file part of a file's first own frame.
 
     Raises:
@@ -73,8 +77,10 @@ def encode_frame(header: Header, body: bytes, *, path: str, file: bytes = _NIL) 
         raise CommitTooLarge(path, len(region), MAX_HEADER)
     if len(body) > MAX_BODY:
         raise CommitTooLarge(path, len(body), MAX_BODY)
-    fields = _FIELDS.pack(MAGIC, FORMAT, 0, 0, len(region), len(body))
-    data = b"".join((fields, _CRC.pack(zlib.crc32(fields)), region, body))
+    packed = sealing.pack(body)
+    fields = _FIELDS.pack(MAGIC, FORMAT, 0, packed.flags, len(region), packed.size)
+    before = b"".join((fields, _CRC.pack(zlib.crc32(fields)), region))
+    data = before + sealing.seal(packed, before=before, context=_context(header))
     hasher = _HASH.copy()
     hasher.update(data)
     digest = hasher.digest()
@@ -89,8 +95,10 @@ def read_frames(
     stop: int | None = None,
     run_id: str | None = None,
     store: bytes | None = None,
+    sealing: Sealing = PLAIN,
+    keyless: bool = False,
 ) -> tuple[list[Frame], Tail]:
-    """All frames of one file, verified: digests, numbers, parents, and whose they are.
+    """All frames of one file, verified: digests, numbers, parents, whose they are, and their seals.
 
     The file of a claim starts with a copy of the frame before it: then the
     list starts with that one, numbered ``first - 1``.
@@ -102,11 +110,15 @@ def read_frames(
         stop: Read up to this number, exclusive: what follows is superseded by a later file and no evidence.
         run_id: The run it must belong to, if known.
         store: The store it must belong to, if known.
+        sealing: How bodies are opened, and which are believed.
+        keyless: Only headers are wanted: a body whose key is not there is left out, empty.
 
     Raises:
         CorruptCheckpoint: damaged, foreign, or not where it belongs. Also if
             the file's first own frame is cut: a name appears after its bytes are durable.
         UnsupportedFormat: whole, but written by a later version.
+        NotSealed: protected less than required.
+        MissingKey: sealed under a key that is not there.
     """
     pieces, tail = _scan(data, path, first, stop)
     own = next((index for index, piece in enumerate(pieces) if piece.header.seq == first), None)
@@ -124,23 +136,40 @@ def read_frames(
             raise CorruptCheckpoint(path, f"frame {piece.header.seq} does not fit the file part of frame {first}")
     if own == 1 and pieces[own].header.kind != "claim":
         raise CorruptCheckpoint(path, f"frame {first - 1} stands before frame {first}, which is no claim")
-    return [_frame(piece, part, path) for piece in pieces], tail
+    return [_frame(piece, part, data, path, sealing, keyless=keyless) for piece in pieces], tail
 
 
 class _Piece(NamedTuple):
     header: Header
     file: bytes
-    body: bytes
+    flags: int
     digest: bytes
     offset: int
+    body: int  # where it begins
     end: int
 
 
-def _frame(piece: _Piece, part: FilePart, path: str) -> Frame:
+def _frame(piece: _Piece, part: FilePart, data: bytes, path: str, sealing: Sealing, *, keyless: bool) -> Frame:
+    sealing.check(piece.flags, path)
+    body = data[piece.body : piece.end - DIGEST]
+    if piece.flags:
+        try:
+            body = sealing.open(
+                body,
+                flags=piece.flags,
+                before=data[piece.offset : piece.body],
+                context=_context(piece.header),
+                raw=piece.header.raw,
+                path=path,
+            )
+        except MissingKey:
+            if not keyless:
+                raise
+            body = b""
     return Frame(
         header=piece.header,
         file=part,
-        body=piece.body,
+        body=body,
         digest=piece.digest,
         path=path,
         offset=piece.offset,
@@ -171,7 +200,7 @@ def _piece(data: bytes, offset: int, path: str) -> _Piece | None:
     fields = data[offset : offset + _FIELDS.size]
     if _CRC.unpack_from(data, offset + _FIELDS.size)[0] != zlib.crc32(fields):
         raise CorruptCheckpoint(path, f"the prefix at offset {offset} is damaged (CRC-32)")
-    header_size, body_size = _lengths(fields, offset, path)
+    flags, header_size, body_size = _lengths(fields, offset, path)
     body_start = offset + PREFIX + header_size
     digest_start = body_start + body_size
     end = digest_start + DIGEST
@@ -189,21 +218,26 @@ def _piece(data: bytes, offset: int, path: str) -> _Piece | None:
             )
         raise CorruptCheckpoint(path, f"the frame at offset {offset} is damaged (BLAKE2b)")
     header, file = _region(data[offset + PREFIX : body_start], offset, path)
-    return _Piece(header, file, data[body_start:digest_start], digest, offset, end)
+    return _Piece(header, file, flags, digest, offset, body_start, end)
 
 
-def _lengths(fields: bytes, offset: int, path: str) -> tuple[int, int]:
+def _context(header: Header) -> bytes:
+    """Whose a frame is: store, run and life by the digest of the file part that names them, and the epoch."""
+    return header.file + struct.pack(">Q", header.epoch)
+
+
+def _lengths(fields: bytes, offset: int, path: str) -> tuple[int, int, int]:
     magic, number, reserved, flags, header_size, body_size = _FIELDS.unpack(fields)
     if magic != MAGIC:
         raise CorruptCheckpoint(path, f"there is no checkpoint frame at offset {offset}")
     if number != FORMAT or reserved:
         raise UnsupportedFormat(path, f"it is of format {number}.{reserved}, this version reads {FORMAT}.0")
-    if flags:
+    if flags not in READABLE:
         names = [FLAGS.get(1 << bit, f"bit {bit}") for bit in range(16) if flags & 1 << bit]
         raise UnsupportedFormat(path, f"it uses {', '.join(names)}, which this version can't read")
-    if header_size > MAX_HEADER or body_size > MAX_BODY:
+    if header_size > MAX_HEADER or body_size > MAX_BODY + (MAX_SEAL if flags else 0):
         raise CorruptCheckpoint(path, f"the frame at offset {offset} announces {header_size} + {body_size} bytes")
-    return header_size, body_size
+    return flags, header_size, body_size
 
 
 def _has_zero_sector(data: bytes, offset: int) -> bool:

@@ -22,6 +22,7 @@ from actorflow.store.local import TEMP, LocalBackend
 from actorflow.store.markers import Markers
 from actorflow.store.memory import memory_backend
 from actorflow.store.object_log import ObjectLog
+from actorflow.store.sealing import PLAIN, Sealing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,11 +38,17 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 class Store(ABC):
     """An open store. Made by `open_store`. Thread-safe; calls block."""
 
-    def __init__(self, url: str, uuid: bytes, *, backend: Backend, incarnation: Incarnation) -> None:
+    heartbeat: HeartbeatIncarnation | None = None
+    """How others know that this process lives, on a store that processes of other machines reach, too."""
+
+    def __init__(
+        self, url: str, uuid: bytes, *, backend: Backend, incarnation: Incarnation, sealing: Sealing = PLAIN
+    ) -> None:
         self.url = url
         self.uuid = uuid
         self.backend = backend
         self.incarnation = incarnation
+        self.sealing = sealing
         self.markers = Markers(backend)
 
     def log(self, run_id: str) -> RunLog:
@@ -67,7 +74,9 @@ class Store(ABC):
             return run_id
         for key in self.backend.list(log_prefix(encoded)):
             if (first := checkpoint_seq(key.rpartition("/")[2])) is not None:
-                frames, _ = read_frames(self.backend.get(key), key, first=first, store=self.uuid)
+                frames, _ = read_frames(
+                    self.backend.get(key), key, first=first, store=self.uuid, sealing=self.sealing, keyless=True
+                )
                 run_id = frames[0].file.run_id
                 if encode_id(run_id) != encoded:
                     raise CorruptCheckpoint(key, f"it belongs to run {run_id!r}")
@@ -77,9 +86,6 @@ class Store(ABC):
     def owner(self, actor: bytes) -> Owner:
         """Who an actor of this opening of the store is."""
         return self.incarnation.owner(actor)
-
-    heartbeat: HeartbeatIncarnation | None = None
-    """How others know that this process lives, on a store that processes of other machines reach, too."""
 
     def close(self) -> None:
         """Let go. Waits for nothing: a commit being written ends first, then the process lock is released."""
@@ -92,18 +98,26 @@ class Store(ABC):
 class MemoryStore(Store):
     """A store that ends with its process."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, *, sealing: Sealing) -> None:
         backend = memory_backend(name)
-        super().__init__(url, create_identity(backend, url), backend=backend, incarnation=MemoryIncarnation(url))
+        uuid = create_identity(backend, url)
+        super().__init__(url, uuid, backend=backend, incarnation=MemoryIncarnation(url), sealing=sealing)
 
     def _log(self, run_id: str, encoded: str) -> RunLog:
-        return ObjectLog(run_id, encoded, store=self.uuid, backend=self.backend, incarnation=self.incarnation)
+        return ObjectLog(
+            run_id,
+            encoded,
+            store=self.uuid,
+            backend=self.backend,
+            incarnation=self.incarnation,
+            sealing=self.sealing,
+        )
 
 
 class LocalStore(Store):
     """A store in a local folder that exists."""
 
-    def __init__(self, root: str, *, max_open_files: int, readonly: bool) -> None:
+    def __init__(self, root: str, *, max_open_files: int, readonly: bool, sealing: Sealing) -> None:
         self._local = LocalBackend(root)
         self._incarnation = LocalIncarnation(self._local, readonly=readonly)
         self._files = OpenFiles(log_opener(self._local), limit=max_open_files)
@@ -112,7 +126,7 @@ class LocalStore(Store):
         except BaseException:
             self._shut()
             raise
-        super().__init__(root, uuid, backend=self._local, incarnation=self._incarnation)
+        super().__init__(root, uuid, backend=self._local, incarnation=self._incarnation, sealing=sealing)
 
     @property
     def open_files(self) -> int:
@@ -141,6 +155,7 @@ class LocalStore(Store):
             backend=self._local,
             incarnation=self._incarnation,
             files=self._files,
+            sealing=self.sealing,
         )
 
     def _shut(self) -> None:
@@ -155,6 +170,7 @@ def open_store(
     lease: float = 15.0,
     max_open_files: int = 256,
     readonly: bool = False,
+    sealing: Sealing | None = None,
 ) -> Store:
     """Open a store, and make it if it is not there.
 
@@ -167,6 +183,7 @@ def open_store(
             processes of other machines reach the store.
         max_open_files: Descriptors of logs kept open between commits.
         readonly: Write nothing, not even a lock; claims are refused. The store must exist.
+        sealing: Whether commits are compressed, and how they are protected; by default neither.
 
     Raises:
         BadStoreUrl: not such a URL, or read-only and not there.
@@ -175,20 +192,21 @@ def open_store(
         ForeignStore: actorflow.json is not ours.
         StoreDenied: no permission, or a read-only file system.
     """
+    sealing = sealing or PLAIN
     if isinstance(url, Backend):
-        return _bucket_store(str(url), url, lease=lease, readonly=readonly)
+        return _bucket_store(str(url), url, lease=lease, readonly=readonly, sealing=sealing)
     text = os.fspath(url)
     if not text or "\0" in text or "::" in text:
         raise BadStoreUrl(repr(text), "give a folder, file:///folder or memory://name; chained URLs are not safe")
     match = _SCHEME.fullmatch(text)
     scheme, rest = (match[1].lower(), match[2]) if match else ("file", text)
     if scheme == "memory":
-        return MemoryStore(text, rest)
+        return MemoryStore(text, rest, sealing=sealing)
     if scheme != "file":
         from actorflow.store.buckets.resolve import bucket_backend  # fsspec is loaded for a bucket only
 
         backend = bucket_backend(text, dict(storage_options or {}))
-        return _bucket_store(text, backend, lease=lease, readonly=readonly)
+        return _bucket_store(text, backend, lease=lease, readonly=readonly, sealing=sealing)
     if storage_options:
         raise BadStoreUrl(text, f"a folder takes no storage_options, and these were given: {sorted(storage_options)}")
     if match and not rest.startswith("/"):
@@ -199,13 +217,13 @@ def open_store(
             raise BadStoreUrl(root, "there is no store here")
     else:
         _make_root(root)
-    return LocalStore(root, max_open_files=max_open_files, readonly=readonly)
+    return LocalStore(root, max_open_files=max_open_files, readonly=readonly, sealing=sealing)
 
 
-def _bucket_store(url: str, backend: Backend, *, lease: float, readonly: bool) -> Store:
+def _bucket_store(url: str, backend: Backend, *, lease: float, readonly: bool, sealing: Sealing) -> Store:
     from actorflow.store.bucket_store import BucketStore  # it is a Store
 
-    return BucketStore(url, backend, lease=lease, readonly=readonly)
+    return BucketStore(url, backend, lease=lease, readonly=readonly, sealing=sealing)
 
 
 def _make_root(root: str) -> None:

@@ -191,8 +191,9 @@ def test_no_length_is_believed_before_its_checksum() -> None:
     [
         (2, 0, 0, "format 2"),
         (1, 1, 0, "format 1.1"),
-        (1, 0, 2, "COMPRESSED"),
+        (1, 0, 1, "BLOB"),
         (1, 0, 5, "BLOB, ENCRYPTED"),
+        (1, 0, 12, "ENCRYPTED, MAC"),
         (1, 0, 1 << 15, "bit 15"),
     ],
 )
