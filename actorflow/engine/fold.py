@@ -17,11 +17,13 @@ from actorflow.engine.records import (
     Ended,
     Failed,
     Finished,
+    Imported,
     Merged,
     Offered,
     Open,
     Record,
     Released,
+    Repaired,
     Spawned,
 )
 from actorflow.engine.run import NOTHING, ROOT, Activation, RunState, Scope, Token, Unseen
@@ -74,7 +76,7 @@ def fold(run: RunState, record: Record) -> RunState:
             run.failed_in = run.open[id_].node if id_ is not None else None
         case Ended(status=status):
             run.status = status
-        case Released():
+        case Released() | Imported() | Repaired():
             pass
         case Spawned():
             return begin(record)

@@ -127,7 +127,25 @@ class Ended(Struct, frozen=True, array_like=True, tag="ended"):
     by: str | None = None
 
 
-Record = Spawned | Claimed | Released | Finished | Merged | Attempted | Offered | Failed | Ended
+class Imported(Struct, frozen=True, array_like=True, tag="imported"):
+    """The run came from another store. All commits before this one are copies of those it had there."""
+
+    store: bytes  # the uuid of the other store
+    seq: int  # the newest commit that was copied
+    digest: bytes  # of that commit, as it is there
+
+
+class Repaired(Struct, frozen=True, array_like=True, tag="repaired"):
+    """Somebody decided that the run goes on from before a damaged commit, whatever came after it."""
+
+    seq: int  # the last commit that counts
+    digest: bytes  # of that commit
+    skipped: tuple[int, int]  # the first and the last number that do not count
+    damaged: bytes  # the digest of the damaged file as it was, by which it was named
+    by: str | None = None
+
+
+Record = Spawned | Claimed | Released | Finished | Merged | Attempted | Offered | Failed | Ended | Imported | Repaired
 
 
 class Body(Struct, frozen=True, array_like=True):

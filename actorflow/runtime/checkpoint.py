@@ -13,9 +13,11 @@ from actorflow.engine.records import (
     ErrorInfo,
     Failed,
     Finished,
+    Imported,
     Merged,
     Offered,
     Released,
+    Repaired,
     Spawned,
 )
 from actorflow.errors import RunError
@@ -42,6 +44,8 @@ _KINDS: dict[type[Any], str] = {
     Offered: "offered",
     Failed: "failed",
     Ended: "ended",
+    Imported: "imported",
+    Repaired: "repaired",
 }
 
 
@@ -49,7 +53,7 @@ class Checkpoint(Struct, Generic[S_co], frozen=True):
     """A run as of one record. ``seq`` addresses the commit, ``record`` the record inside it.
 
     ``kind`` says what the record was: spawned, claimed, finished (a node),
-    merged, attempted, offered, failed, ended or released. ``values`` are plain
+    merged, attempted, offered, failed, ended, released, imported or repaired. ``values`` are plain
     data in the schema they were saved in; `state` is typed and migrated.
     """
 

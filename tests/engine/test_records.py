@@ -15,10 +15,12 @@ from actorflow.engine.records import (
     ErrorInfo,
     Failed,
     Finished,
+    Imported,
     Offered,
     Open,
     Record,
     Released,
+    Repaired,
     Spawned,
     decode_body,
     encode_body,
@@ -48,6 +50,8 @@ RECORDS: list[Record] = [
     Failed(7, ErrorInfo("E", "")),
     Ended("cancelled", "me"),
     Ended("finished"),
+    Imported(b"s" * 16, 7, b"d" * 32),
+    Repaired(7, b"d" * 32, (8, 9), b"f" * 32, "me"),
 ]
 
 
