@@ -30,6 +30,9 @@
     │   ├── RunDeleted (LookupError)         the id was deleted
     │   ├── RunFailed                        the run ended as failed; __cause__ is the node's error
     │   ├── RunCancelled                     the run ended as cancelled
+    │   ├── BadCallerId (ValueError)         this string can't be the id of a message
+    │   ├── IdempotencyConflict              the id of a message was used for another content
+    │   ├── WindowFull                       the run remembers as many ids of messages as it can
     │   ├── Quarantined                      the run is set aside: a crash loop
     │   └── Blocked                          this process can't run what the newest header says
     ├── StoreError (OSError)                 about the store
@@ -41,6 +44,8 @@
     │   ├── StoreDenied (PermissionError)    not allowed
     │   ├── StoreUnavailable                 the store does not answer; nothing was decided
     │   ├── CommitTooLarge                   one commit over the limit
+    │   ├── MessageTooLarge                  one message over the limit
+    │   ├── CorruptMessage                   a message is damaged, foreign or not where it belongs
     │   ├── MissingKey                       a file is sealed under a key that is not in the keyring
     │   ├── MissingExtra                     reading or writing this takes a library that is not installed
     │   ├── CommitUnknown                    it stayed unclear whether a commit took effect
@@ -354,6 +359,43 @@ class RunCancelled(RunError):
         self.seq = seq
 
 
+class BadCallerId(RunError, ValueError):
+    """This string can't be the id of a message. Nothing was sent."""
+
+    def __init__(self, run_id: str, caller_id: str, problem: str) -> None:
+        super().__init__(run_id, f"{str(caller_id)[:80]!r} can't be the id of a message to run {run_id!r}: {problem}")
+        self.caller_id = caller_id
+
+
+class IdempotencyConflict(RunError):
+    """The id of a message, or its number in a lane, was used before for another content. Nothing was changed."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        super().__init__(
+            run_id,
+            f"{message} was sent to run {run_id!r} before, with another content; "
+            "the same id is the same message: give another message another id",
+        )
+        self.message = message
+
+
+class WindowFull(RunError):
+    """The run remembers as many ids of messages as it can, and may not forget one yet. The message was not taken.
+
+    ``wait`` is the number of seconds until the oldest of them may be forgotten.
+    """
+
+    def __init__(self, run_id: str, *, ids: int, hours: float, wait: float) -> None:
+        super().__init__(
+            run_id,
+            f"run {run_id!r} has taken {ids:,} messages with an id of their own within {hours:g} h, as many as it "
+            f"remembers; send again in {wait:.0f} s, send from a run, or raise the limit",
+        )
+        self.ids = ids
+        self.hours = hours
+        self.wait = wait
+
+
 class Quarantined(RunError):
     """The run is set aside because process after process died with it. Nothing was lost."""
 
@@ -423,6 +465,26 @@ class CommitTooLarge(StoreError):
         super().__init__(path, f"a commit of {size:,} bytes is over the limit of {limit:,}; keep large data elsewhere")
         self.size = size
         self.limit = limit
+
+
+class MessageTooLarge(StoreError):
+    """One message is larger than the limit. Nothing was sent."""
+
+    def __init__(self, path: str, size: int, limit: int) -> None:
+        super().__init__(path, f"a message of {size:,} bytes is over the limit of {limit:,}; send where the data is")
+        self.size = size
+        self.limit = limit
+
+
+class CorruptMessage(StoreError):
+    """A message, or a dead letter, is damaged, foreign, or not where it belongs.
+
+    A message becomes a dead letter, bytes and all, and the ones after it are taken.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, f"{reason}; it is kept as a dead letter, and the messages after it are taken")
+        self.reason = reason
 
 
 class MissingKey(StoreError):

@@ -4,6 +4,7 @@
     runs/<id>/log/<first seq>.ckpt        the run's history
     runs/<id>/log/<first>-<last>.ckpt     several commits of it, merged (object log)
     runs/<id>/log/<seq>.floor             retention let go of what is below (object log)
+    runs/<id>/blobs/<digest>.<epoch>.<n>  its large values
     active/<shard>/<id>.<opening>         what must be recovered
     ended/<microseconds>-<id>             summaries for listings
     hosts/<machine>/<incarnation>.lock    a lock that dies with its process
@@ -11,8 +12,7 @@
     dead/<shard>/<letter>                 one that no run will take, and why
 
 A letter is ``<id>~<sender>~<generation>~<n>``, the shard that of the run it is
-for. ``runs/<id>/blobs`` and ``asleep`` are reserved for large values and
-sleeping runs.
+for. ``asleep`` is reserved for sleeping runs.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ DEAD = "dead/"
 
 MAX_ID_BYTES = 512
 MAX_NAME = 100
+MAX_NUMBER = 2**64 - 1  # what msgpack can say
 
 _VERBATIM = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9_-])?")
 # Windows takes these names for devices, whatever follows the first dot.
@@ -43,6 +44,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
 _CHECKPOINT = re.compile(r"([0-9]{20})\.ckpt")
 _SPAN = re.compile(r"([0-9]{20})-([0-9]{20})\.ckpt")
 _FLOOR = re.compile(r"([0-9]{20})\.floor")
+_BLOB = re.compile(r"[0-9a-f]{64}\.([0-9]{1,20})\.[0-9]{1,20}")
 _ACTIVE = re.compile(r"active/[0-9a-f]{2}/([^/]+)\.([0-9]{1,20})")
 _ENDED = re.compile(r"ended/[0-9]{20}-([^/]+)")
 _NAME = rf"~[0-9a-v]{{1,{MAX_NAME - 1}}}|{_VERBATIM.pattern}"
@@ -121,6 +123,22 @@ def floor_seq(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def blobs_prefix(encoded: str) -> str:
+    """Where the large values of a run are."""
+    return f"{RUNS}{encoded}/blobs/"
+
+
+def blob_name(digest: bytes, epoch: int, n: int) -> str:
+    """The name of the ``n``-th blob that the owner of ``epoch`` put."""
+    return f"{digest.hex()}.{epoch}.{n}"
+
+
+def blob_epoch(name: str) -> int | None:
+    """The epoch in a blob's name; None if it is no such name."""
+    match = _BLOB.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def run_of(key: str) -> str | None:
     """The encoded id in a key below ``runs/``."""
     encoded, slash, _rest = key.removeprefix(RUNS).partition("/")
@@ -155,7 +173,7 @@ def lock_key(machine: str, incarnation: str) -> str:
 
 
 class Letter(NamedTuple):
-    """What the name of a message says: for whom it is, from whom, and the how manieth of which generation.
+    """What the name of a message says: for whom it is, from whom, and which number of which generation.
 
     The run is an encoded id. So is the sender, if it is a run; the name of
     somebody else is made of the id that they gave their message.
@@ -209,7 +227,8 @@ def parse_letter(key: str) -> Letter | None:
     if match is None:
         return None
     letter = Letter(match[1], match[2], int(match[3]), int(match[4]))
-    return letter if folder in (INBOX + shard(letter.run), DEAD + shard(letter.run)) else None
+    ours = folder in (INBOX + shard(letter.run), DEAD + shard(letter.run))
+    return letter if ours and max(letter.generation, letter.number) <= MAX_NUMBER else None
 
 
 def _letter_name(letter: Letter) -> str:
