@@ -4,7 +4,7 @@ A checkpoint file is one or more frames of format 1, one per commit:
 
     prefix   magic 8, format 1, reserved 1, flags 2, header length 4, body length 8, CRC-32 of these 4
     header   msgpack [Header, FilePart or nil], both as arrays, every field known or the frame is refused
-    body     what the runtime committed
+    body     what the runtime committed, as flags say: compressed, keyed, encrypted (`sealing`)
     digest   BLAKE2b-256 of all bytes before, with the person "actorflow-1"
 
 Integers are big-endian. What is constant in a file, the `FilePart`, is in its
@@ -15,11 +15,12 @@ one may be durable nowhere else). `framing` turns frames into bytes and back.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
 Kind = Literal["claim", "commit", "release"]
+Mode = Literal["plain", "mac", "sealed"]  # ascending: what satisfies a later one satisfies the earlier ones
 
 
 class FilePart(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
@@ -87,6 +88,16 @@ class Draft(Struct, frozen=True, kw_only=True):
     marks: bytes = b""
 
 
+class Seal(NamedTuple):
+    """How a frame was protected, and under which key; neither is known to be true before its body was opened."""
+
+    mode: Mode
+    key_id: str | None
+
+
+OPEN = Seal("plain", None)
+
+
 class Frame(Struct, frozen=True, kw_only=True):
     """A verified commit, with the place it was read from."""
 
@@ -97,6 +108,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     path: str
     offset: int
     size: int
+    seal: Seal = OPEN
 
 
 class Tail(Struct, frozen=True):

@@ -18,7 +18,7 @@ from msgspec import Struct, msgpack
 
 from actorflow.errors import CommitTooLarge, CorruptCheckpoint, MissingKey, UnsupportedFormat
 from actorflow.store.frames import FilePart, Frame, Header, Tail
-from actorflow.store.sealing import COMPRESSED, ENCRYPTED, MAC, MAX_SEAL, PLAIN, Sealing
+from actorflow.store.sealing import COMPRESSED, ENCRYPTED, MAC, MAX_SEAL, PLAIN, Sealing, seal_of
 
 MAGIC = b"\x89AFL\r\n\x1a\n"  # as PNG's: text mode and newline conversion damage it visibly
 FORMAT = 1
@@ -150,13 +150,17 @@ class _Piece(NamedTuple):
 
 
 def _frame(piece: _Piece, part: FilePart, data: bytes, path: str, sealing: Sealing, *, keyless: bool) -> Frame:
-    sealing.check(piece.flags, path)
     body = data[piece.body : piece.end - DIGEST]
+    seal = seal_of(body, piece.flags)
+    sealing.check(seal, path)
     if piece.flags:
+        if piece.header.raw > MAX_BODY:
+            raise CorruptCheckpoint(path, f"a body says that it has {piece.header.raw} bytes; {MAX_BODY} is the limit")
         try:
             body = sealing.open(
                 body,
-                flags=piece.flags,
+                seal,
+                compressed=bool(piece.flags & COMPRESSED),
                 before=data[piece.offset : piece.body],
                 context=_context(piece.header),
                 raw=piece.header.raw,
@@ -174,6 +178,7 @@ def _frame(piece: _Piece, part: FilePart, data: bytes, path: str, sealing: Seali
         path=path,
         offset=piece.offset,
         size=piece.end - piece.offset,
+        seal=seal,
     )
 
 

@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from actorflow.errors import CorruptCheckpoint, MissingExtra, MissingKey, NotSealed
 from actorflow.store.compression import compress, decompress, need_zstd
+from actorflow.store.frames import OPEN, Mode, Seal
 
 if TYPE_CHECKING:
     from actorflow.store.keyring import Keyring
-
-Mode = Literal["plain", "mac", "sealed"]  # ascending: what satisfies the later one satisfies the earlier ones
 
 COMPRESSED = 2
 ENCRYPTED = 4
@@ -105,12 +104,18 @@ class Sealing:
     def __repr__(self) -> str:
         return f"Sealing({self.mode!r}, keys={self.keys!r}, compress={self.compress!r}, require={self.require!r})"
 
+    @property
+    def writes(self) -> Seal:
+        """How it protects what is written now."""
+        return OPEN if self.mode == "plain" or self.keys is None else Seal(self.mode, self.keys.writer)
+
     def pack(self, body: bytes) -> Packed:
         """Compress a body if that is wanted and helps; say how it will be stored."""
         flags, payload = _FLAG[self.mode], body
         if self.compress is not None and (smaller := compress(body)) is not None:
             flags, payload = flags | COMPRESSED, smaller
-        weight = _WEIGHT[self.mode] + (1 + len(self.keys.writer) if self.mode != "plain" and self.keys else 0)
+        key_id = self.writes.key_id
+        weight = 0 if key_id is None else 1 + len(key_id) + _WEIGHT[self.mode]
         return Packed(flags, payload, len(payload) + weight)
 
     def seal(self, packed: Packed, *, before: bytes, context: bytes) -> bytes:
@@ -136,25 +141,27 @@ class Sealing:
         head += nonce
         return head + AESGCM(key).encrypt(nonce, packed.payload, before + head)
 
-    def check(self, flags: int, path: str) -> None:
+    def check(self, seal: Seal, path: str) -> None:
         """Refuse what is weaker than required: nobody gets in by clearing a flag.
 
         Raises:
             NotSealed: naming both.
         """
-        found = _mode_of(flags)
-        if _MODES.index(found) < _MODES.index(self.require):
-            raise NotSealed(path, found, self.require)
+        if _MODES.index(seal.mode) < _MODES.index(self.require):
+            raise NotSealed(path, seal.mode, self.require)
 
-    def open(self, stored: bytes, *, flags: int, before: bytes, context: bytes, raw: int, path: str) -> bytes:
+    def open(
+        self, stored: bytes, seal: Seal, *, compressed: bool, before: bytes, context: bytes, raw: int, path: str
+    ) -> bytes:
         """The body again.
 
         Args:
             stored: what `seal` made of it.
-            flags: as its prefix has them.
-            before: as above.
-            context: as above.
-            raw: how long it was.
+            seal: what `seal_of` says of it.
+            compressed: whether it was.
+            before: every byte before it in its frame.
+            context: whose it should be.
+            raw: how long it should be.
             path: what to call its file in errors.
 
         Raises:
@@ -162,36 +169,17 @@ class Sealing:
             MissingExtra: it takes a library that is not installed.
             CorruptCheckpoint: it was changed, or sealed under another key of the same id.
         """
-        payload = stored if _mode_of(flags) == "plain" else self._unsealed(stored, flags, before, context, path)
-        if flags & COMPRESSED:
+        payload = stored
+        if seal.key_id is not None:
+            if self.keys is None:
+                raise MissingKey(path, seal.key_id)
+            master = self.keys.key(seal.key_id, path)
+            payload = _unsealed(stored, seal, master=master, before=before, context=context, path=path)
+        if compressed:
             return decompress(payload, raw=raw, path=path)
-        if flags and len(payload) != raw:
+        if len(payload) != raw:
             raise CorruptCheckpoint(path, f"a body has {len(payload)} bytes where its header says {raw}")
         return payload
-
-    def _unsealed(self, stored: bytes, flags: int, before: bytes, context: bytes, path: str) -> bytes:
-        mode = _mode_of(flags)
-        start = 1 + (stored[0] if stored else 0)
-        salted = start + _SALT
-        if len(stored) < start + _WEIGHT[mode]:
-            raise CorruptCheckpoint(path, "a sealed body is too short for its seal")
-        key_id = stored[1:start].decode("ascii", "replace")
-        if self.keys is None:
-            raise MissingKey(path, key_id)
-        key = data_key(self.keys.key(key_id, path), salt=stored[start:salted], mode=mode, context=context)
-        if mode == "mac":
-            if not hmac.compare_digest(stored[-_MAC_TAG:], _tag(key, before + stored[:-_MAC_TAG])):
-                raise _closed(path, key_id)
-            return stored[salted:-_MAC_TAG]
-        _need_cryptography(path)
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        begin = salted + _NONCE
-        try:
-            return AESGCM(key).decrypt(stored[salted:begin], stored[begin:], before + stored[:begin])
-        except InvalidTag:
-            raise _closed(path, key_id) from None
 
 
 PLAIN = Sealing()
@@ -207,12 +195,38 @@ def _tag(key: bytes, data: bytes) -> bytes:
     return hashlib.blake2b(data, key=key, digest_size=_MAC_TAG, person=_MAC_PERSON).digest()
 
 
-def _mode_of(flags: int) -> Mode:
-    return "sealed" if flags & ENCRYPTED else "mac" if flags & MAC else "plain"
+def seal_of(stored: bytes, flags: int) -> Seal:
+    """How a stored body says that it is protected: without a key nothing more is known of it."""
+    if not flags & (ENCRYPTED | MAC):
+        return OPEN
+    key_id = stored[1 : 1 + int.from_bytes(stored[:1])]
+    return Seal("sealed" if flags & ENCRYPTED else "mac", key_id.decode("ascii", "replace"))
 
 
-def _closed(path: str, key_id: str) -> CorruptCheckpoint:
-    return CorruptCheckpoint(path, f"a frame does not open with key {key_id!r}: it was changed, or that is another key")
+def _unsealed(stored: bytes, seal: Seal, *, master: bytes, before: bytes, context: bytes, path: str) -> bytes:
+    start = 1 + stored[0]
+    salted = start + _SALT
+    if len(stored) < start + _WEIGHT[seal.mode]:
+        raise CorruptCheckpoint(path, "a body is too short for its seal")
+    key = data_key(master, salt=stored[start:salted], mode=seal.mode, context=context)
+    if seal.mode == "mac":
+        if not hmac.compare_digest(stored[-_MAC_TAG:], _tag(key, before + stored[:-_MAC_TAG])):
+            raise _closed(path, seal)
+        return stored[salted:-_MAC_TAG]
+    _need_cryptography(path)
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    begin = salted + _NONCE
+    try:
+        return AESGCM(key).decrypt(stored[salted:begin], stored[begin:], before + stored[:begin])
+    except InvalidTag:
+        raise _closed(path, seal) from None
+
+
+def _closed(path: str, seal: Seal) -> CorruptCheckpoint:
+    reason = f"a frame does not open with key {seal.key_id!r}: it was changed, or that is another key"
+    return CorruptCheckpoint(path, reason)
 
 
 def _need_cryptography(path: str) -> None:
