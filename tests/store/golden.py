@@ -1,7 +1,8 @@
 """The golden run of format 1: made of constants only, so that its files can be compared byte for byte.
 
-``python -m tests.store.golden`` writes them. They are written once per
-format: a change that alters them is another format.
+``python -m tests.store.golden`` writes them, and once more in each way of
+sealing, whose files hold random salts and can only be read again. They are
+written once per format: a change that alters them is another format.
 """
 
 from __future__ import annotations
@@ -10,9 +11,21 @@ from pathlib import Path
 
 from actorflow.store.frames import FilePart, Header, Kind, Owner
 from actorflow.store.framing import encode_file, encode_frame
+from actorflow.store.keyring import Keyring
 from actorflow.store.keys import checkpoint_name
+from actorflow.store.sealing import PLAIN, Sealing
 
 FOLDER = Path(__file__).parents[1] / "golden" / "format1"
+
+KEYS = Keyring({"golden-2": bytes(range(32)), "golden-1": bytes(range(32, 64))})
+SEALINGS = {
+    "compressed": Sealing(compress="zstd"),
+    "mac": Sealing("mac", keys=KEYS),
+    "mac-compressed": Sealing("mac", keys=KEYS, compress="zstd"),
+    "sealed": Sealing("sealed", keys=KEYS),
+    "sealed-compressed": Sealing("sealed", keys=KEYS, compress="zstd"),
+}
+GROWN = b"\xa4pads\xd9\xc8" + b"Lunar South Pole. " * 11 + b"ok"  # enough to be worth compressing
 
 PART = FilePart(
     run_id="Ärtemis/1",
@@ -52,8 +65,13 @@ def owner(number: int) -> Owner:
     )
 
 
-def files() -> dict[str, bytes]:
-    """Three files: a spawn with two commits, a rollover with a new schema, a claim with its copy and a release."""
+def files(sealing: Sealing = PLAIN, *, grown: bytes = b"") -> dict[str, bytes]:
+    """Three files: a spawn with two commits, a rollover with a new schema, a claim with its copy and a release.
+
+    Args:
+        sealing: how they are sealed.
+        grown: what each body has more than in the plain files.
+    """
     chain: list[tuple[Header, bytes]] = []
 
     def frame(
@@ -61,7 +79,7 @@ def files() -> dict[str, bytes]:
     ) -> bytes:
         raw, digest = encode_file(part)
         seq = len(chain)
-        body = b"" if kind == "claim" and seq else bytes([0x81, 0xA3]) + b"seq" + bytes([seq])
+        body = b"" if kind == "claim" and seq else bytes([0x81, 0xA3]) + b"seq" + bytes([seq]) + grown
         header = Header(
             kind=kind,
             seq=seq,
@@ -81,7 +99,8 @@ def files() -> dict[str, bytes]:
             tags={"team": "blue", "ö": ""} if seq == 1 else {},
             raw=len(body),
         )
-        data, frame_digest = encode_frame(header, body, path="golden", **({"file": raw} if carried else {}))
+        carries = {"file": raw} if carried else {}
+        data, frame_digest = encode_frame(header, body, path="golden", sealing=sealing, **carries)
         chain.append((header, frame_digest))
         return data
 
@@ -103,7 +122,11 @@ def files() -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, data in files().items():
-        with (FOLDER / name).open("xb") as file:  # never again over what was released
-            file.write(data)
+    runs = {FOLDER: files()}
+    runs |= {FOLDER.with_name(f"format1-{name}"): files(way, grown=GROWN) for name, way in SEALINGS.items()}
+    for folder, written in runs.items():
+        if folder.exists():
+            continue  # never again over what was released
+        folder.mkdir(parents=True)
+        for name, data in written.items():
+            (folder / name).write_bytes(data)
