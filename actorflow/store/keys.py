@@ -10,6 +10,7 @@
     hosts/<machine>/<incarnation>.lock    a lock that dies with its process
     inbox/<shard>/<letter>                a message from elsewhere that may not have been taken
     dead/<shard>/<letter>                 one that no run will take, and why
+    probe/<digest>.json                   that a server passed the probe
 
 A letter is ``<id>~<sender>~<generation>~<n>``, the shard that of the run it is
 for. ``asleep`` is reserved for sleeping runs.
@@ -33,6 +34,7 @@ ENDED = "ended/"
 HOSTS = "hosts/"
 INBOX = "inbox/"
 DEAD = "dead/"
+PROBE = "probe/"
 
 MAX_ID_BYTES = 512
 MAX_NAME = 100
