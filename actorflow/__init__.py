@@ -21,6 +21,7 @@ from actorflow.errors import ActorflowError
 if TYPE_CHECKING:
     from actorflow.engine.policy import RestartPolicy
     from actorflow.graph.check import Finding
+    from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
     from actorflow.graph.graph import Graph
     from actorflow.graph.migrate import Migration, migrate
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.script import run
+    from actorflow.store.backend import Backend
 else:
     # A name's module is imported when the name is first asked for, so that a file which declares a graph
     # does not load the store and the runtime. Type checkers and readers see the imports above.
     _HOME = {
         "END": "graph.routing",
+        "Backend": "store.backend",
         "Checkpoint": "runtime.checkpoint",
+        "Codec": "graph.codec",
         "Context": "graph.context",
         "End": "graph.routing",
         "Finding": "graph.check",
@@ -79,7 +83,9 @@ else:
 __all__ = [
     "END",
     "ActorflowError",
+    "Backend",
     "Checkpoint",
+    "Codec",
     "Context",
     "End",
     "Finding",

@@ -143,7 +143,7 @@ def _input(graph: Graph[Any], given: str) -> State:
             with click.open_file(given[1:], encoding="utf-8") as file:
                 text = file.read()
         fields = msgspec.json.decode(text)
-        state: State = msgspec.convert(fields, state_type)
+        state: State = graph.schema.codecs.convert(fields, state_type)
     except (OSError, UnicodeError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise click.BadParameter(visible(str(error)), param_hint="--state") from error
     if unknown := sorted(set(fields) - set(state_type.__struct_fields__)):

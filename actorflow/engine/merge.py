@@ -20,7 +20,7 @@ from actorflow.graph.reducers import (
     Remove,
     key_of,
 )
-from actorflow.graph.schema import ENCODE_ERRORS, to_plain
+from actorflow.graph.schema import ENCODE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +77,7 @@ def difference(schema: Schema, base: Values, state: State) -> dict[str, Any]:
     update: dict[str, Any] = {}
     for name, field in schema.fields.items():
         old, new = getattr(before, name), getattr(state, name)
-        if _is_same(old, new):
+        if _is_same(field, old, new):
             continue
         if isinstance(field.reducer, Extend) and isinstance(new, list) and new[: len(old)] == old:
             update[name] = new[len(old) :]
@@ -86,12 +86,12 @@ def difference(schema: Schema, base: Values, state: State) -> dict[str, Any]:
     return update
 
 
-def _is_same(old: Any, new: Any) -> bool:
+def _is_same(field: Field, old: Any, new: Any) -> bool:
     """Equal, or encoded alike: a NaN is not equal to itself."""
     if old == new:
         return True
     try:
-        return msgspec.msgpack.encode(old) == msgspec.msgpack.encode(new)
+        return field.codecs.encode(old) == field.codecs.encode(new)
     except ENCODE_ERRORS:
         return False
 
@@ -110,7 +110,7 @@ def _merge_field(field: Field, now: Any, value: Any, *, node: str) -> list[Opera
             return [Extended(name, [field.check_update(value)])]
         case Merge():
             if isinstance(value, Remove):
-                return [Dropped(name, to_plain(dict.fromkeys(value.keys)))]
+                return [Dropped(name, field.plain(dict.fromkeys(value.keys)))]
             items = field.check_update(value)
             return [Merged(name, items)] if items else []
         case Bounded(limit):
@@ -156,7 +156,7 @@ def _merge_by(field: Field, old: list[Any], value: Any, key: Any, *, node: str) 
     operations: list[Operation] = []
     for part in parts:
         if isinstance(part, Remove):
-            gone = {_hashable(one if callable(key) else to_plain(one)) for one in part.keys}
+            gone = {_hashable(one if callable(key) else field.plain(one)) for one in part.keys}
             for index in reversed([index for index, its_key in enumerate(keys) if its_key in gone]):
                 operations.append(Spliced(field.name, index, index + 1, []))
                 del keys[index]
@@ -179,7 +179,7 @@ def _keys(field: Field, elements: list[Any], key: Any, *, node: str) -> list[Any
     """The keys of plain elements. A key function sees typed elements, a field name needs only the plain ones."""
     try:
         if callable(key):
-            return [_hashable(key(element)) for element in msgspec.convert(to_plain(elements), field.type)]
+            return [_hashable(key(element)) for element in field.codecs.typed(elements, field.type)]
         return [_hashable(key_of(key, element)) for element in elements]
     except Exception as error:
         raise ReducerError(node, field.name, f"could not find the key of an element: {error!r}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 from msgspec import msgpack
 
 from actorflow.engine.decide import Decision
@@ -88,7 +87,7 @@ def input_digest(schema: Schema, values: Values) -> bytes:
     """
     state: Any = typed(schema, values)
     try:
-        state = msgspec.to_builtins(state, order="deterministic")
+        state = schema.codecs.ordered(state)
     except TypeError:  # keys or elements that can't be compared with each other stay as they are
         state = values
     return hashlib.blake2b(msgpack.encode(state), digest_size=16).digest()

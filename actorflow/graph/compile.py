@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.errors import DuplicateMigration
 from actorflow.graph.check import problems_of_shape
+from actorflow.graph.codec import problems_of_codecs
 from actorflow.graph.migrate import register
 from actorflow.graph.node import (
     Node,
@@ -73,7 +74,10 @@ class _Compilation:
         graph = self.graph
         self._note("the graph", problems_of_name(graph.name))
         if self.has_state:
-            schema = schema_of(graph.state_type)
+            problems = problems_of_codecs(graph.types)
+            self.problems.extend(problems)
+            codecs = () if problems else graph.types
+            schema = schema_of(graph.state_type, codecs)
             self.problems.extend(schema.problems)
             migrations = (*graph.state_type.migrations, *graph.migrations)
             try:
@@ -84,7 +88,7 @@ class _Compilation:
                 if migration.takes is not None:
                     # Made now, by one thread: a recovery migrates many runs at once, and while msgspec makes
                     # what it knows of a type, another thread that needs the same type crashes the process.
-                    self.problems.extend(schema_of(migration.takes).problems)
+                    self.problems.extend(schema_of(migration.takes, codecs).problems)
         else:
             self.problems.append(f"the state must be a subclass of State, not {label(graph.state_type)}")
         if type(graph.max_activations) is not int or graph.max_activations < 1:

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from actorflow.graph.codec import Codec
 from actorflow.graph.migrate import Migration
 from actorflow.graph.retry import Retry
 from actorflow.graph.routing import End, NodeRef, Target
@@ -55,6 +56,7 @@ class Declaration(Struct):
     max_activations: int
     moves: Mapping[str, str | End]
     migrations: list[Migration]
+    types: tuple[Codec[Any], ...]
     nodes: list[DeclaredNode] = field(default_factory=list[DeclaredNode])
     edges: list[DeclaredEdge] = field(default_factory=list[DeclaredEdge])
     branches: list[DeclaredBranch] = field(default_factory=list[DeclaredBranch])

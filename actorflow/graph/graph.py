@@ -13,11 +13,12 @@ from actorflow.graph.draw import draw_mermaid, draw_text
 from actorflow.graph.migrate import Migration, Plain, migrate, register
 from actorflow.graph.node import Outcome
 from actorflow.graph.routing import End, NodeRef, Target, label
-from actorflow.graph.schema import schema_of
+from actorflow.graph.schema import Schema, schema_of
 from actorflow.graph.signature import site_of_caller
 from actorflow.graph.state import State, Version
 
 if TYPE_CHECKING:
+    from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
     from actorflow.graph.plan import Plan
     from actorflow.graph.retry import Retry
@@ -59,6 +60,7 @@ class Graph(Generic[S]):
         migrations: in addition to those of the State, as is `migrate`.
         moves: old node names and what became of them: the new name, or `END`.
         context: the type of ``context=`` that run, spawn and resume take.
+        types: a `Codec` for each type in the state that msgspec does not know.
 
     Example:
         >>> from actorflow import Graph, State, Update
@@ -89,6 +91,7 @@ class Graph(Generic[S]):
         migrations: Iterable[Migration] = (),
         moves: Mapping[str, str | End] | None = None,
         context: type[Any] | None = None,
+        types: Iterable[Codec[Any]] = (),
     ) -> None:
         self.state_type = state_type
         self.context_type = context
@@ -100,6 +103,7 @@ class Graph(Generic[S]):
             max_activations=max_activations,
             moves=dict(moves or {}),
             migrations=list(migrations),
+            types=tuple(types),
         )
         self._compiled: tuple[Plan, tuple[str, ...]] | None = None
 
@@ -121,6 +125,11 @@ class Graph(Generic[S]):
     def moves(self) -> Mapping[str, str | End]:
         """Old node names and what became of them."""
         return self._declaration.moves
+
+    @property
+    def schema(self) -> Schema:
+        """The State as the engine sees it, with the codecs of this graph."""
+        return schema_of(self.state_type, self._declaration.types)
 
     @property
     def plan(self) -> Plan:
@@ -289,7 +298,7 @@ class Graph(Generic[S]):
 
         def declare(migration: Migration) -> Migration:
             migrations = [*self._declaration.migrations, migration]
-            register(schema_of(self.state_type), (*self.state_type.migrations, *migrations))
+            register(self.schema, (*self.state_type.migrations, *migrations))
             self._compiled = None
             self._declaration.migrations = migrations
             return migration

@@ -20,7 +20,7 @@ from actorflow.errors import (
     SchemaDrift,
     SchemaTooNew,
 )
-from actorflow.graph.schema import ENCODE_ERRORS, Schema, schema_of, to_plain
+from actorflow.graph.schema import ENCODE_ERRORS, Schema, schema_of
 from actorflow.graph.state import State, Version
 
 Plain = dict[str, Any]
@@ -184,11 +184,12 @@ def upgrade(schema: Schema, steps: Iterable[Migration], plain: Mapping[str, Any]
         MigrationFailed: a migration raised; ``__cause__`` is its exception.
         BadMigration: what came out does not decode as the schema's State.
     """
-    values: Any = to_plain(dict(plain))
+    codecs = schema.codecs
+    values: Any = codecs.plain(dict(plain))
     for step in steps:
         facts: dict[str, Any] = {"schema": schema.name, "found": step.from_, "wanted": step.to}
         try:
-            given = values if step.takes is None else schema_of(step.takes).load(values)
+            given = values if step.takes is None else schema_of(step.takes, tuple(codecs.by_type.values())).load(values)
             result = step.function(given)
         except Exception as error:
             raise MigrationFailed(f"migration {step!r} of {schema.name!r} raised {error!r}", **facts) from error
@@ -198,7 +199,7 @@ def upgrade(schema: Schema, steps: Iterable[Migration], plain: Mapping[str, Any]
             kind = type(result).__name__
             raise BadMigration(f"migration {step!r} of {schema.name!r} returned {kind}, not a dict", **facts)
         try:
-            values = to_plain(dict(cast("Mapping[str, Any]", result)))
+            values = codecs.plain(dict(cast("Mapping[str, Any]", result)))
         except ENCODE_ERRORS as error:
             raise BadMigration(
                 f"migration {step!r} of {schema.name!r} returned what can't be encoded: {error}", **facts

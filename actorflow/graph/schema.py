@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct, msgpack
 from msgspec import inspect as types
 
+from actorflow.graph.codec import NO_CODECS, Codec, Codecs
 from actorflow.graph.reducers import DECLARED, SAME_TYPE, Append, Bounded, Dedupe, Extend, Merge, MergeBy, Reducer
 from actorflow.graph.state import State, Version
 
@@ -30,22 +31,17 @@ if TYPE_CHECKING:
 Copying = Literal["share", "list", "dict", "convert"]
 
 _SHARED = (types.IntType, types.StrType, types.BoolType, types.NoneType, types.BytesType)
-_encoder = msgpack.Encoder()
-_decode = msgpack.Decoder().decode
-
 MAX_DEPTH = 100
 """Levels of lists and dicts inside each other that a field may hold."""
 
 MAX_VALUE = 64 * 1024 * 1024 - 64 * 1024
 """Bytes that one value may take encoded: what one commit can hold, less what else is in it."""
 
+VALUE, PIECE = 1, 2
+"""The msgpack extensions that stand for a large value that is kept elsewhere, and for a piece of a list or dict."""
+
 ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """What msgspec raises for what it can't encode: unknown types, surrogates, huge ints, cycles."""
-
-
-def to_plain(value: Any) -> Any:
-    """The decoded copy of the encoded value: what a reader of the file would see."""
-    return _decode(_encoded(value))
 
 
 class Field(Struct, frozen=True):
@@ -58,6 +54,7 @@ class Field(Struct, frozen=True):
     reducer: Reducer | None
     required: bool
     copying: Copying
+    codecs: Codecs = NO_CODECS
 
     def load(self, plain: Any) -> Any:
         """The typed value, the caller's own. Raises msgspec.ValidationError if it does not fit."""
@@ -69,40 +66,39 @@ class Field(Struct, frozen=True):
             case "dict" if plain.__class__ is dict:
                 return plain.copy()
             case _:
-                return _as_type(plain, self.type)
+                return self._as_type(plain, self.type)
 
     def load_update(self, value: Any) -> Any:
         """What a user hands to a reducer, typed as its function takes it, and nobody else's."""
-        return to_plain(value) if self.update_type is None else _as_type(value, self.update_type)
+        return self.plain(value) if self.update_type is None else self._as_type(value, self.update_type)
 
     def check(self, value: Any) -> Any:
         """A user's value as a plain one, checked against the field's type."""
-        return self._plain(_as_type(value, self.type))
+        return self._checked(self._as_type(value, self.type))
 
     def check_update(self, value: Any) -> Any:
         """What a user hands to a reducer that is known here, as a plain value."""
-        return self._plain(self.load_update(value))
+        return self._checked(self.load_update(value))
 
-    def _plain(self, typed: Any) -> Any:
+    def plain(self, value: Any) -> Any:
+        """The decoded copy of the encoded value: what a reader of the file would see."""
+        return self.codecs.plain(value)
+
+    def _checked(self, typed: Any) -> Any:
         if self.copying != "convert":
             return typed  # immutable values, and lists and dicts of such, are plain as they are
-        plain = to_plain(typed)
+        plain = self.plain(typed)
         _refuse_deep(plain)
         return plain
 
-
-def _as_type(value: Any, type_: Any) -> Any:
-    """The value as it comes back from a file when this type is read there."""
-    return msgpack.decode(_encoded(value), type=type_)
-
-
-def _encoded(value: Any) -> bytes:
-    data = _encoder.encode(value)
-    if len(data) > MAX_VALUE:
-        raise ValueError(
-            f"it takes {len(data):,} bytes, and a commit holds 64 MiB; keep large data in files of your own"
-        )
-    return data
+    def _as_type(self, value: Any, type_: Any) -> Any:
+        """The value as it comes back from a file when this type is read there."""
+        data = self.codecs.encode(value)
+        if len(data) > MAX_VALUE:
+            raise ValueError(
+                f"it takes {len(data):,} bytes, and a commit holds 64 MiB; keep large data in files of your own"
+            )
+        return self.codecs.decode(data, type_)
 
 
 def _refuse_deep(plain: Any) -> None:
@@ -128,6 +124,7 @@ class Schema(Struct, frozen=True):
     version: Version | None
     fields: Mapping[str, Field]
     problems: tuple[str, ...]
+    codecs: Codecs
 
     @property
     def table(self) -> tuple[tuple[str, str, bool], ...]:
@@ -144,13 +141,14 @@ class Schema(Struct, frozen=True):
         return {name: field.check(getattr(state, name)) for name, field in self.fields.items()}
 
 
-def schema_of(state_type: type[State]) -> Schema:
+def schema_of(state_type: type[State], codecs: tuple[Codec[Any], ...] = ()) -> Schema:
     """The schema of a State class; computed once. Never raises for a bad class: see ``problems``."""
-    return _schema_of(state_type)
+    return _schema_of(state_type, codecs)
 
 
 @lru_cache(maxsize=1024)
-def _schema_of(state_type: Any) -> Schema:
+def _schema_of(state_type: Any, registered: tuple[Codec[Any], ...]) -> Schema:
+    codecs = Codecs(registered) if registered else NO_CODECS
     fields: dict[str, Field] = {}
     problems: list[str] = []
     try:
@@ -160,7 +158,7 @@ def _schema_of(state_type: Any) -> Schema:
         infos = ()
     for info in infos:
         try:
-            fields[info.name] = _field(info)
+            fields[info.name] = _field(info, codecs)
         except _Problem as problem:
             problems.append(f"{state_type.__name__}.{info.name}: {problem}")
     return Schema(
@@ -169,6 +167,7 @@ def _schema_of(state_type: Any) -> Schema:
         version=state_type.schema_version,
         fields=fields,
         problems=tuple(problems),
+        codecs=codecs,
     )
 
 
@@ -176,16 +175,16 @@ class _Problem(Exception):
     """Something about one field that makes its State unusable."""
 
 
-def _field(info: msgspec.structs.FieldInfo) -> Field:
+def _field(info: msgspec.structs.FieldInfo, codecs: Codecs) -> Field:
     reducer, bare = _reducer(info.type)
     try:
         described = types.type_info(bare)
     except Exception as error:
         raise _Problem(f"msgspec does not know how to encode {_text(bare)}: {error}") from error
-    if (foreign := _unencodable(described)) is not None:
+    if (foreign := _unencodable(described, codecs)) is not None:
         raise _Problem(
-            f"{_text(foreign)} can't be encoded; use msgspec Structs, dataclasses or builtin types "
-            "(clients and the like are passed as run(..., context=))"
+            f"{_text(foreign)} can't be encoded; use msgspec Structs, dataclasses or builtin types, or give the "
+            "graph a Codec for it (clients and the like are passed as run(..., context=))"
         )
     return Field(
         name=info.name,
@@ -195,6 +194,7 @@ def _field(info: msgspec.structs.FieldInfo) -> Field:
         reducer=reducer,
         required=info.required,
         copying=_copying(described),
+        codecs=codecs,
     )
 
 
@@ -268,14 +268,16 @@ def _children(described: types.Type) -> Iterator[types.Type]:
                 yield child.type
 
 
-def _unencodable(described: types.Type) -> Any:
-    """The first type inside that msgspec can't encode, or None."""
+def _unencodable(described: types.Type, codecs: Codecs) -> Any:
+    """The first type inside that neither msgspec nor a codec can encode, or None."""
     todo, seen = [described], set[int]()
     while todo:
         current = todo.pop()
         if id(current) in seen:
             continue
         seen.add(id(current))
+        if isinstance(current, types.CustomType) and current.cls in codecs.by_type:
+            continue
         if isinstance(current, types.CustomType | types.RawType | types.ExtType):
             return getattr(current, "cls", current)
         todo.extend(_children(current))

@@ -13,9 +13,10 @@ import pytest
 from actorflow.engine.merge import difference, merge, plain_writes, typed
 from actorflow.engine.operations import Extended, Operation, apply, thaw
 from actorflow.errors import BadUpdate, ReducerError
+from actorflow.graph.codec import NO_CODECS
 from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge_by
 from actorflow.graph.reducers import merge as merging
-from actorflow.graph.schema import schema_of, to_plain
+from actorflow.graph.schema import schema_of
 from actorflow.graph.state import State
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def test_what_a_list_gains_is_all_that_is_recorded() -> None:
 
 def test_a_merge_of_two_keys_in_a_row_is_one_growth() -> None:
     """New elements of merge_by go to the end together."""
-    assert operations({"items": [A1, B1]}) == [Extended("items", [to_plain(A1), to_plain(B1)])]
+    assert operations({"items": [A1, B1]}) == [Extended("items", [NO_CODECS.plain(A1), NO_CODECS.plain(B1)])]
 
 
 @pytest.mark.parametrize(
@@ -343,7 +344,7 @@ def test_what_is_merged_is_what_a_reader_would_see() -> None:
     merged = apply(operations(given), FRESH)["anything"]
 
     assert merged == [{"k": [1, 2]}, {"id": "a", "n": 1}]
-    assert merged == to_plain(merged)
+    assert merged == NO_CODECS.plain(merged)
 
 
 def test_the_callers_objects_are_not_kept() -> None:
