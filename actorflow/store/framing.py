@@ -139,6 +139,23 @@ def read_frames(
     return [_frame(piece, part, data, path, sealing, keyless=keyless) for piece in pieces], tail
 
 
+def frame_end(data: bytes, offset: int, path: str) -> int:
+    """Where the frame at ``offset`` ends, as its prefix says; the rest of it is not looked at.
+
+    Raises:
+        CorruptCheckpoint: there is no whole prefix, or less data than it announces.
+    """
+    left = len(data) - offset
+    fields = data[offset : offset + _FIELDS.size]
+    if left < PREFIX or _CRC.unpack_from(data, offset + _FIELDS.size)[0] != zlib.crc32(fields):
+        raise CorruptCheckpoint(path, f"the prefix at offset {offset} is cut or damaged (CRC-32)")
+    _, header_size, body_size = _lengths(fields, offset, path)
+    end = offset + PREFIX + header_size + body_size + DIGEST
+    if end > len(data):
+        raise CorruptCheckpoint(path, f"the frame at offset {offset} is cut")
+    return end
+
+
 class _Piece(NamedTuple):
     header: Header
     file: bytes
@@ -152,15 +169,14 @@ class _Piece(NamedTuple):
 def _frame(piece: _Piece, part: FilePart, data: bytes, path: str, sealing: Sealing, *, keyless: bool) -> Frame:
     body = data[piece.body : piece.end - DIGEST]
     seal = seal_of(body, piece.flags)
-    sealing.check(seal, path)
+    sealing.check(piece.flags, path)
     if piece.flags:
         if piece.header.raw > MAX_BODY:
             raise CorruptCheckpoint(path, f"a body says that it has {piece.header.raw} bytes; {MAX_BODY} is the limit")
         try:
             body = sealing.open(
                 body,
-                seal,
-                compressed=bool(piece.flags & COMPRESSED),
+                flags=piece.flags,
                 before=data[piece.offset : piece.body],
                 context=_context(piece.header),
                 raw=piece.header.raw,

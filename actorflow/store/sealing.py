@@ -141,24 +141,22 @@ class Sealing:
         head += nonce
         return head + AESGCM(key).encrypt(nonce, packed.payload, before + head)
 
-    def check(self, seal: Seal, path: str) -> None:
+    def check(self, flags: int, path: str) -> None:
         """Refuse what is weaker than required: nobody gets in by clearing a flag.
 
         Raises:
             NotSealed: naming both.
         """
-        if _MODES.index(seal.mode) < _MODES.index(self.require):
-            raise NotSealed(path, seal.mode, self.require)
+        found = _mode_of(flags)
+        if _MODES.index(found) < _MODES.index(self.require):
+            raise NotSealed(path, found, self.require)
 
-    def open(
-        self, stored: bytes, seal: Seal, *, compressed: bool, before: bytes, context: bytes, raw: int, path: str
-    ) -> bytes:
+    def open(self, stored: bytes, *, flags: int, before: bytes, context: bytes, raw: int, path: str) -> bytes:
         """The body again.
 
         Args:
             stored: what `seal` made of it.
-            seal: what `seal_of` says of it.
-            compressed: whether it was.
+            flags: what is kept beside it of how it was packed; `check` has passed them.
             before: every byte before it in its frame.
             context: whose it should be.
             raw: how long it should be.
@@ -169,13 +167,13 @@ class Sealing:
             MissingExtra: it takes a library that is not installed.
             CorruptCheckpoint: it was changed, or sealed under another key of the same id.
         """
-        payload = stored
+        payload, seal = stored, seal_of(stored, flags)
         if seal.key_id is not None:
             if self.keys is None:
                 raise MissingKey(path, seal.key_id)
             master = self.keys.key(seal.key_id, path)
             payload = _unsealed(stored, seal, master=master, before=before, context=context, path=path)
-        if compressed:
+        if flags & COMPRESSED:
             return decompress(payload, raw=raw, path=path)
         if len(payload) != raw:
             raise CorruptCheckpoint(path, f"a body has {len(payload)} bytes where its header says {raw}")
@@ -197,14 +195,18 @@ def _tag(key: bytes, data: bytes) -> bytes:
 
 def seal_of(stored: bytes, flags: int) -> Seal:
     """How a stored body says that it is protected: without a key nothing more is known of it."""
-    if not flags & (ENCRYPTED | MAC):
+    mode = _mode_of(flags)
+    if mode == "plain":
         return OPEN
-    key_id = stored[1 : 1 + int.from_bytes(stored[:1])]
-    return Seal("sealed" if flags & ENCRYPTED else "mac", key_id.decode("ascii", "replace"))
+    return Seal(mode, stored[1 : 1 + int.from_bytes(stored[:1])].decode("ascii", "replace"))
+
+
+def _mode_of(flags: int) -> Mode:
+    return "sealed" if flags & ENCRYPTED else "mac" if flags & MAC else "plain"
 
 
 def _unsealed(stored: bytes, seal: Seal, *, master: bytes, before: bytes, context: bytes, path: str) -> bytes:
-    start = 1 + stored[0]
+    start = 1 + int.from_bytes(stored[:1])
     salted = start + _SALT
     if len(stored) < start + _WEIGHT[seal.mode]:
         raise CorruptCheckpoint(path, "a body is too short for its seal")

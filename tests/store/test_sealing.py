@@ -166,8 +166,8 @@ class _Unbound(Sealing):
     def seal(self, packed: sealing.Packed, *, before: bytes, context: bytes) -> bytes:
         return super().seal(packed, before=b"", context=context)
 
-    def open(self, stored: bytes, seal: Seal, **known: object) -> bytes:
-        return super().open(stored, seal, **{**known, "before": b""})  # type: ignore[arg-type]
+    def open(self, stored: bytes, **known: object) -> bytes:
+        return super().open(stored, **{**known, "before": b""})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", ["mac", "sealed"])
@@ -203,7 +203,7 @@ def test_a_keyed_digest_is_less_than_encryption() -> None:
 class _Trusting(Sealing):
     """Planted: ``require`` is ignored."""
 
-    def check(self, seal: Seal, path: str) -> None:
+    def check(self, flags: int, path: str) -> None:
         pass
 
 
