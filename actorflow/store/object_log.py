@@ -197,6 +197,7 @@ class ObjectOwnership(Ownership):
         if not ours:
             self._state = State.FENCED
             raise Fenced(key, State.FENCED.value)
+        self._file = draft.file
         return header, digest
 
     def _let_go(self) -> None:

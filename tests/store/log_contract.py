@@ -232,3 +232,13 @@ class LogContract:
         verdict = store.log("r").is_owned(msgspec.structs.replace(owned.header, owner=elsewhere))
 
         assert verdict is (False if store.url.startswith("memory") else None)
+
+    def test_after_a_commit_with_another_file_part_the_owner_goes_on_with_that_one(self, store: Store) -> None:
+        """What its file says of the schema is what later commits are read by."""
+        log = store.log("r")
+        owner = log.claim(claiming(part(store)), actor=ACTOR)
+        owner.commit(draft("commit", 1, part(store, version=2), b"migrated", snapshot=True))
+
+        owner.commit(draft("commit", 1, owner.file, b"later"))
+
+        assert [frame.file.version for frame in log.read(first=0)] == [1, 2, 2]
