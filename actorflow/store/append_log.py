@@ -17,9 +17,12 @@ from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.keys import log_prefix
 from actorflow.store.log import RunLog, tip_of
 from actorflow.store.ownership import NONCE, make_header
+from actorflow.store.pruning import shrink_files, snapshots_of_files
 from actorflow.store.sealing import PLAIN, Sealing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actorflow.store.backend import Steps
     from actorflow.store.files import OpenFiles
     from actorflow.store.frames import Draft, Frame, Owner
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
     from actorflow.store.local import LocalBackend
     from actorflow.store.log import Tip
     from actorflow.store.ownership import Ownership
+    from actorflow.store.retention import Freed, Snapshot
     from actorflow.store.verify import Finding
 
 
 class AppendLog(RunLog):
     """One run in a local folder."""
+
+    appends = True
 
     def __init__(
         self,
@@ -56,9 +62,18 @@ class AppendLog(RunLog):
         newest = self._chain.newest()
         return None if newest is None else tip_of(newest[1][-1])
 
-    def read(self, *, first: int | None = None) -> list[Frame]:
-        """The frames that count, from as few files as hold them."""
+    def read(self, *, first: int | None = None, tip: Tip | None = None) -> list[Frame]:
+        """The frames that count, from as few files as hold them. Listing them is no effort, so ``tip`` is not used."""
+        del tip
         return self._chain.read(first)
+
+    def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
+        """Each begins a file."""
+        return snapshots_of_files(self._chain, tip)
+
+    def let_go(self, below: int, *, dry_run: bool = False) -> Freed:
+        """Make stubs of the files below."""
+        return shrink_files(self._chain, below, dry_run=dry_run)
 
     def inspect(self) -> list[Finding]:
         """File by file."""

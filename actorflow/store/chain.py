@@ -5,6 +5,7 @@ than F's and at most n. What F holds from there on is superseded: a write that
 failed and was written again elsewhere, and no evidence of anything. Where the
 last frame of F that should count is torn, lost or damaged, the copy of it at
 the start of the claim's file stands in (proved by the claim's parent digest).
+The chain begins after the newest stub: retention let go of what is before.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from actorflow.store.backend import Missing
 from actorflow.store.framing import read_frames
 from actorflow.store.keys import checkpoint_name, checkpoint_seq
 from actorflow.store.sealing import PLAIN, Sealing
+from actorflow.store.stubs import is_stub, read_stub
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
     from actorflow.store.frames import Frame, Tail
     from actorflow.store.local import LocalBackend
+    from actorflow.store.stubs import Stub
 
 _RELIST = 20
 _REREAD = 3
@@ -34,7 +37,7 @@ class FileChain:
     def __init__(
         self, backend: LocalBackend, prefix: str, *, run_id: str, store: bytes, sealing: Sealing = PLAIN
     ) -> None:
-        self._backend = backend
+        self.backend = backend
         self.prefix = prefix
         self._run_id = run_id
         self._store = store
@@ -42,7 +45,7 @@ class FileChain:
 
     def firsts(self) -> list[int]:
         """The first numbers of all files, ascending."""
-        numbers = (checkpoint_seq(name) for name in self._backend.names(self.prefix))
+        numbers = (checkpoint_seq(name) for name in self.backend.names(self.prefix))
         return sorted(number for number in numbers if number is not None)
 
     def key(self, first: int) -> str:
@@ -78,9 +81,12 @@ class FileChain:
         findings: list[Finding] = []
         firsts = self.firsts()
         for first, stop in zip_longest(firsts, firsts[1:]):
-            path = self._backend.path(self.key(first))
+            path = self.backend.path(self.key(first))
             try:
-                frames, tail = self._load(first, keyless=True)
+                data = self.backend.get(self.key(first))
+                if self._stub(first, data) is not None:
+                    continue
+                frames, tail = self._parse(data, first, keyless=True)
             except CorruptCheckpoint as error:
                 findings.append(Finding(path=path, what=error.reason, remedy="restore this file from a backup"))
                 continue
@@ -91,8 +97,8 @@ class FileChain:
                 remedy = "none needed: these commits failed here and were written again in a later file"
                 findings.append(Finding(path=path, what=f"superseded from commit {stop} on", remedy=remedy))
         known = {checkpoint_name(first) for first in firsts}
-        for name in sorted(self._backend.names(self.prefix) - known):
-            path = self._backend.path(self.prefix + name)
+        for name in sorted(self.backend.names(self.prefix) - known):
+            path = self.backend.path(self.prefix + name)
             findings.append(
                 Finding(path=path, what="a file that is no checkpoint", remedy="the next claim clears ours")
             )
@@ -107,24 +113,60 @@ class FileChain:
         for first in reversed(firsts[:-1]):
             if stop <= start:
                 break
-            older_copy, older = self._load_older(first, stop, copy)
-            _check_joint(older, chain[0], stop)
+            data = self.backend.get(self.key(first))
+            if (stub := self._stub(first, data)) is not None:
+                _check_joint(stub.last.seq, stub.digest, self.backend.path(self.key(first)), chain[0])
+                start = stop
+                break
+            older_copy, older = self._load_older(data, first, stop, copy)
+            _check_joint(older[-1].header.seq, older[-1].digest, older[-1].path, chain[0])
             chain = older + chain
             copy, stop = older_copy, first
         if chain[0].header.seq > start:
-            raise CorruptCheckpoint(self._backend.path(self.prefix), f"commit {start} is missing")
+            raise CorruptCheckpoint(self.backend.path(self.prefix), f"commit {start} is missing")
         return [frame for frame in chain if frame.header.seq >= start]
 
-    def _load_older(self, first: int, stop: int, copy: Frame | None) -> tuple[Frame | None, list[Frame]]:
+    def oldest(self) -> int:
+        """The number of the oldest commit that is kept."""
+        oldest = 0
+        for first in reversed(self.firsts()):
+            if is_stub(self.backend.get(self.key(first))):
+                return oldest
+            oldest = first
+        return oldest
+
+    def counting(self, first: int, stop: int) -> list[Frame] | None:
+        """The commits of the file before the one that begins with ``stop``, for their headers; None for a stub.
+
+        Raises:
+            CorruptCheckpoint: damaged, or the file after it does not follow.
+        """
+        data = self.backend.get(self.key(first))
+        if self._stub(first, data) is not None:
+            return None
+        after, _ = self._load_newest(stop, keyless=True)
+        copy, its = _parted(after, stop)
+        _, own = self._load_older(data, first, stop, copy, keyless=True)
+        _check_joint(own[-1].header.seq, own[-1].digest, own[-1].path, its[0])
+        return own
+
+    def _stub(self, first: int, data: bytes) -> Stub | None:
+        if not is_stub(data):
+            return None
+        return read_stub(data, self.backend.path(self.key(first)), first=first, run_id=self._run_id, store=self._store)
+
+    def _load_older(
+        self, data: bytes, first: int, stop: int, copy: Frame | None, *, keyless: bool = False
+    ) -> tuple[Frame | None, list[Frame]]:
         """The frames of a file that a later one follows, its last one from the copy there if need be."""
         try:
-            frames, _ = self._load(first, stop=stop)
+            frames, _ = self._parse(data, first, stop=stop, keyless=keyless)
         except CorruptCheckpoint:
             if copy is None:
                 raise
             if stop - 1 == first:
                 return None, [copy]
-            frames, _ = self._load(first, stop=stop - 1)
+            frames, _ = self._parse(data, first, stop=stop - 1, keyless=keyless)
         older_copy, own = _parted(frames, first)
         if copy is not None and own[-1].header.seq == stop - 2:
             own.append(copy)
@@ -133,7 +175,7 @@ class FileChain:
     def _load_newest(self, first: int, *, keyless: bool = False) -> tuple[list[Frame], bytes]:
         """The newest file may be growing under our eyes: read again before calling it damaged."""
         for attempt in range(_REREAD):
-            data = self._backend.get(self.key(first))
+            data = self.backend.get(self.key(first))
             try:
                 return self._parse(data, first, keyless=keyless)[0], data
             except CorruptCheckpoint:
@@ -142,15 +184,12 @@ class FileChain:
                 time.sleep(0.01)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
-    def _load(self, first: int, *, stop: int | None = None, keyless: bool = False) -> tuple[list[Frame], Tail]:
-        return self._parse(self._backend.get(self.key(first)), first, stop=stop, keyless=keyless)
-
     def _parse(
         self, data: bytes, first: int, *, stop: int | None = None, keyless: bool = False
     ) -> tuple[list[Frame], Tail]:
         return read_frames(
             data,
-            self._backend.path(self.key(first)),
+            self.backend.path(self.key(first)),
             first=first,
             stop=stop,
             run_id=self._run_id,
@@ -160,7 +199,7 @@ class FileChain:
         )
 
     def _vanishing(self) -> StoreUnavailable:
-        return StoreUnavailable(self._backend.path(self.prefix), "files were listed, but are not there when read")
+        return StoreUnavailable(self.backend.path(self.prefix), "files were listed, but are not there when read")
 
 
 def _parted(frames: list[Frame], first: int) -> tuple[Frame | None, list[Frame]]:
@@ -170,9 +209,10 @@ def _parted(frames: list[Frame], first: int) -> tuple[Frame | None, list[Frame]]
     return frames[0], frames[1:]
 
 
-def _check_joint(older: list[Frame], next_frame: Frame, stop: int) -> None:
-    last = older[-1]
-    if last.header.seq != stop - 1:
-        raise CorruptCheckpoint(last.path, f"it ends with commit {last.header.seq}, but commit {stop} follows")
-    if next_frame.header.parent != last.digest:
-        raise CorruptCheckpoint(next_frame.path, f"commit {stop} was not built on the commit {stop - 1} that is there")
+def _check_joint(seq: int, digest: bytes, path: str, after: Frame) -> None:
+    """A file that ends with this commit, and the first frame that is not in it."""
+    its = after.header.seq
+    if seq != its - 1:
+        raise CorruptCheckpoint(path, f"it ends with commit {seq}, but commit {its} follows")
+    if after.header.parent != digest:
+        raise CorruptCheckpoint(after.path, f"commit {its} was not built on the commit {seq} that is there")

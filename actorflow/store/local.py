@@ -201,6 +201,25 @@ class LocalBackend(Backend):
             finally:
                 os.close(folder)
 
+    def replace(self, key: str, data: bytes) -> None:
+        """Put ``data`` in the place of a file, at once and as a whole. A power loss may bring back what was there."""
+        temp = f"{TEMP}{self.mark}-{next(self._temps)}"
+        with translated(self.path(key)):
+            folder = self._open_folder(key)
+            try:
+                fd = os.open(temp, _CREATE, 0o600, dir_fd=self._root)
+                try:
+                    self.write(fd, data)
+                    self.fsync(fd)
+                    os.rename(temp, key.rpartition("/")[2], src_dir_fd=self._root, dst_dir_fd=folder)
+                except BaseException:
+                    os.unlink(temp, dir_fd=self._root)
+                    raise
+                finally:
+                    os.close(fd)
+            finally:
+                os.close(folder)
+
     def sync_folder(self, prefix: str) -> None:
         """Make the names directly below ``prefix`` survive power loss."""
         with translated(self.path(prefix)):

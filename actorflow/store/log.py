@@ -19,12 +19,13 @@ from actorflow.store.backend import whole
 from actorflow.store.frames import FilePart, Header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from actorflow.store.backend import Steps
     from actorflow.store.frames import Draft, Frame, Owner
     from actorflow.store.liveness import Incarnation
     from actorflow.store.ownership import Ownership
+    from actorflow.store.retention import Freed, Snapshot
     from actorflow.store.verify import Finding
 
 _CLAIM_ATTEMPTS = 50
@@ -47,6 +48,9 @@ def tip_of(frame: Frame) -> Tip:
 class RunLog(ABC):
     """The commits of one run, in order. Thread-safe; calls block."""
 
+    appends = False
+    """Whether a file of this log takes more than one commit."""
+
     number_fences = False
     """Whether an owner that was wrongly found gone can't commit beside a claim, since both need the same number.
 
@@ -67,14 +71,29 @@ class RunLog(ABC):
         """
 
     @abstractmethod
-    def read(self, *, first: int | None = None) -> list[Frame]:
+    def read(self, *, first: int | None = None, tip: Tip | None = None) -> list[Frame]:
         """The verified chain, ascending, to the newest commit; empty if there is no such run.
 
         Args:
-            first: The number to start at; by default the newest snapshot. 0 is the whole history.
+            first: The number to start at; by default the newest snapshot. If retention let go of that
+                commit, it starts at the oldest one that is kept; so 0 is the whole history that there is.
+            tip: The newest commit, if the caller has just read it: saves looking for it again.
 
         Raises:
             CorruptCheckpoint: a commit in that range is damaged or missing.
+        """
+
+    @abstractmethod
+    def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
+        """The snapshots of the run, the newest first, each with the commit before it."""
+
+    @abstractmethod
+    def let_go(self, below: int, *, dry_run: bool = False) -> Freed:
+        """Let go of every commit below a snapshot of this chain. Idempotent; needs no claim, and harms no owner.
+
+        Args:
+            below: The number of a snapshot, at most the newest one's.
+            dry_run: Only say what would become of it.
         """
 
     @abstractmethod

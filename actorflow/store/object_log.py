@@ -5,32 +5,40 @@ from __future__ import annotations
 import os
 import random
 import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from actorflow.errors import (
     CommitUnknown,
-    CorruptCheckpoint,
     Fenced,
     StoreDenied,
     StoreError,
     StoreFull,
-    StoreUnavailable,
 )
 from actorflow.store.backend import Backend, Missing, Steps
-from actorflow.store.framing import encode_file, encode_frame, read_frames
-from actorflow.store.keys import checkpoint_name, checkpoint_seq, log_prefix
+from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.log import RunLog, tip_of
+from actorflow.store.merging import MERGE_AT, merge
+from actorflow.store.object_chain import ObjectChain
+from actorflow.store.object_names import is_ours
 from actorflow.store.ownership import NONCE, Ownership, State, make_header
+from actorflow.store.pruning import let_go_of_objects, snapshots_of_objects
 from actorflow.store.sealing import PLAIN, Sealing
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from actorflow.store.frames import Draft, FilePart, Frame, Header, Owner
     from actorflow.store.liveness import Incarnation
     from actorflow.store.log import Tip
+    from actorflow.store.retention import Freed, Snapshot
 
-_RELIST = 20
 _RESEND = 6
+
+SNAPSHOT_EVERY = 64
+"""Commits, each an object to be read again, after which a snapshot is due here whatever they weigh."""
 
 
 class ObjectLog(RunLog):
@@ -47,41 +55,33 @@ class ObjectLog(RunLog):
         backend: Backend,
         incarnation: Incarnation,
         sealing: Sealing = PLAIN,
+        readers: int = 1,
     ) -> None:
         super().__init__(run_id, encoded, incarnation=incarnation)
         self._backend = backend
-        self._store = store
         self._sealing = sealing
-        self._prefix = log_prefix(encoded)
+        self.chain = ObjectChain(backend, encoded, run_id=run_id, store=store, sealing=sealing, readers=readers)
 
     def tip(self) -> Tip | None:
         """The commit with the highest number."""
-        for _ in range(_RELIST):
-            numbers = self._numbers()
-            if not numbers:
-                return None
-            try:
-                return tip_of(self._frame(numbers[-1], keyless=True))
-            except Missing:
-                continue
-        raise self._vanishing()
+        newest = self.chain.newest()
+        return None if newest is None else tip_of(newest)
 
-    def read(self, *, first: int | None = None) -> list[Frame]:
+    def read(self, *, first: int | None = None, tip: Tip | None = None) -> list[Frame]:
         """Back from the newest commit, by parent digests."""
-        for _ in range(_RELIST):
-            numbers = self._numbers()
-            if not numbers:
-                return []
-            try:
-                newest = self._frame(numbers[-1])
-                return self._back_from(newest, newest.header.snapshot if first is None else first)
-            except Missing:
-                continue
-        raise self._vanishing()
+        return self.chain.read(first, tip if first is None else None)
+
+    def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
+        """From the newest one on, each found in the header of the commit before the one after it."""
+        return snapshots_of_objects(self.chain, tip)
+
+    def let_go(self, below: int, *, dry_run: bool = False) -> Freed:
+        """Put the floor, then free numbers and delete merged files below it."""
+        return let_go_of_objects(self.chain, below, dry_run=dry_run)
 
     def inspect(self) -> list[Finding]:
         """Objects that are no checkpoints: whatever else may be odd, `read` refuses."""
-        names = [key for key in self._backend.list(self._prefix) if checkpoint_seq(key.rpartition("/")[2]) is None]
+        names = [key for key in self._backend.list(self.chain.prefix) if not is_ours(key)]
         return [Finding(path=name, what="a file that is no checkpoint", remedy="remove it") for name in names]
 
     def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
@@ -115,47 +115,17 @@ class ObjectLog(RunLog):
 
     def key(self, seq: int) -> str:
         """The key of that commit."""
-        return self._prefix + checkpoint_name(seq)
+        return self.chain.key(seq)
 
     def _is_newest(self, seq: int) -> bool:
         """The second listing: a claim that took a number which retention had freed is a stray below the chain."""
-        return self._numbers()[-1] == seq
-
-    def _numbers(self) -> list[int]:
-        names = (checkpoint_seq(key.rpartition("/")[2]) for key in self._backend.list(self._prefix))
-        return [number for number in names if number is not None]
-
-    def _frame(self, seq: int, *, keyless: bool = False) -> Frame:
-        key = self.key(seq)
-        data = self._backend.get(key)
-        frames, tail = read_frames(
-            data,
-            key,
-            first=seq,
-            run_id=self.run_id,
-            store=self._store,
-            sealing=self._sealing,
-            keyless=keyless,
-        )
-        if tail.torn or len(frames) != 1:
-            raise CorruptCheckpoint(key, "it holds more than one frame")
-        return frames[0]
-
-    def _back_from(self, newest: Frame, first: int) -> list[Frame]:
-        chain = [newest]
-        while (head := chain[-1].header).seq > first:
-            before = self._frame(head.seq - 1)
-            if before.digest != head.parent:
-                raise CorruptCheckpoint(before.path, f"commit {head.seq} was not built on it")
-            chain.append(before)
-        return chain[::-1]
-
-    def _vanishing(self) -> StoreUnavailable:
-        return StoreUnavailable(self._prefix, "commits were listed, but are not there when read")
+        return self.chain.names().loose[-1] == seq
 
 
 class ObjectOwnership(Ownership):
     """Owns the next number."""
+
+    snapshot_every = SNAPSHOT_EVERY
 
     def __init__(
         self,
@@ -172,6 +142,7 @@ class ObjectOwnership(Ownership):
         self._log = log
         self._sealing = sealing
         self._backend = backend
+        self._unmerged = MERGE_AT  # below the newest snapshot; who claims does not know, and looks at the first one
 
     @property
     def path(self) -> str:
@@ -181,6 +152,17 @@ class ObjectOwnership(Ownership):
     def load(self) -> list[Frame]:
         """Read back what is there."""
         return self._log.read()
+
+    def tidying(self) -> Callable[[], None] | None:
+        """Merging, once a snapshot has left many small objects behind it."""
+        if self.header.snapshot != self.header.seq or self._unmerged < MERGE_AT:
+            return None
+        self._unmerged = 0
+        return partial(self._merge, self.header.seq)
+
+    def _merge(self, snapshot: int) -> None:
+        with self._incarnation.working(), suppress(Missing):  # somebody was faster: retention, or a merger of before
+            merge(self._log.chain, snapshot)
 
     def _put(self, draft: Draft) -> Steps[tuple[Header, bytes]]:
         file, file_digest = encode_file(draft.file)
@@ -197,7 +179,7 @@ class ObjectOwnership(Ownership):
         if not ours:
             self._state = State.FENCED
             raise Fenced(key, State.FENCED.value)
-        self._file = draft.file
+        self._unmerged += 1
         return header, digest
 
     def _let_go(self) -> None:

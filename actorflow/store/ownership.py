@@ -15,6 +15,8 @@ from actorflow.store.backend import whole
 from actorflow.store.frames import Header
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actorflow.store.backend import Steps
     from actorflow.store.frames import Draft, FilePart, Frame, Owner
     from actorflow.store.liveness import Incarnation
@@ -35,6 +37,9 @@ class State(Enum):
 
 class Ownership(ABC):
     """One commit at a time, from any thread. After `Fenced` or `CommitUnknown`: close, and claim anew."""
+
+    snapshot_every: int | None = None
+    """Commits after which a snapshot is due on this log, whatever they weigh; None: only their weight counts."""
 
     def __init__(
         self,
@@ -100,6 +105,14 @@ class Ownership(ABC):
                 self._state = State.RELEASED if draft.kind == "release" else State.OPEN
             finally:
                 self._leave()
+
+    def tidying(self) -> Callable[[], None] | None:
+        """What would make the log smaller just now without losing anything; None: nothing.
+
+        It blocks, and is to be called once, beside commits. What it raises is a
+        `StoreError`: then it did not work out, and the next one may.
+        """
+        return None
 
     def close(self) -> None:
         """Leave the run: this process may claim it again at once, others when they see its release.

@@ -1,0 +1,103 @@
+"""Merging: many small objects of a run become one, off the commit path, and the names they had come free.
+
+A merge overwrites nothing. It is the put-if-absent of ``<first>-<last>.ckpt``,
+the commits byte for byte; if that name is taken, only what the object there
+holds counts. Then the loose names in the range are deleted, but never a
+claim's (a stalled old owner aims at it) unless it is on top of a release. The
+newest commit is never among them: a merge ends below the newest snapshot.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from actorflow.errors import CorruptCheckpoint
+from actorflow.store.crashpoints import reached
+from actorflow.store.retention import freeable, releases_among
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorflow.store.frames import Frame
+    from actorflow.store.object_chain import ObjectChain
+    from actorflow.store.object_names import Names, Span
+
+MERGE_AT = 32
+"""Loose commits below the newest snapshot that are worth a merge."""
+
+SPAN_BYTES = 16 * 1024 * 1024
+"""A merged file is not made larger, but for a single commit."""
+
+_AT_ONCE = 16
+
+
+def merge(chain: ObjectChain, snapshot: int) -> None:
+    """Merge the loose commits below a snapshot of the chain, if they are many; finish merges that were cut off.
+
+    Harmless whoever does it, and whenever: also for an owner that has been fenced.
+
+    Raises:
+        Missing: somebody else merges, too.
+        StoreError: nothing was lost; the next merge tries again.
+    """
+    names = chain.names()
+    for span in names.spans:
+        if _is_cut_off(span, names):
+            _free(chain, chain.frames(span, keyless=True), names)
+    numbers = _run_below(snapshot, names)
+    if len(numbers) < MERGE_AT or snapshot not in names.loose:
+        return
+    parent = chain.frames(snapshot, keyless=True)[0].header.parent
+    group: list[tuple[Frame, bytes]] = []
+    for start in range(0, len(numbers), _AT_ONCE):
+        some = numbers[start : start + _AT_ONCE]
+        for seq, data in zip(some, chain.get_all(some), strict=True):
+            frame = chain.parse(data, seq, keyless=True)[0]
+            if frame.digest != parent:
+                raise CorruptCheckpoint(frame.path, f"commit {seq + 1} was not built on it")
+            parent = frame.header.parent
+            if group and sum(len(data) for _, data in group) + len(data) > SPAN_BYTES:
+                _merge_group(chain, group, names)
+                group = []
+            group.append((frame, data))
+    _merge_group(chain, group, names)
+
+
+def _run_below(snapshot: int, names: Names) -> list[int]:
+    """The unmerged numbers just below the snapshot, without a gap, newest first."""
+    numbers = names.unmerged(below=snapshot)[::-1]
+    if not numbers or numbers[0] != snapshot - 1:
+        return []
+    gap = next((index for index, (seq, before) in enumerate(pairwise(numbers), 1) if seq != before + 1), len(numbers))
+    return numbers[:gap]
+
+
+def _is_cut_off(span: Span, names: Names) -> bool:
+    """Whether its maker died before the deletions: then most of its numbers are still there, and not just claims'."""
+    first, last = span
+    return 2 * sum(first <= seq <= last for seq in names.loose) > last - first + 1
+
+
+def _merge_group(chain: ObjectChain, group: list[tuple[Frame, bytes]], names: Names) -> None:
+    """Put these commits, given newest first, as one object, and free their numbers."""
+    frames = [frame for frame, _ in reversed(group)]
+    if len(frames) < 2:
+        return
+    span = frames[0].header.seq, frames[-1].header.seq
+    data = b"".join(data for _, data in reversed(group))
+    reached("merge.before_put")
+    if not chain.backend.put_new(chain.key(span), data):
+        held = {frame.digest for frame in chain.frames(span, keyless=True)}
+        frames = [frame for frame in frames if frame.digest in held]
+    reached("merge.after_put")
+    _free(chain, frames, names)
+
+
+def _free(chain: ObjectChain, frames: Iterable[Frame], names: Names) -> None:
+    """Delete the loose names of commits that a merged file holds."""
+    kept = list(frames)
+    releases, loose = releases_among(kept), set(names.loose)
+    numbers = [frame.header.seq for frame in kept if freeable(frame, releases)]
+    chain.backend.delete([chain.key(seq) for seq in numbers if seq in loose])
+    reached("merge.after_delete")
