@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, msgpack
 
 from actorflow.engine.operations import Grown, Values, thaw
 from actorflow.engine.records import ErrorInfo, Status
 from actorflow.engine.run import Activation, RunState, Scope, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Length(Struct, frozen=True, array_like=True, tag="n"):
@@ -81,15 +84,21 @@ _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(_Run)
 
 
-def dump(run: RunState) -> bytes:
-    """The run as bytes; the run is not spent."""
+def dump(run: RunState, *, shorten: Callable[[Any], Any] = thaw) -> bytes:
+    """The run as bytes; the run is not spent.
+
+    Args:
+        run: what to dump.
+        shorten: what to encode for a value: the value, or what stands for a large one.
+    """
     index: dict[int, int] = {}
     bases: list[_Base] = []
     activations: list[_Activation] = []
     for activation in run.open.values():
         at = index.setdefault(id(activation.base), len(bases))
         if at == len(bases):
-            bases.append(_difference(activation.scope, activation.base, run.scopes[activation.scope].values))
+            values = run.scopes[activation.scope].values
+            bases.append(_difference(activation.scope, activation.base, values, shorten))
         activations.append(
             _Activation(
                 activation.id,
@@ -104,17 +113,22 @@ def dump(run: RunState) -> bytes:
             )
         )
     same = {name: getattr(run, name) for name in _SAME}
-    scopes = tuple(_dump_scope(scope) for scope in run.scopes.values())
+    scopes = tuple(_dump_scope(scope, shorten) for scope in run.scopes.values())
     return _encoder.encode(_Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), **same))
 
 
-def load(data: bytes) -> RunState:
-    """The run that was dumped; raises msgspec.DecodeError or ValidationError for what is no snapshot."""
+def load(data: bytes, *, restore: Callable[[Any], Any] = thaw) -> RunState:
+    """The run that was dumped; raises msgspec.DecodeError or ValidationError for what is no snapshot.
+
+    Args:
+        data: what `dump` made.
+        restore: the value for what was encoded instead of it.
+    """
     kept = _decoder.decode(data)
-    scopes = {scope.path: _load_scope(scope) for scope in kept.scopes}
+    scopes = {scope.path: _load_scope(scope, restore) for scope in kept.scopes}
     for base in kept.bases:  # before any base shares a list with its scope: that one would grow in place
         _make_grown(base, scopes[base.scope].values)
-    bases = [_load_base(base, scopes[base.scope]) for base in kept.bases]
+    bases = [_load_base(base, scopes[base.scope], restore) for base in kept.bases]
     return RunState(
         scopes=scopes,
         open={
@@ -135,14 +149,14 @@ def load(data: bytes) -> RunState:
     )
 
 
-def _difference(scope: str, base: Values, now: Values) -> _Base:
+def _difference(scope: str, base: Values, now: Values, shorten: Callable[[Any], Any]) -> _Base:
     fields: dict[str, _Length | _Value] = {}
     for name, value in base.items():
         current = now.get(name)
         if value is current:
             continue
         length = _older_length(value, current) if type(current) is Grown else None
-        fields[name] = _Value(thaw(value)) if length is None else _Length(length)
+        fields[name] = _Value(shorten(value)) if length is None else _Length(length)
     return _Base(scope, fields, tuple(name for name in now if name not in base))
 
 
@@ -161,19 +175,22 @@ def _make_grown(base: _Base, values: Values) -> None:
             values[name] = Grown(values[name], len(values[name]))
 
 
-def _load_base(base: _Base, scope: Scope) -> Values:
+def _load_base(base: _Base, scope: Scope, restore: Callable[[Any], Any]) -> Values:
     if not base.fields and not base.absent:
         return scope.values
     values = {name: value for name, value in scope.values.items() if name not in base.absent}
     for name, kept in base.fields.items():
-        values[name] = kept.value if isinstance(kept, _Value) else Grown(scope.values[name].items, kept.length)
+        if isinstance(kept, _Value):
+            values[name] = restore(kept.value)
+        else:
+            values[name] = Grown(scope.values[name].items, kept.length)
     return values
 
 
-def _dump_scope(scope: Scope) -> _Scope:
+def _dump_scope(scope: Scope, shorten: Callable[[Any], Any]) -> _Scope:
     return _Scope(
         path=scope.path,
-        values={name: thaw(value) for name, value in scope.values.items()},
+        values={name: shorten(value) for name, value in scope.values.items()},
         owner=scope.owner,
         waiting={
             target: {leg: [_dump_token(token) for token in tokens] for leg, tokens in legs.items()}
@@ -183,10 +200,10 @@ def _dump_scope(scope: Scope) -> _Scope:
     )
 
 
-def _load_scope(kept: _Scope) -> Scope:
+def _load_scope(kept: _Scope, restore: Callable[[Any], Any]) -> Scope:
     return Scope(
         path=kept.path,
-        values=kept.values,
+        values={name: restore(value) for name, value in kept.values.items()},
         owner=kept.owner,
         waiting={
             target: {leg: [_load_token(token) for token in tokens] for leg, tokens in legs.items()}

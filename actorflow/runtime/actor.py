@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from inspect import isawaitable
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -26,7 +26,6 @@ from actorflow.engine.decide import Decision, decide
 from actorflow.engine.events import Command, Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Released
-from actorflow.engine.snapshot import dump
 from actorflow.errors import CommitUnknown, NodeTimeout, StateMutated, StoreError
 from actorflow.graph.schema import schema_of
 from actorflow.runtime.context import NodeContext
@@ -44,7 +43,9 @@ if TYPE_CHECKING:
     from actorflow.graph.node import Node
     from actorflow.graph.state import State
     from actorflow.runtime.committer import Committer
+    from actorflow.runtime.large import Splitter
     from actorflow.store.backend import Steps
+    from actorflow.store.blobs import Blob
     from actorflow.store.ownership import Ownership
 
 _logger = logging.getLogger("actorflow.actor")
@@ -56,6 +57,13 @@ class Crashed(Struct, frozen=True):
     error: Exception
     node: str
     key: bytes
+
+
+class _Sealed(NamedTuple):
+    """A commit to be carried to the store: the blobs come first."""
+
+    blobs: tuple[Blob, ...]
+    steps: Steps[None]
 
 
 class Actor:
@@ -74,6 +82,7 @@ class Actor:
         threads: CapacityLimiter,
         alone: Callable[[], bool],
         on_end: Callable[[Actor], None],
+        large: Splitter,
         first: list[Command] | None = None,
     ) -> None:
         """Take over a run that was claimed.
@@ -89,6 +98,7 @@ class Actor:
             threads: how many sync nodes run at once.
             alone: whether no other actor of the runtime is live.
             on_end: blocking work after the commit that ended the run: its markers.
+            large: parts large values from what is committed.
             first: the commands of a spawn; None for a run that was loaded, which is swept.
         """
         self.graph = graph
@@ -106,7 +116,8 @@ class Actor:
         self._on_end = on_end
         self._swept = first is not None
         self._commands: list[Command] = first or []
-        self._pending = Pending(snapshot=None if file == ownership.file else dump(run))
+        self._large = large
+        self._pending = Pending(large=large, snapshot=None if file == ownership.file else large.dump(run))
         self._events: list[Returned | Raised] = []
         self._wake = Event()
         self._ready: list[tuple[int, int]] = []  # (activation, attempt)
@@ -218,12 +229,12 @@ class Actor:
             await self._commit()
         elif self._pending and mode == "async":
             await self._await_commit()
-            steps = self._seal()
+            sealed = self._seal()
             while self._pending:  # more than one commit can hold
-                await self._carry(steps)
-                steps = self._seal()
+                await self._carry(sealed)
+                sealed = self._seal()
             self._committing = Event()
-            tasks.start_soon(self._commit_beside, steps)
+            tasks.start_soon(self._commit_beside, sealed)
         commands, self._commands = self._commands, []
         for command in commands:
             match command:
@@ -319,11 +330,11 @@ class Actor:
         if self._failure is not None:
             raise self._failure
 
-    async def _commit_beside(self, steps: Steps[None]) -> None:
+    async def _commit_beside(self, sealed: _Sealed) -> None:
         done = self._committing
         try:
             with suppress(StoreError):  # kept as the failure, and raised in the loop, which owns the run
-                await self._carry(steps)
+                await self._carry(sealed)
         finally:
             if done is not None:
                 done.set()
@@ -339,17 +350,21 @@ class Actor:
         while self._pending:
             await self._carry(self._seal(kind=kind))
 
-    async def _carry(self, steps: Steps[None]) -> None:
+    async def _carry(self, sealed: _Sealed) -> None:
         try:
-            await self._committer.commit(steps, alone=self._alone() and self._committing is None)
+            if sealed.blobs:
+                # shielded like the commit that they belong to; bounded by the store's timeouts
+                with anyio.CancelScope(shield=True):
+                    await self._committer.call(lambda: self._large.blobs.put(sealed.blobs))
+            await self._committer.commit(sealed.steps, alone=self._alone() and self._committing is None)
         except BaseException as error:
             # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
             broken = f"it was interrupted by {error!r}"
             self._failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
             raise
 
-    def _seal(self, *, kind: Kind = "commit") -> Steps[None]:
-        """What waits, as the steps that commit it; what one commit can't hold goes on waiting."""
+    def _seal(self, *, kind: Kind = "commit") -> _Sealed:
+        """What waits, as what commits it; what one commit can't hold goes on waiting."""
         run, header = self.run, self.header
         sealed = self._pending.seal()
         rest = bool(self._pending)
@@ -367,10 +382,10 @@ class Actor:
             tags=header.tags,
         )
         if ended:
-            return self._write_end(draft)
+            return _Sealed(sealed.blobs, self._write_end(draft))
         if not rest:
             self._pending.snapshot_if_due(run)
-        return self.ownership.committing(draft)
+        return _Sealed(sealed.blobs, self.ownership.committing(draft))
 
     def _write_end(self, draft: Draft) -> Steps[None]:
         yield from self.ownership.committing(draft)
@@ -384,7 +399,7 @@ class Actor:
 
 def _images(state: State) -> dict[str, bytes]:
     """The fields as they would be encoded: values can't be compared, a NaN is not even equal to itself."""
-    return {name: msgpack.encode(getattr(state, name)) for name in state.__struct_fields__}
+    return {name: schema.codecs.encode(getattr(state, name)) for name in state.__struct_fields__}
 
 
 def _changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:

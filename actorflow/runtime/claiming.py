@@ -27,7 +27,8 @@ from actorflow.errors import (
 )
 from actorflow.graph.schema import schema_of
 from actorflow.runtime.adopt import adopt, current_part, file_part
-from actorflow.runtime.replay import replay
+from actorflow.runtime.large import BLOB_MIN, Joiner, Known, Splitter
+from actorflow.runtime.replay import reading, replay
 from actorflow.store.frames import Draft, FilePart
 from actorflow.store.keys import decode_id
 from actorflow.store.markers import Summary
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from actorflow.engine.records import Status
     from actorflow.graph.graph import Graph
     from actorflow.store.backend import Steps
-    from actorflow.store.frames import Header
+    from actorflow.store.frames import Frame, Header
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.store import Store
 
@@ -56,6 +57,7 @@ class Adopted(Struct, frozen=True):
     run: RunState
     ownership: Ownership
     file: FilePart
+    large: Splitter
 
 
 class Preview(Struct, frozen=True):
@@ -63,6 +65,7 @@ class Preview(Struct, frozen=True):
 
     digest: bytes
     run: RunState
+    known: Known
 
 
 class EndedMeanwhile(ActorflowError):
@@ -93,7 +96,7 @@ def claim_run(
     Raises:
         NoSuchRun, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint, EndedMeanwhile
     """
-    previews = {} if preview is None else {preview.digest: preview.run}
+    previews = {} if preview is None else {preview.digest: preview}
     log = store.log(run_id)
 
     def draft_for(tip: Tip | None) -> Draft:
@@ -103,8 +106,8 @@ def claim_run(
         draft = _claim_draft(store, tip, reopen=reopen)
         if tip.digest not in previews:
             # read to its end before anything is written: no claim follows a damaged commit (guarantee 7)
-            read = preview_run(graph, log, tip, limits)
-            previews[read.digest] = read.run
+            read = preview_run(store, graph, log, tip, limits)
+            previews[read.digest] = read
         if draft.opening > tip.header.opening:
             # before the claim that opens it, and after all that may refuse it: a refusal writes nothing
             store.markers.put_active(run_id, draft.opening)
@@ -113,7 +116,8 @@ def claim_run(
     ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
         header = ownership.header
-        run = fold(previews[header.parent], Claimed(header.epoch, header.opening))
+        read = previews[header.parent]
+        run = fold(read.run, Claimed(header.epoch, header.opening))
         if header.crashes > limits.max_crashes:
             run = fold(run, _commit_end(ownership, "quarantined"))
             end_markers(store, run, ownership.header)
@@ -123,7 +127,8 @@ def claim_run(
     if run.ended:
         ownership.close()
         raise Quarantined(run_id, ownership.header.crashes)
-    return Adopted(run, ownership, current_part(graph, ownership.file))
+    large = Splitter(store.blobs(run_id), epoch=header.epoch, known=read.known)
+    return Adopted(run, ownership, current_part(graph, ownership.file), large)
 
 
 def creating_run(
@@ -141,6 +146,12 @@ def creating_run(
     run = decision.run
     file = file_part(graph, run_id=run_id, life=run.life, store=store.uuid)
     yield from store.markers.putting_active(run_id, run.opening)
+    large = Splitter(store.blobs(run_id), epoch=run.epoch, known={})
+    body = encode_body(Body(tuple(decision.records)))
+    if len(body) >= BLOB_MIN:
+        records, blobs = large.records(decision.records)
+        body = encode_body(Body(tuple(records)))
+        large.blobs.put(blobs)
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is not None:
@@ -152,11 +163,11 @@ def creating_run(
             opening=run.opening,
             crashes=0,
             file=file,
-            body=encode_body(Body(tuple(decision.records))),
+            body=body,
             tags=tags,
         )
 
-    return Adopted(run, (yield from log.claiming(draft_for, actor=os.urandom(16))), file)
+    return Adopted(run, (yield from log.claiming(draft_for, actor=os.urandom(16))), file, large)
 
 
 def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> None:
@@ -173,12 +184,13 @@ def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> No
         if tip is None:
             raise NoSuchRun(run_id, near_ids(store, run_id))
         draft = _claim_draft(store, tip, reopen=None)
-        log.read()  # no claim follows a damaged commit (guarantee 7)
+        # no claim follows a damaged commit (guarantee 7)
+        reading(log, lambda frames: replay(frames, Joiner(store.blobs(run_id))))
         return draft
 
     ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
-        run = fold(replay(ownership.load()), _commit_end(ownership, status, by))
+        run = fold(replay(ownership.load(), Joiner(store.blobs(run_id))), _commit_end(ownership, status, by))
         end_markers(store, run, ownership.header)
     finally:
         ownership.close()
@@ -194,18 +206,23 @@ def check_graph(graph: Graph[Any], log: RunLog, tip: Tip) -> None:
         raise WrongGraph(log.run_id, tip.file.graph, graph.name)
 
 
-def preview_run(graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> Preview:
+def preview_run(store: Store, graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> Preview:
     """Read a run and adopt it, without a claim.
 
     Raises:
         Blocked: this code can't run it; `__cause__` says why: a newer schema, no migration, an unknown node.
     """
-    frames = log.read()
+
+    def read(frames: list[Frame]) -> tuple[RunState, Known]:
+        joiner = Joiner(store.blobs(log.run_id))
+        return replay(frames, joiner), joiner.known
+
+    frames, (run, known) = reading(log, read)
     try:
-        run = adopt(graph, replay(frames), tip.file, time_limit=limits.migration_timeout)
+        run = adopt(graph, run, tip.file, time_limit=limits.migration_timeout)
     except (MigrationError, UnknownNode) as error:
         raise Blocked(log.run_id, str(error)) from error
-    return Preview(frames[-1].digest, run)
+    return Preview(frames[-1].digest, run, known)
 
 
 def nodes_to_start(graph: Graph[Any], preview: Preview) -> tuple[str, ...]:

@@ -238,6 +238,7 @@ class Lives:
             adopted.run,
             adopted.ownership,
             file=adopted.file,
+            large=adopted.large,
             committer=self._committer,
             context=context,
             debug=self._debug,

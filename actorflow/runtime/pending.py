@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from actorflow.engine.records import Body, Finished, Merged, Record, encode_body
-from actorflow.engine.snapshot import dump
 from actorflow.graph.schema import MAX_VALUE
+from actorflow.runtime.large import BLOB_MIN
+from actorflow.store.blobs import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.engine.run import RunState
+    from actorflow.runtime.large import Snapshot, Splitter
 
 SNAPSHOT_FACTOR = 4
 """A snapshot is due when the records since the last one take this many times its size."""
@@ -29,6 +31,7 @@ class Sealed(Struct, frozen=True):
     """What one commit takes: a body, and what the header says of it."""
 
     body: bytes
+    blobs: tuple[Blob, ...]  # to be put before
     snapshot: bool
     progressed: bool  # it finishes an activation: whoever owned the run got on with it
 
@@ -36,16 +39,18 @@ class Sealed(Struct, frozen=True):
 class Pending:
     """Records in the order in which they were decided, until they are sealed into commits."""
 
-    def __init__(self, *, snapshot: bytes | None) -> None:
+    def __init__(self, *, large: Splitter, snapshot: Snapshot | None) -> None:
         """Begin with nothing.
 
         Args:
+            large: parts large values from what is sealed.
             snapshot: the run as it is now, if the next commit must begin with it: the
                 files before are in another schema or of another topology.
         """
         self._records: list[Record] = []
         self._weighed = 0  # how many of them have been weighed
         self._weight = 0  # bytes of those
+        self._large = large
         self._snapshot = snapshot
         self._must = snapshot is not None  # and not merely due
         self._size = SNAPSHOT_FLOOR // SNAPSHOT_FACTOR  # bytes of the last snapshot, or of what it would have been
@@ -70,15 +75,17 @@ class Pending:
 
     def seal(self) -> Sealed:
         """Everything that waits, for one commit; what does not fit into it goes on waiting."""
-        records, body = self._fitting()
+        records, body, blobs = self._fitting()
         self._records = self._records[len(records) :]
         self._weighed = self._weight = 0
         snapshot, self._snapshot, self._must = self._snapshot, None, False
-        self._since += len(body)
+        self._since += len(body) + sum(blob.ref.size for blob in blobs)
         if snapshot is not None:
-            self._since, self._size = 0, len(snapshot)
+            self._since, self._size = 0, snapshot.weight
+            self._large.sealed(snapshot)
+            blobs += snapshot.blobs
         progressed = any(isinstance(record, Finished | Merged) for record in records)
-        return Sealed(body, snapshot is not None, progressed)
+        return Sealed(body, blobs, snapshot is not None, progressed)
 
     def snapshot_if_due(self, run: RunState) -> None:
         """Take a snapshot for the next commit, once what would be read again has outgrown it.
@@ -88,19 +95,31 @@ class Pending:
         made whenever it would have been due at its last size.
         """
         if self._since > max(SNAPSHOT_FLOOR, SNAPSHOT_FACTOR * self._size):
-            snapshot = dump(run)
-            self._size = len(snapshot)
-            if SNAPSHOT_FACTOR * self._size < self._since and self._size < MAX_VALUE:
+            snapshot = self._large.dump(run)
+            self._size = snapshot.weight
+            if SNAPSHOT_FACTOR * self._size < self._since and len(snapshot.data) < MAX_VALUE:
                 self._snapshot = snapshot
 
-    def _fitting(self) -> tuple[list[Record], bytes]:
-        """As many of the records as one commit can hold, and its body; without the snapshot, if need be."""
+    def _fitting(self) -> tuple[list[Record], bytes, tuple[Blob, ...]]:
+        """As many of the records as one commit can hold, its body, and the blobs that this refers to.
+
+        Where it does not fit otherwise, the snapshot is left out.
+        """
         records = self._records
-        while len(body := encode_body(Body(tuple(records), self._snapshot))) > MAX_VALUE:
+        blobs: tuple[Blob, ...] = ()
+        body = self._body(records)
+        if len(body) - len(self._snapshot.data if self._snapshot else b"") >= BLOB_MIN:
+            records, blobs = self._large.records(records)
+            self._records, body = records, self._body(records)
+        while len(body) > MAX_VALUE:
             if self._snapshot is not None and not self._must:
                 self._snapshot = None
             elif len(records) > 1:
                 records = records[: len(records) // 2]
             else:
                 break  # refused by the log
-        return records, body
+            body = self._body(records)
+        return records, body, blobs
+
+    def _body(self, records: list[Record]) -> bytes:
+        return encode_body(Body(tuple(records), None if self._snapshot is None else self._snapshot.data))

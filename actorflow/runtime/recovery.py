@@ -17,8 +17,9 @@ import anyio
 from actorflow.engine.records import ENDED
 from actorflow.errors import RunOwned, StoreError
 from actorflow.runtime.claiming import EndedMeanwhile, end_markers
+from actorflow.runtime.large import Joiner
 from actorflow.runtime.listing import log_of
-from actorflow.runtime.replay import replay
+from actorflow.runtime.replay import reading, replay
 from actorflow.store.keys import encode_id
 from actorflow.store.machine import machine_id
 
@@ -166,8 +167,7 @@ def _is_orphan(log: RunLog, header: Header, opening: int) -> bool:
 
 def _clear(store: Store, log: RunLog, opening: int) -> None:
     """What the owner that ended the run would have done next, had it lived."""
-    frames = log.read()
-    run = replay(frames)
+    frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))))
     if run.ended and run.opening == opening:
         end_markers(store, run, frames[-1].header)
     else:

@@ -9,19 +9,23 @@ from msgspec import Struct
 
 from actorflow.engine.fold import begin, fold
 from actorflow.engine.operations import Values, thaw
-from actorflow.engine.records import Body, Finished, Merged, Record, Spawned, decode_body
+from actorflow.engine.records import Finished, Merged, Record, Spawned, decode_body
 from actorflow.engine.snapshot import load
 from actorflow.errors import CorruptCheckpoint
+from actorflow.runtime.large import Joiner, references
 from actorflow.store.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from actorflow.engine.run import RunState
+    from actorflow.store.log import RunLog
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_REREAD = 20
 
 
 class Moment(Struct, frozen=True):
@@ -41,26 +45,47 @@ class Moment(Struct, frozen=True):
         return {name: thaw(value) for name, value in self.values.items()}
 
 
-def replay(frames: Iterable[Frame]) -> RunState:
+def reading(log: RunLog, make: Callable[[list[Frame]], T], *, first: int | None = None) -> tuple[list[Frame], T]:
+    """The frames of a log and what ``make`` makes of them and their blobs, as of one moment.
+
+    Blocking. Whoever does not own the run may find a blob missing because the
+    owner went on, and swept it: then the frames are read again.
+    """
+    frames = log.read(first=first)
+    for _ in range(_REREAD):
+        try:
+            return frames, make(frames)
+        except CorruptCheckpoint:
+            before, frames = frames, log.read(first=first)
+            if [frame.digest for frame in before] == [frame.digest for frame in frames]:
+                raise
+    return frames, make(frames)
+
+
+def replay(frames: Iterable[Frame], joiner: Joiner | None = None) -> RunState:
     """The run as of the last frame; the first one has a snapshot or is the spawn.
+
+    Args:
+        frames: from a snapshot or the spawn on.
+        joiner: reads the large values that they refer to; needed if they do.
 
     Raises:
         CorruptCheckpoint: a body is whole but makes no sense as a history.
     """
     run: RunState | None = None
     for frame in frames:
-        for run, _, _, _ in _steps(run, frame):  # noqa: B007, B020 - each step continues the run of the one before
+        for run, _, _, _ in _steps(run, frame, joiner):  # noqa: B007, B020 - each step continues the run of the one before
             pass
     if run is None:
         raise CorruptCheckpoint("(no file)", "there is no frame to begin with")
     return run
 
 
-def moments(frames: Iterable[Frame]) -> Iterator[Moment]:
-    """Every record of the frames with the run as it was after it, oldest first."""
+def moments(frames: Iterable[Frame], joiner: Joiner | None = None) -> Iterator[Moment]:
+    """Every record of the frames with the run as it was after it, oldest first. Arguments as `replay`'s."""
     run: RunState | None = None
     for frame in frames:
-        for run, index, record, last in _steps(run, frame):  # noqa: B020 - as above
+        for run, index, record, last in _steps(run, frame, joiner):  # noqa: B020 - as above
             yield Moment(
                 frame=frame,
                 index=index,
@@ -80,23 +105,25 @@ def _node(run: RunState, record: Record) -> str | None:
     return run.last_node if isinstance(record, Finished) else None
 
 
-def _steps(run: RunState | None, frame: Frame) -> Iterator[tuple[RunState, int, Record, bool]]:
+def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterator[tuple[RunState, int, Record, bool]]:
     """The run after each record of a frame. A snapshot in it is the run before them."""
-    body = _body(frame)
+    body = _guarded(frame, decode_body, frame.body)
+    restore, records = thaw, body.records
+    if refs := _guarded(frame, references, frame.body):
+        if joiner is None:
+            raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} refers to blobs, and was read without them")
+        _guarded(frame, joiner.fetch, refs.values())
+        restore, records = joiner.value, _guarded(frame, joiner.records, records)
     if body.snapshot is not None:
-        run = _guarded(frame, load, body.snapshot)
-    for index, record in enumerate(body.records):
+        run = _guarded(frame, load, body.snapshot, restore=restore)
+    for index, record in enumerate(records):
         if isinstance(record, Spawned):
             run = begin(record)
         elif run is None:
             raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} continues a history that does not begin")
         else:
             run = _guarded(frame, fold, run, record)
-        yield run, index, record, index == len(body.records) - 1
-
-
-def _body(frame: Frame) -> Body:
-    return _guarded(frame, decode_body, frame.body)
+        yield run, index, record, index == len(records) - 1
 
 
 def _guarded(frame: Frame, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -14,7 +14,6 @@ from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, checkpoints
 from actorflow.runtime.options import check_texts
-from actorflow.runtime.replay import moments, replay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,7 +85,7 @@ class Run(Generic[S]):
                 raise Blocked(self.id, reason)
             await anyio.sleep(pause)
             pause = min(pause * 2, _POLL[1])
-        run = replay(await self._runtime.read(self.id))
+        _, run = await self._runtime.load(self.id)
         return self._judge(
             run.status, run.root.values, tip.file, seq=tip.header.seq, node=run.failed_in, cause=_remote(run.error)
         )
@@ -102,12 +101,11 @@ class Run(Generic[S]):
         Raises:
             NoSuchRun, CorruptCheckpoint, MigrationError
         """
-        frames = await self._runtime.read(self.id)
-        graph = self._graph or self._runtime.graph_named(frames[-1].file.graph)
+        newest, run = await self._runtime.load(self.id)
+        graph = self._graph or self._runtime.graph_named(newest.file.graph)
         if graph is None:
             raise RunError(self.id, f"the graph of run {self.id!r} is not registered here; register it, or use at()")
-        values, limit = replay(frames).root.values, self._runtime.migration_timeout
-        state = read_state(graph, values, frames[-1].file, time_limit=limit)
+        state = read_state(graph, run.root.values, newest.file, time_limit=self._runtime.migration_timeout)
         return cast("S", state)  # the handle's type is its graph's
 
     def history(self) -> History[S]:
@@ -149,9 +147,9 @@ class Run(Generic[S]):
         return end.status == "finished" or (await self._runtime.tip(self.id)).header.seq == end.seq
 
     async def _checkpoints(self) -> list[Checkpoint[S]]:
-        frames = await self._runtime.read(self.id, first=0)
-        graph = self._graph or self._runtime.graph_named(frames[-1].file.graph)
-        return list(checkpoints(moments(frames), graph, time_limit=self._runtime.migration_timeout))
+        told = await self._runtime.moments(self.id)
+        graph = self._graph or self._runtime.graph_named(told[-1].frame.file.graph)
+        return list(checkpoints(told, graph, time_limit=self._runtime.migration_timeout))
 
     def _judge(
         self, status: str, values: dict[str, Any], file: FilePart, *, seq: int, node: str | None, cause: Any

@@ -32,23 +32,25 @@ from actorflow.runtime.claiming import (
     preview_run,
 )
 from actorflow.runtime.groups import first_of
+from actorflow.runtime.large import Joiner
 from actorflow.runtime.listing import RunInfo, list_runs, verify_store
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
-from actorflow.runtime.replay import replay
+from actorflow.runtime.replay import Moment, moments, reading, replay
 from actorflow.runtime.run import Run
 from actorflow.store.backend import Backend
 from actorflow.store.files import default_limit
 from actorflow.store.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from actorflow.engine.events import Stop
+    from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.graph.schema import Schema
     from actorflow.runtime.life import Life
@@ -348,7 +350,7 @@ class Runtime:
         if tip.header.status == "finished":
             if tip.file.topology == graph.plan.digest:
                 return Run(self, id, graph, None)
-            preview = await lives.in_store(lambda: preview_run(graph, log, tip, self._limits))
+            preview = await lives.in_store(lambda: preview_run(lives.store, graph, log, tip, self._limits))
             if not nodes_to_start(graph, preview):
                 return Run(self, id, graph, None)
         try:
@@ -418,13 +420,63 @@ class Runtime:
         tip = await lives.tip(id)
         log = lives.store.log(id)
         check_graph(graph, log, tip)
-        preview = await lives.in_store(lambda: preview_run(graph, log, tip, self._limits))
+        preview = await lives.in_store(lambda: preview_run(lives.store, graph, log, tip, self._limits))
         return nodes_to_start(graph, preview)
 
     async def verify(self, id: str | None = None) -> list[Finding]:
         """What is wrong or odd about a run's files, or all runs'; every finding says what to do."""
         lives = self._open()
         return await lives.in_store(lambda: verify_store(lives.store, id))
+
+    # -- other stores -------------------------------------------------------------------
+
+        self,
+        id: str,
+        to: str | os.PathLike[str] | Backend,
+        *,
+        history: bool = True,
+        move: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        sealing: Sealing | None = None,
+    ) -> int:
+        """Copy a run, as of its newest commit, into another store; the number of the commit that ends the copy.
+
+        The copy is a run like any other there: whoever opens that store can go
+        on with it. So can the owner of this one, unless it is moved. A copy
+        that was cut off is finished by the same call.
+
+        Args:
+            id: which run.
+            to: the other store; it is made if it is not there.
+            history: all commits that are kept, or else those from the newest snapshot, numbered from 0.
+            move: claim the run first and end it here, as cancelled, once the copy is whole. One that has ended is only
+                copied.
+            storage_options: of the other store.
+            sealing: of the other store.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+            RunExists: the id is taken in the other store.
+            RunOwned: it is to be moved, and a live actor owns it.
+            CorruptCheckpoint: it is damaged; nothing was written.
+        """
+        lives = self._writable() if move else self._open()
+        other = partial(open_store, to, storage_options=storage_options, sealing=sealing)
+
+    async def import_run(
+        self,
+        id: str,
+        source: str | os.PathLike[str] | Backend,
+        *,
+        history: bool = True,
+        move: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        sealing: Sealing | None = None,
+    ) -> int:
+        """`export`, from the other end: copy a run of another store into this one."""
+        lives = self._writable()
+        other = partial(open_store, source, storage_options=storage_options, sealing=sealing, readonly=not move)
+        return await lives.in_store(lambda: import_run(lives.store, id, other, history=history, move=move))
 
     # -- what handles ask -------------------------------------------------------------
 
@@ -460,6 +512,38 @@ class Runtime:
             raise await lives.unknown(run_id)
         return frames
 
+    async def load(self, run_id: str) -> tuple[Frame, RunState]:
+        """The newest frame of a run, and the run as of it.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+        """
+        frames, run = await self._made(run_id, replay)
+        return frames[-1], run
+
+    async def moments(self, run_id: str) -> list[Moment]:
+        """Every record of a run, and the run as it was after it.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+        """
+        _, told = await self._made(run_id, lambda frames, joiner: list(moments(frames, joiner)), first=0)
+        return told
+
+    async def _made(
+        self, run_id: str, make: Callable[[list[Frame], Joiner], T], *, first: int | None = None
+    ) -> tuple[list[Frame], T]:
+        lives = self._open()
+        log, blobs = lives.store.log(run_id), lives.store.blobs(run_id)
+
+        def read() -> tuple[list[Frame], T | None]:
+            return reading(log, lambda frames: make(frames, Joiner(blobs)) if frames else None, first=first)
+
+        frames, made = await lives.in_store(read)
+        if made is None:
+            raise await lives.unknown(run_id)
+        return frames, made
+
     async def stop(self, run_id: str, stop: Stop) -> str:
         """End a run in this status, wherever it is; the status it has then.
 
@@ -475,7 +559,7 @@ class Runtime:
         frames = await self.read(run_id)
         schema = schema_of(graph.state_type)
         digest = input_digest(schema, checked_input(schema, state))
-        if not _is_of(frames[-1].file, schema) or replay(frames).digest == digest:
+        if not _is_of(newest.file, schema) or run.digest == digest:
             return
         began = (await self.read(run_id, first=0))[0]  # the newest file may be of a migrated state, the digest never is
         if _is_of(began.file, schema):

@@ -11,6 +11,7 @@ from actorflow.errors import BadStoreUrl, CorruptCheckpoint
 from actorflow.store.append_log import AppendLog
 from actorflow.store.append_ownership import log_opener
 from actorflow.store.backend import Backend
+from actorflow.store.blobs import Blobs
 from actorflow.store.faults import translated
 from actorflow.store.files import OpenFiles
 from actorflow.store.filesystem import check_filesystem, probe
@@ -58,6 +59,14 @@ class Store(ABC):
             BadRunId: no run can have this id.
         """
         return self._log(run_id, encode_id(run_id))
+
+    def blobs(self, run_id: str) -> Blobs:
+        """The large values of a run. No I/O.
+
+        Raises:
+            BadRunId: no run can have this id.
+        """
+        return Blobs(self.backend, encode_id(run_id), run_id=run_id, store=self.uuid, sealing=self.sealing)
 
     def run_ids(self) -> list[str]:
         """The encoded ids of all runs, ascending. Lists every file: for verify, not for every day."""
