@@ -21,7 +21,6 @@ from actorflow.errors import (
     RuntimeClosed,
     StoreDenied,
 )
-from actorflow.graph.schema import schema_of
 from actorflow.graph.state import State
 from actorflow.runtime.claiming import (
     EndedMeanwhile,
@@ -316,7 +315,7 @@ class Runtime:
         store = lives.store
         run_id = new_id() if id is None else id
         store.log(run_id)  # refuses an id that can't be one, before anything is made of it
-        schema = schema_of(graph.state_type)
+        schema = graph.schema
         given = default_input(schema) if state is None else state
         decision = spawn(graph.plan, schema, given, run_id=run_id, durability=durability)
         try:
@@ -428,56 +427,6 @@ class Runtime:
         lives = self._open()
         return await lives.in_store(lambda: verify_store(lives.store, id))
 
-    # -- other stores -------------------------------------------------------------------
-
-        self,
-        id: str,
-        to: str | os.PathLike[str] | Backend,
-        *,
-        history: bool = True,
-        move: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        sealing: Sealing | None = None,
-    ) -> int:
-        """Copy a run, as of its newest commit, into another store; the number of the commit that ends the copy.
-
-        The copy is a run like any other there: whoever opens that store can go
-        on with it. So can the owner of this one, unless it is moved. A copy
-        that was cut off is finished by the same call.
-
-        Args:
-            id: which run.
-            to: the other store; it is made if it is not there.
-            history: all commits that are kept, or else those from the newest snapshot, numbered from 0.
-            move: claim the run first and end it here, as cancelled, once the copy is whole. One that has ended is only
-                copied.
-            storage_options: of the other store.
-            sealing: of the other store.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-            RunExists: the id is taken in the other store.
-            RunOwned: it is to be moved, and a live actor owns it.
-            CorruptCheckpoint: it is damaged; nothing was written.
-        """
-        lives = self._writable() if move else self._open()
-        other = partial(open_store, to, storage_options=storage_options, sealing=sealing)
-
-    async def import_run(
-        self,
-        id: str,
-        source: str | os.PathLike[str] | Backend,
-        *,
-        history: bool = True,
-        move: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        sealing: Sealing | None = None,
-    ) -> int:
-        """`export`, from the other end: copy a run of another store into this one."""
-        lives = self._writable()
-        other = partial(open_store, source, storage_options=storage_options, sealing=sealing, readonly=not move)
-        return await lives.in_store(lambda: import_run(lives.store, id, other, history=history, move=move))
-
     # -- what handles ask -------------------------------------------------------------
 
     def life_of(self, run_id: str) -> Life | None:
@@ -556,8 +505,8 @@ class Runtime:
         """Refuse another input than the one the run began with, if it began under the schema of this one."""
         if state is None:
             return
-        frames = await self.read(run_id)
-        schema = schema_of(graph.state_type)
+        newest, run = await self.load(run_id)
+        schema = graph.schema
         digest = input_digest(schema, checked_input(schema, state))
         if not _is_of(newest.file, schema) or run.digest == digest:
             return
