@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import anyio.lowlevel
 from anyio import CapacityLimiter, Event, to_thread
-from msgspec import Struct, msgpack
+from msgspec import Struct
 
 from actorflow.engine.decide import Decision, decide
 from actorflow.engine.events import Command, Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Released
 from actorflow.errors import CommitUnknown, NodeTimeout, StateMutated, StoreError
-from actorflow.graph.schema import schema_of
 from actorflow.runtime.context import NodeContext
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.pending import Pending
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from actorflow.engine.run import Activation, RunState
     from actorflow.graph.graph import Graph
     from actorflow.graph.node import Node
+    from actorflow.graph.schema import Schema
     from actorflow.graph.state import State
     from actorflow.runtime.committer import Committer
     from actorflow.runtime.large import Splitter
@@ -106,7 +106,7 @@ class Actor:
         self.ownership = ownership
         self.cause: BaseException | None = None
         self._plan = graph.plan
-        self._schema = schema_of(graph.state_type)
+        self._schema = graph.schema
         self.file = file
         self._committer = committer
         self._context = context
@@ -290,9 +290,9 @@ class Actor:
         started = time.perf_counter()
         try:
             state = typed(self._schema, activation.base)
-            before = _images(state) if self._debug else None
+            before = _images(self._schema, state) if self._debug else None
             value = await self._call(node, state, activation, attempt)
-            if before is not None and (mutated := _changed(before, _images(state))):
+            if before is not None and (mutated := _changed(before, _images(self._schema, state))):
                 raise StateMutated(node.name, mutated)  # noqa: TRY301 - fails the attempt like any other error
         except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
             error.add_note(f"in node {node.name!r} of run {self.run.run_id!r}, after commit {self.header.seq}")
@@ -397,7 +397,7 @@ class Actor:
         self.ownership.close()  # here, in the thread: in the event loop it would hold up everybody
 
 
-def _images(state: State) -> dict[str, bytes]:
+def _images(schema: Schema, state: State) -> dict[str, bytes]:
     """The fields as they would be encoded: values can't be compared, a NaN is not even equal to itself."""
     return {name: schema.codecs.encode(getattr(state, name)) for name in state.__struct_fields__}
 

@@ -16,7 +16,6 @@ from actorflow.engine.tokens import check_nodes
 from actorflow.errors import MigrationTimeout, SchemaDrift, WrongGraph
 from actorflow.graph.migrate import chain, check_table, upgrade
 from actorflow.graph.routing import End
-from actorflow.graph.schema import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +37,7 @@ def file_part(graph: Graph[Any], *, run_id: str, life: int, store: bytes) -> Fil
     """What files say of runs of this graph under this code."""
     from actorflow.store.frames import FilePart
 
-    schema = schema_of(graph.state_type)
+    schema = graph.schema
     return FilePart(
         run_id=run_id,
         life=life,
@@ -73,7 +72,7 @@ def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: floa
     """
     if saved.graph != graph.name:
         raise WrongGraph(saved.run_id, saved.graph, graph.name)
-    schema = schema_of(graph.state_type)
+    schema = graph.schema
     convert = converter(schema, saved, graph.migrations, time_limit=time_limit)
     _convert_values(run, convert)
     _widen(run, added=set(schema.fields) - {name for name, _, _ in saved.fields}, known=set(schema.fields))
@@ -114,8 +113,8 @@ def converter(
 
 def read_state(graph: Graph[Any], values: Values, saved: FilePart, *, time_limit: float) -> State:
     """Saved values as this code's State."""
-    plain = converter(schema_of(graph.state_type), saved, graph.migrations, time_limit=time_limit)(values)
-    return schema_of(graph.state_type).load({name: thaw(value) for name, value in plain.items()})
+    plain = converter(graph.schema, saved, graph.migrations, time_limit=time_limit)(values)
+    return graph.schema.load({name: thaw(value) for name, value in plain.items()})
 
 
 def _with_defaults(schema: Schema, values: Values, defaults: Any) -> dict[str, Any]:
