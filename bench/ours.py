@@ -19,7 +19,7 @@ from measure import Answer, answer, clocked
 from actorflow import END, Graph, Runtime, State, Update, extend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 
 class Ticks(State, version=1):
@@ -165,6 +165,73 @@ def reopen(root: Path, commits: int) -> Answer:
     return {"files": len({Path(name).name for name in opened[:opens]}), "opens": opens, "ready": moment - start}
 
 
+class Halves(State, version=1):
+    """The state of a run that is left half done."""
+
+    done: int = 0
+
+
+def halves(second: Callable[[], Awaitable[None]]) -> Graph[Halves]:
+    """Two nodes in a row; the second first does what it is told."""
+    graph = Graph("halves", Halves)
+
+    @graph.node(entry=True)
+    async def first(state: Halves) -> Update:
+        return {"done": 1}
+
+    @graph.node(after=first)
+    async def last(state: Halves) -> Update:
+        await second()
+        return {"done": 2}
+
+    return graph
+
+
+def leave_orphans(root: Path, runs: int) -> Answer:
+    """Bring so many runs to their second node, and die; never answers."""
+
+    async def begin() -> None:
+        waiting = 0
+        all_wait = anyio.Event()
+
+        async def wait() -> None:
+            nonlocal waiting
+            waiting += 1
+            if waiting == runs:
+                all_wait.set()
+            await anyio.sleep_forever()
+
+        graph = halves(wait)
+        async with Runtime(root) as rt:
+            async with anyio.create_task_group() as tasks:
+                for number in range(runs):
+                    tasks.start_soon(functools.partial(rt.spawn, graph, Halves(), id=f"run-{number}"))
+            await all_wait.wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    anyio.run(begin)
+    raise AssertionError("the runs were to be orphaned")
+
+
+def recover(root: Path, runs: int, backend: str) -> Answer:
+    """How long it takes to take up, and then to finish, the runs that `leave_orphans` left."""
+    died = subprocess.run([sys.executable, __file__, "leave_orphans", str(root), f'{{"runs": {runs}}}'], check=False)
+    assert died.returncode == -signal.SIGKILL, died
+
+    async def nothing() -> None:
+        return
+
+    async def measure() -> Answer:
+        with clocked() as finished:
+            async with Runtime(root, graphs=[halves(nothing)], recover="never") as rt:
+                with clocked() as taken:
+                    found = await rt.recover()
+        assert len(found) == runs
+        return {"wall": taken.wall, "finished": finished.wall}
+
+    return anyio.run(measure, backend=backend)
+
+
 def memory(root: Path, few: int, many: int, together: int, files: int) -> Answer:
     """Resident memory after few and after many finished runs in one runtime, and the most files ever open.
 
@@ -210,6 +277,8 @@ if __name__ == "__main__":
             "growth": growth,
             "leave_open": leave_open,
             "reopen": reopen,
+            "leave_orphans": leave_orphans,
+            "recover": recover,
             "memory": memory,
         }
     )

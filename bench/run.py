@@ -157,6 +157,15 @@ def reopen(lab: Lab) -> Iterator[Row]:
     yield Row.at_most("10,000 commits, reopened: files", ours, "-", said["files"], 3)
 
 
+def recovery(lab: Lab) -> Iterator[Row]:
+    """1,000 runs whose process was killed, taken up by another."""
+    runs = 1_000
+    for backend in ("asyncio", "trio"):
+        said = lab.ask("ours.py", "recover", runs=runs, backend=backend)
+        ours = f"{said['wall']:.2f} s ({said['finished']:.2f} s to their end)"
+        yield Row.at_most(f"1,000 orphaned runs taken up, {backend}: s", ours, "-", said["wall"], 3)
+
+
 def memory(lab: Lab) -> Iterator[Row]:
     """Finished runs leave nothing behind in a process that stays."""
     said = lab.ask("ours.py", "memory", few=1_000, many=10_000, together=500, files=256)
@@ -197,7 +206,7 @@ def cpu_of(statement: str) -> float:
 MET = {True: "yes", False: "NO", None: "-"}
 
 FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
-    figure.__name__: figure for figure in (sequential, concurrent, growth, reopen, memory, imports)
+    figure.__name__: figure for figure in (sequential, concurrent, growth, reopen, recovery, memory, imports)
 }
 
 
