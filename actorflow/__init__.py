@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.script import run
+    from actorflow.runtime.validation import Commit
     from actorflow.store.backend import Backend
+    from actorflow.store.keyring import Keyring
+    from actorflow.store.sealing import Sealing
 else:
     # A name's module is imported when the name is first asked for, so that a file which declares a graph
     # does not load the store and the runtime. Type checkers and readers see the imports above.
@@ -43,11 +46,13 @@ else:
         "Backend": "store.backend",
         "Checkpoint": "runtime.checkpoint",
         "Codec": "graph.codec",
+        "Commit": "runtime.validation",
         "Context": "graph.context",
         "End": "graph.routing",
         "Finding": "graph.check",
         "Goto": "graph.routing",
         "Graph": "graph.graph",
+        "Keyring": "store.keyring",
         "Migration": "graph.migrate",
         "Overwrite": "graph.reducers",
         "Remove": "graph.reducers",
@@ -56,6 +61,7 @@ else:
         "Run": "runtime.run",
         "RunInfo": "runtime.listing",
         "Runtime": "runtime.runtime",
+        "Sealing": "store.sealing",
         "State": "graph.state",
         "Update": "graph.state",
         "append": "graph.reducers",
@@ -86,11 +92,13 @@ __all__ = [
     "Backend",
     "Checkpoint",
     "Codec",
+    "Commit",
     "Context",
     "End",
     "Finding",
     "Goto",
     "Graph",
+    "Keyring",
     "Migration",
     "Overwrite",
     "Remove",
@@ -99,6 +107,7 @@ __all__ = [
     "Run",
     "RunInfo",
     "Runtime",
+    "Sealing",
     "State",
     "Update",
     "append",

@@ -68,7 +68,7 @@ class Sealing:
         MissingExtra: what this needs is not installed.
 
     Example:
-        >>> from actorflow.store.keyring import Keyring
+        >>> from actorflow import Keyring, Sealing
         >>> keys = Keyring({"2026": bytes(32)})
         >>> Sealing("sealed", keys=keys)
         Sealing('sealed', keys=<Keyring: writes '2026'>, compress=None, require='sealed')
