@@ -179,6 +179,7 @@ class ObjectOwnership(Ownership):
         if not ours:
             self._state = State.FENCED
             raise Fenced(key, State.FENCED.value)
+        self._file = draft.file
         self._unmerged += 1
         return header, digest
 
