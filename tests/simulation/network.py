@@ -1,0 +1,86 @@
+"""The network between a simulated process and its bucket: every call is split in begin, effect and reply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from actorflow.errors import StoreUnavailable
+from actorflow.store.backend import Backend
+from tests.simulation.schedule import Killed, Stop, pause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.simulation.world import Process
+
+T = TypeVar("T")
+
+
+class Call:
+    """One call of one process, as the world sees it: it may let its effect come late, or never."""
+
+    def __init__(self, process: Process, number: int, kind: str, key: str, effect: Callable[[], Any]) -> None:
+        self.process = process
+        self.number = number
+        self.kind = kind
+        self.key = key
+        self.effect = effect
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything."""
+        return self.kind in ("put", "delete")
+
+
+class LostReply(StoreUnavailable):
+    """What the client raises when no reply comes: whether the call took effect is not known."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key, "timed out")
+
+
+class Network(Backend):
+    """What one process sees of the bucket. Once the process is dead, nothing goes through."""
+
+    def __init__(self, process: Process, bucket: Backend) -> None:
+        self._process = process
+        self._bucket = bucket
+
+    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """Put-if-absent, atomic at one moment between begin and reply."""
+        del durable
+        return self._call("put", key, lambda: self._bucket.put_new(key, data))
+
+    def get(self, key: str) -> bytes:
+        """Read at one moment."""
+        return self._call("get", key, lambda: self._bucket.get(key))
+
+    def list(self, prefix: str) -> list[str]:
+        """List ascending, page by page: what comes and goes meanwhile is seen only beyond the page being read."""
+        found: list[str] = []
+        size = self._process.world.page
+        while True:
+            keys = self._call("list", prefix, lambda: self._bucket.list(prefix))
+            page = [key for key in keys if not found or key > found[-1]][:size]
+            found += page
+            if len(page) < size:
+                return found
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete at one moment."""
+        names = list(keys)
+        if names:
+            self._call("delete", ",".join(names), lambda: self._bucket.delete(names))
+
+    def _call(self, kind: str, key: str, effect: Callable[[], T]) -> T:
+        process = self._process
+        if process.dead:
+            raise Killed
+        call = Call(process, process.calls, kind, key, effect)
+        process.calls += 1
+        pause(Stop("begin", call=call))
+        try:
+            return effect()
+        finally:
+            pause(Stop("effect", call=call))
+            pause(Stop("reply", call=call))

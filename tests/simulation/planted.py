@@ -1,0 +1,135 @@
+"""Bugs to be planted in a simulated world, by name. The simulation must find each, or it would prove nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import actorflow.runtime.recovery as recovery
+import actorflow.store.object_log as object_log
+from actorflow.errors import Fenced, StoreError
+from actorflow.runtime.actor import Actor
+from actorflow.store.backend import Missing
+from actorflow.store.markers import Markers
+from actorflow.store.object_log import ObjectOwnership
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from actorflow.store.backend import Backend, Steps
+    from actorflow.store.frames import Draft
+    from actorflow.store.log import RunLog
+    from actorflow.store.store import Store
+
+
+def _acknowledges_before_the_put(patch: pytest.MonkeyPatch) -> None:
+    """The owner is told at once; each commit is written when the next one comes."""
+    put, put_or_settle = ObjectOwnership._put, object_log.put_or_settle
+    kept: dict[int, tuple[Backend, str, bytes]] = {}
+
+    def late_put(self: ObjectOwnership, draft: Draft) -> Steps[Any]:
+        if (before := kept.pop(id(self), None)) is not None:
+            put_or_settle(*before)
+
+        def keep(backend: Backend, key: str, data: bytes) -> bool:
+            if draft.kind == "release":
+                return put_or_settle(backend, key, data)
+            kept[id(self)] = (backend, key, data)
+            return True
+
+        object_log.put_or_settle = keep  # type: ignore[assignment]
+        try:
+            return (yield from put(self, draft))
+        finally:
+            object_log.put_or_settle = put_or_settle
+
+    patch.setattr(ObjectOwnership, "_put", late_put)
+
+
+def _skips_the_nonce_check(patch: pytest.MonkeyPatch) -> None:
+    """After an unknown outcome, whatever is found under the number is taken for one's own."""
+
+    def trusting(backend: Backend, key: str, data: bytes) -> bool:
+        for _ in range(6):
+            try:
+                return backend.put_new(key, data)
+            except StoreError:
+                pass
+            try:
+                backend.get(key)
+            except (Missing, StoreError):
+                continue
+            return True
+        raise Fenced(key, "unclear")
+
+    patch.setattr(object_log, "put_or_settle", trusting)
+
+
+def _takes_a_failure_for_a_success(patch: pytest.MonkeyPatch) -> None:
+    """An error while claiming or committing is swallowed, and the run goes on."""
+
+    def optimistic(backend: Backend, key: str, data: bytes) -> bool:
+        try:
+            return backend.put_new(key, data)
+        except StoreError:
+            return True
+
+    patch.setattr(object_log, "put_or_settle", optimistic)
+
+
+def _goes_on_when_fenced(patch: pytest.MonkeyPatch) -> None:
+    """A number that is taken counts as committed."""
+
+    def brazen(backend: Backend, key: str, data: bytes) -> bool:
+        backend.put_new(key, data)
+        return True
+
+    patch.setattr(object_log, "put_or_settle", brazen)
+
+
+def _swallows_an_error_in_recovery(patch: pytest.MonkeyPatch) -> None:
+    """An error while looking for orphans is taken for the end of the run."""
+    log_of = recovery.log_of
+
+    def forgetful(store: Store, encoded: str) -> RunLog | None:
+        log = log_of(store, encoded)
+        try:
+            if log is not None:
+                log.tip()
+        except StoreError:
+            store.markers.drop_active(encoded, 1)
+        return log
+
+    patch.setattr(recovery, "log_of", forgetful)
+
+
+def _starts_successors_before_their_commit(patch: pytest.MonkeyPatch) -> None:
+    """What should be ``sync`` is ``async``."""
+    settle = Actor._settle
+
+    async def hasty(self: Actor, tasks: Any) -> None:
+        self.run.durability = "async"
+        await settle(self, tasks)
+
+    patch.setattr(Actor, "_settle", hasty)
+
+
+def _marks_nothing(patch: pytest.MonkeyPatch) -> None:
+    """No marker leads to a new run."""
+
+    def unmarked(self: Markers, run_id: str, opening: int) -> Steps[None]:
+        yield
+
+    patch.setattr(Markers, "putting_active", unmarked)
+
+
+BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "acknowledges before the put": _acknowledges_before_the_put,
+    "skips the nonce check after an unknown outcome": _skips_the_nonce_check,
+    "takes a failure for a success": _takes_a_failure_for_a_success,
+    "goes on when fenced": _goes_on_when_fenced,
+    "swallows an error in recovery": _swallows_an_error_in_recovery,
+    "starts successors before their commit": _starts_successors_before_their_commit,
+    "marks nothing": _marks_nothing,
+}

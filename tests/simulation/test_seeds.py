@@ -1,0 +1,97 @@
+"""Random worlds: as many seeds as there is time for; a seed that fails is named, and fails again."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.chaos import RUNS, scene, world_of
+from tests.simulation.crashes import wrong
+from tests.simulation.planted import BUGS
+
+SECONDS = float(os.environ.get("ACTORFLOW_SIMULATE", "8"))
+"""How long to look for a seed that fails. ``ACTORFLOW_SEED`` plays one seed alone."""
+
+EVENTS = ("killed", "paused", "woken", "lands late", "RunOwned")
+
+ROOT = Path(__file__).parents[2]
+
+
+def failing_seed(first: int, *, seconds: float) -> tuple[int, list[str]] | None:
+    """A seed in whose world a guarantee is broken, and how; None: none was found in time."""
+    ends = time.monotonic() + seconds
+    seed = first
+    while time.monotonic() < ends:
+        world = world_of(seed)
+        world.run(scene)
+        if found := wrong(world, *RUNS):
+            return seed, found
+        seed += 1
+    return None
+
+
+def test_no_seed_breaks_a_guarantee() -> None:
+    """Kills, pauses, lost and late packets at random, over three processes and three runs."""
+    chosen = os.environ.get("ACTORFLOW_SEED")
+    first = int(chosen) if chosen else random.SystemRandom().randrange(10**9)
+
+    found = failing_seed(first, seconds=0.001 if chosen else SECONDS)
+
+    assert found is None, f"ACTORFLOW_SEED={found and found[0]} breaks it again"
+
+
+def test_random_worlds_are_no_idle_ones() -> None:
+    """They kill, pause and lose, owners are fenced, runs change hands, and all get finished all the same."""
+    seen: Counter[str] = Counter()
+    for seed in range(6):
+        world = world_of(seed)
+        world.run(scene)
+        seen += Counter(word for line in world.trace for word in EVENTS if word in line)
+        seen["taken over"] += sum(one.epoch > 1 for one in world.told.acknowledged)
+        seen["refused"] += len(world.told.refused)
+        assert {name for name, _ in world.told.results} == set(RUNS)
+
+    assert all(seen[event] >= 5 for event in (*EVENTS, "taken over", "refused")), seen
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_random_worlds_find_a_planted_bug(bug: str) -> None:
+    """None of these needs a crash point to be chosen by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        BUGS[bug](patch)
+
+        assert failing_seed(0, seconds=20) is not None
+
+
+def test_a_seed_is_one_world() -> None:
+    """The same seed gives the same trace, twice here and in another process; others give others."""
+    code = "from tests.simulation.test_seeds import digest; print(digest(3))"
+
+    elsewhere = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hashes},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for hashes in ("1", "2")
+    ]
+
+    assert [digest(3), digest(3)] == elsewhere
+    assert len({digest(seed) for seed in range(10)}) == 10
+
+
+def digest(seed: int) -> str:
+    """Of all that happens in the world of this seed."""
+    world = world_of(seed)
+    world.run(scene)
+    return world.digest

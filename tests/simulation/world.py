@@ -1,0 +1,322 @@
+"""A world: one bucket in memory, and processes that are killed, stopped and woken at any point of any call."""
+
+from __future__ import annotations
+
+import hashlib
+from contextvars import ContextVar
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+import trio
+
+import actorflow.runtime.committer
+import actorflow.runtime.runtime
+from actorflow import Runtime
+from actorflow.engine.records import ENDED
+from actorflow.errors import StoreError
+from actorflow.store.identity import create_identity
+from actorflow.store.keys import ACTIVE, active_key, checkpoint_seq, log_prefix
+from actorflow.store.liveness import Incarnation
+from actorflow.store.log import RunLog
+from actorflow.store.memory import MemoryBackend
+from actorflow.store.ownership import Ownership
+from actorflow.store.store import MemoryStore, Store
+from tests.simulation.network import LostReply, Network
+from tests.simulation.schedule import Killed, simulated
+from tests.simulation.told import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actorflow.graph.graph import Graph
+    from actorflow.store.backend import Backend, Steps
+    from actorflow.store.frames import Draft, Owner
+    from actorflow.store.log import Tip
+    from tests.simulation.network import Call
+    from tests.simulation.schedule import Stop
+
+LEASE = 15.0
+SCAN = 4.0
+LANDS_WITHIN = 3 * LEASE
+"""Virtual seconds after which no packet is on its way any more."""
+
+TOO_LONG = 600.0
+"""Virtual seconds: a world that takes longer than this is stuck."""
+
+Fate = Literal["kill", "kill, lands late", "pause", "lose the reply", "drop", "lands late"]
+_HERE: ContextVar["Process"] = ContextVar("process")
+
+
+class Process:
+    """One process: a runtime, its view of the bucket, and whether it runs, stands still or is dead."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.network = Network(self, world.bucket)
+        self.incarnation = SimulatedIncarnation(self)
+        self.scope = trio.CancelScope()
+        self.over = trio.Event()
+        self.calls = 0
+        self.dead = False
+        self.runtime: Runtime | None = None
+        self._awake: trio.Event | None = None
+        self._stopped_at = 0.0
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since it last could have shown that it lives."""
+        return self.world.now - self._stopped_at if self.dead or self._awake is not None else 0.0
+
+    def kill(self) -> None:
+        """It does nothing any more, not even what it was about to do."""
+        self.world.note(self, "killed")
+        if self._awake is None:
+            self._stopped_at = self.world.now
+        self.dead = True
+        self.wake()
+        self.scope.cancel()
+
+    def pause(self) -> None:
+        """It stands still, as if stopped by a signal or a long collection, and does not know."""
+        if self._awake is None and not self.dead:
+            self.world.note(self, "paused")
+            self._awake, self._stopped_at = trio.Event(), self.world.now
+
+    def wake(self) -> None:
+        """It goes on as if nothing had been."""
+        if self._awake is not None:
+            self.world.note(self, "woken")
+            self._awake.set()
+            self._awake = None
+
+    async def running(self) -> None:
+        """Back when it does not stand still."""
+        while self._awake is not None:
+            await self._awake.wait()
+
+
+class SimulatedIncarnation(Incarnation):
+    """Looks dead when it could not show for a lease that it lives: also when it only stood still."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(f"sim://{process.name}")
+        self._process = process
+        self._left = False
+
+    def take(self) -> None:
+        """It is seen from the beginning."""
+
+    def _is_dead(self, owner: Owner) -> bool:
+        other = self._process.world.processes[owner.incarnation]
+        return other.incarnation._left or other.silent_for > LEASE
+
+    def _release(self) -> None:
+        self._left = True
+
+    def _abandon(self) -> None:
+        pass
+
+
+class SimulatedStore(MemoryStore):
+    """The store as one process has it open."""
+
+    def __init__(self, url: str, backend: Backend, incarnation: Incarnation) -> None:
+        Store.__init__(self, url, create_identity(backend, url), backend=backend, incarnation=incarnation)
+
+
+class World:
+    """Everything there is, from one seed.
+
+    Args:
+        seed: decides the order of everything, and each delay.
+        script: what befalls a call at a point of it ("begin", "effect", "reply").
+        page: how many keys a listing reads at one moment.
+        delays: the longest that a request or a reply takes, in virtual seconds.
+        asleep: how long a paused process stands still.
+        pace: the longest that a node takes.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        script: Callable[[Call, str], Fate | None] = lambda call, point: None,
+        page: int = 1000,
+        delays: float = 0.05,
+        asleep: float = 4 * LEASE,
+        pace: float = 1.0,
+    ) -> None:
+        self.seed = seed
+        self.chance = Random(seed)
+        self.bucket = MemoryBackend()
+        self.page = page
+        self.pace = pace
+        self.processes: dict[str, Process] = {}  # by incarnation
+        self.told = Told()
+        self.trace: list[str] = []
+        self.calls: list[Call] = []
+        self._script = script
+        self._delays = delays
+        self._asleep = asleep
+        self._clock: Any = None
+        self._nursery: Any = None
+        self._in_flight = 0
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the beginning."""
+        return self._clock.current_time()
+
+    @property
+    def digest(self) -> str:
+        """Of all that happened, in order."""
+        return hashlib.blake2b("\n".join(self.trace).encode()).hexdigest()
+
+    def newest(self, run_id: str) -> int:
+        """The highest number in the bucket."""
+        return max(filter(None, (checkpoint_seq(key.rpartition("/")[2]) for key in self.bucket.list(log_prefix(run_id)))), default=0)
+
+    def note(self, process: Process, what: str) -> None:
+        """Something happened in the world."""
+        self.trace.append(f"{self.now:.9f} {process.name} {what}")
+
+    def run(self, scene: Callable[[World], Awaitable[None]]) -> None:
+        """Play the scene; what it still has in flight lands before this returns."""
+        with simulated(self.seed, self._at) as self._clock, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(actorflow.runtime.runtime, "open_store", self._open)
+            patch.setattr(actorflow.runtime.committer, "INLINE_UNDER", -1.0)  # a bucket is never so quick
+            self._listen(patch)
+            trio.run(self._play, scene, clock=self._clock)
+
+    def start(self, name: str, body: Callable[[Runtime], Awaitable[None]], *graphs: Graph[Any]) -> Process:
+        """Start a process that recovers what it finds orphaned, and does ``body``."""
+        process = Process(self, name)
+        self.processes[process.incarnation.name] = process
+        self._nursery.start_soon(self._live, process, body, graphs)
+        return process
+
+    async def quiet(self) -> None:
+        """Back when nothing is on its way, and every process has had the time to look around since."""
+        while self._in_flight:
+            await trio.sleep(SCAN)
+        await trio.sleep(2 * SCAN)
+
+    def open(self) -> Store:
+        """The store as it really is, for looking at it: no network, no delay."""
+        return SimulatedStore("sim://", self.bucket, Process(self, "observer").incarnation)
+
+    # -- how ---------------------------------------------------------------------------
+
+    async def _play(self, scene: Callable[[World], Awaitable[None]]) -> None:
+        with trio.move_on_after(TOO_LONG) as limit:
+            async with trio.open_nursery() as self._nursery:
+                await scene(self)
+        if limit.cancelled_caught:
+            self.told.wrong.append("the world does not come to its end")
+
+    async def _live(self, process: Process, body: Callable[[Runtime], Awaitable[None]], graphs: Any) -> None:
+        _HERE.set(process)
+        options: dict[str, Any] = {"recover": "always", "drain": "park", "scan_every": SCAN, "max_crashes": 1000}
+        try:
+            with process.scope:
+                async with Runtime(f"sim://{process.incarnation.name}", graphs=graphs, **options) as runtime:
+                    process.runtime = runtime
+                    await body(runtime)
+        except StoreError as error:
+            self.note(process, f"could not go on: {type(error).__name__}")
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.told.wrong += [] if process.dead else [f"{process.name} ended with {error!r}"]
+            elif not process.dead:
+                raise
+        finally:
+            process.over.set()
+
+    def _open(self, url: str, **_: Any) -> Store:
+        process = self.processes[url.removeprefix("sim://")]
+        return SimulatedStore(url, process.network, process.incarnation)
+
+    async def _at(self, stop: Stop) -> BaseException | None:
+        """A thread has stopped: what befalls it there, and when it may go on."""
+        process = _HERE.get()
+        fate: BaseException | None = None
+        if stop.call is None:
+            await trio.sleep(stop.seconds)
+        else:
+            self.note(process, f"{stop.call.number} {stop.call.kind} {stop.call.key} {stop.point}")
+            if stop.point == "begin":
+                self.calls.append(stop.call)
+            if not process.dead:
+                fate = self._befall(process, stop.call, self._script(stop.call, stop.point))
+            if stop.point != "reply":
+                await trio.sleep(self.chance.uniform(0, self._delays))
+        await process.running()
+        return Killed() if process.dead else fate
+
+    def _befall(self, process: Process, call: Call, fate: Fate | None) -> BaseException | None:
+        match fate:
+            case "kill":
+                process.kill()
+            case "kill, lands late":
+                self._nursery.start_soon(self._land, call)
+                process.kill()
+            case "pause":
+                process.pause()
+                self._nursery.start_soon(self._wake_later, process)
+            case "lose the reply" | "drop":
+                return LostReply(call.key)
+            case "lands late":
+                self._nursery.start_soon(self._land, call)
+                return LostReply(call.key)
+            case None:
+                pass
+        return None
+
+    async def _land(self, call: Call) -> None:
+        self._in_flight += 1
+        await trio.sleep(self.chance.uniform(0, LANDS_WITHIN))
+        self._in_flight -= 1
+        self.note(call.process, f"{call.number} {call.kind} {call.key} lands late")
+        call.effect()
+
+    async def _wake_later(self, process: Process) -> None:
+        await trio.sleep(self._asleep)
+        process.wake()
+
+    def _listen(self, patch: pytest.MonkeyPatch) -> None:
+        """Hear what the store tells its owners: what has come to its end there, the runtime builds on."""
+        committing, claiming = Ownership.committing, RunLog.claiming
+
+        def told_commit(owned: Ownership, draft: Draft) -> Steps[None]:
+            try:
+                yield from committing(owned, draft)
+            except Exception:
+                self._tell("refused", owned)
+                raise
+            self._tell("acknowledged", owned)
+
+        def told_claim(log: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
+            owned = yield from claiming(log, draft_for, actor=actor)
+            self._tell("acknowledged", owned)
+            return owned
+
+        patch.setattr(Ownership, "committing", told_commit)
+        patch.setattr(RunLog, "claiming", told_claim)
+
+    def _tell(self, what: str, owned: Ownership) -> None:
+        process, header, run_id = _HERE.get(), owned.header, owned.file.run_id
+        if process.dead:
+            return  # nobody is there to hear it
+        if what == "refused":
+            self.told.refuse(run_id, header.epoch)
+        else:
+            newest = self.newest(run_id) == header.seq
+            marked = active_key(run_id, header.opening) in self.bucket.list(ACTIVE)
+            self.told.acknowledge(run_id, header, findable=marked or not newest or header.status in ENDED)
+
+
+def here() -> Process:
+    """The process whose code this is."""
+    return _HERE.get()
