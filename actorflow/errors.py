@@ -27,6 +27,7 @@
     │   ├── RunExists                        the id is taken (or its input was another one)
     │   ├── WrongGraph                       the id belongs to a run of another graph
     │   ├── RunOwned                         a live actor elsewhere owns the run
+    │   │   └── ImportUnfinished             it is being imported, or its import was cut off
     │   ├── RunDeleted (LookupError)         the id was deleted
     │   ├── RunFailed                        the run ended as failed; __cause__ is the node's error
     │   ├── RunCancelled                     the run ended as cancelled
@@ -44,6 +45,7 @@
     │   ├── StoreDenied (PermissionError)    not allowed
     │   ├── StoreUnavailable                 the store does not answer; nothing was decided
     │   ├── CommitTooLarge                   one commit over the limit
+    │   ├── CommitRefused                    validate= refused a commit
     │   ├── MessageTooLarge                  one message over the limit
     │   ├── CorruptMessage                   a message is damaged, foreign or not where it belongs
     │   ├── MissingKey                       a file is sealed under a key that is not in the keyring
@@ -327,6 +329,14 @@ class RunOwned(RunError):
         self.pid = pid
 
 
+class ImportUnfinished(RunOwned):
+    """The run is being copied from another store, or that was cut off. Nobody goes on with half a run."""
+
+    def __init__(self, run_id: str, host: str, pid: int) -> None:
+        super().__init__(run_id, host, pid)
+        self.args = (f"run {run_id!r} is being imported, or its import was cut off; to finish it, ask for it again",)
+
+
 class RunDeleted(RunError, LookupError):
     """The run was deleted; its id stays taken."""
 
@@ -465,6 +475,15 @@ class CommitTooLarge(StoreError):
         super().__init__(path, f"a commit of {size:,} bytes is over the limit of {limit:,}; keep large data elsewhere")
         self.size = size
         self.limit = limit
+
+
+class CommitRefused(StoreError):
+    """``Runtime(validate=)`` refused a commit; ``__cause__`` is what it raised. Nothing was written."""
+
+    def __init__(self, path: str, run_id: str, seq: int, error: Exception) -> None:
+        super().__init__(path, f"commit {seq} of run {run_id!r} was refused by validate=: {error!r}")
+        self.run_id = run_id
+        self.seq = seq
 
 
 class MessageTooLarge(StoreError):

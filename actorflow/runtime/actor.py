@@ -26,10 +26,11 @@ from actorflow.engine.decide import Decision, decide
 from actorflow.engine.events import Command, Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Released
-from actorflow.errors import CommitUnknown, NodeTimeout, StateMutated, StoreError
+from actorflow.errors import CommitRefused, CommitUnknown, NodeTimeout, StateMutated, StoreError
 from actorflow.runtime.context import NodeContext
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.pending import Pending
+from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.frames import Draft, FilePart, Header, Kind
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from actorflow.graph.state import State
     from actorflow.runtime.committer import Committer
     from actorflow.runtime.large import Splitter
+    from actorflow.runtime.validation import Validate
     from actorflow.store.backend import Steps
     from actorflow.store.blobs import Blob
     from actorflow.store.ownership import Ownership
@@ -79,6 +81,7 @@ class Actor:
         committer: Committer,
         context: Any,
         debug: bool,
+        validate: Validate | None,
         threads: CapacityLimiter,
         alone: Callable[[], bool],
         on_end: Callable[[Actor], None],
@@ -95,6 +98,7 @@ class Actor:
             committer: carries commits to the store.
             context: what nodes get as ``ctx.context``.
             debug: compare each state after its node with what it was before.
+            validate: the user's rule for commits.
             threads: how many sync nodes run at once.
             alone: whether no other actor of the runtime is live.
             on_end: blocking work after the commit that ended the run: its markers.
@@ -111,6 +115,7 @@ class Actor:
         self._committer = committer
         self._context = context
         self._debug = debug
+        self._validate = validate
         self._threads = threads
         self._alone = alone
         self._on_end = on_end
@@ -151,7 +156,8 @@ class Actor:
                     crashed = await self._loop(tasks)
                     tasks.cancel_scope.cancel()
             except BaseExceptionGroup as group:
-                raise first_of(group) from None
+                first = first_of(group)
+                raise first from first.__cause__
             return crashed
         if self._stop is not None and not self.run.ended:
             self._take(decide(self._plan, self._schema, self.run, self._stop))
@@ -381,11 +387,24 @@ class Actor:
             node=run.last_node,
             tags=header.tags,
         )
+        self._refuse_invalid(draft)
         if ended:
             return _Sealed(sealed.blobs, self._write_end(draft))
         if not rest:
             self._pending.snapshot_if_due(run)
         return _Sealed(sealed.blobs, self.ownership.committing(draft))
+
+    def _refuse_invalid(self, draft: Draft) -> None:
+        if self._validate is None:
+            return
+        run, seq = self.run, self.header.seq + 1
+        state = typed(self._schema, run.root.values)
+        commit = Commit(run.run_id, run.graph, seq, run.status, draft.node, draft.tags, state)
+        try:
+            pass_or_refuse(self._validate, commit, path=self.ownership.path)
+        except CommitRefused as error:
+            self._failure = error
+            raise
 
     def _write_end(self, draft: Draft) -> Steps[None]:
         yield from self.ownership.committing(draft)

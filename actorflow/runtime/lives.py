@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from actorflow.engine.events import Command
 from actorflow.engine.records import ENDED
-from actorflow.errors import Blocked, CommitTooLarge, NoSuchRun, RuntimeClosed, StoreError
+from actorflow.errors import Blocked, CommitRefused, CommitTooLarge, NoSuchRun, RuntimeClosed, StoreError
 from actorflow.graph.graph import Graph
 from actorflow.runtime.actor import Actor
 from actorflow.runtime.claiming import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.events import Stop
     from actorflow.engine.policy import RestartPolicy
+    from actorflow.runtime.validation import Validate
     from actorflow.store.backend import Steps
     from actorflow.store.log import Tip
     from actorflow.store.store import Store
@@ -56,7 +57,15 @@ class Lives:
     """
 
     def __init__(
-        self, store: Store, tasks: TaskGroup, *, limits: Limits, policy: RestartPolicy, debug: bool, files: int
+        self,
+        store: Store,
+        tasks: TaskGroup,
+        *,
+        limits: Limits,
+        policy: RestartPolicy,
+        debug: bool,
+        validate: Validate | None,
+        files: int,
     ) -> None:
         self.store = store
         self.limits = limits
@@ -66,6 +75,7 @@ class Lives:
         self._tasks = tasks
         self._policy = policy
         self._debug = debug
+        self._validate = validate
         self._committer = Committer(tasks, files=files)
         self._threads = CapacityLimiter(SYNC_NODES)
         self._by_id: dict[str, Life] = {}
@@ -242,6 +252,7 @@ class Lives:
             committer=self._committer,
             context=context,
             debug=self._debug,
+            validate=self._validate,
             threads=self._threads,
             alone=lambda: len(self._by_id) == 1,
             on_end=lambda actor: end_markers(self.store, actor.run, actor.header),
@@ -319,4 +330,4 @@ class _Claiming:
 
 def _is_outage(error: Exception) -> bool:
     """Whether it is the store's trouble, which may pass, and not the run's."""
-    return isinstance(error, StoreError) and not isinstance(error, CommitTooLarge)
+    return isinstance(error, StoreError) and not isinstance(error, CommitTooLarge | CommitRefused)

@@ -38,6 +38,8 @@ from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, ch
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.replay import Moment, moments, reading, replay
 from actorflow.runtime.run import Run
+from actorflow.runtime.transfer import export_run, import_run
+from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.backend import Backend
 from actorflow.store.files import default_limit
 from actorflow.store.store import open_store
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.graph.schema import Schema
     from actorflow.runtime.life import Life
+    from actorflow.runtime.validation import Validate
     from actorflow.store.frames import FilePart, Frame
     from actorflow.store.log import Tip
     from actorflow.store.sealing import Sealing
@@ -85,6 +88,8 @@ class Runtime:
         restarts: how a crashed run is restarted.
         max_crashes: a run with which more processes than this died, without an
             activation finishing in between, is quarantined.
+        validate: a rule that each `Commit` must pass before anything of it is written: raise to refuse it
+            (`CommitRefused`). Called on the event loop.
         debug: raise `StateMutated` when a node changes its state in place.
         scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket.
         migration_timeout: seconds that migrating one run may take.
@@ -122,6 +127,7 @@ class Runtime:
         drain: Drain = "finish",
         restarts: RestartPolicy | None = None,
         max_crashes: int = 10,
+        validate: Validate | None = None,
         debug: bool = False,
         scan_every: float | None = None,
         migration_timeout: float = 60.0,
@@ -142,6 +148,7 @@ class Runtime:
         self._lease = lease
         self._drain = drain
         self._policy = restarts or RestartPolicy()
+        self._validate = validate
         self._debug = debug
         self._scan_every = scan_every
         self._max_open_files = default_limit() if max_open_files is None else max_open_files
@@ -182,6 +189,7 @@ class Runtime:
             limits=self._limits,
             policy=self._policy,
             debug=self._debug,
+            validate=self._validate,
             files=self._max_open_files,
         )
         if store.heartbeat is not None and not self._readonly:
@@ -206,7 +214,8 @@ class Runtime:
                 # None: the group has only its own tasks to wait for; the body's exception travels as it is
                 await tasks.__aexit__(None, None, None)
             except BaseExceptionGroup as group:
-                raise first_of(group) from None
+                first = first_of(group)
+                raise first from first.__cause__
             finally:
                 self._tasks = self._lives = None
                 # shielded: one file to unlock and remove; bounded by the disk
@@ -318,6 +327,9 @@ class Runtime:
         schema = graph.schema
         given = default_input(schema) if state is None else state
         decision = spawn(graph.plan, schema, given, run_id=run_id, durability=durability)
+        if self._validate is not None:
+            first = Commit(run_id, graph.name, 0, "running", None, dict(tags or {}), given)
+            pass_or_refuse(self._validate, first, path=self.url)
         try:
             life = await lives.launch(
                 graph,
@@ -426,6 +438,58 @@ class Runtime:
         """What is wrong or odd about a run's files, or all runs'; every finding says what to do."""
         lives = self._open()
         return await lives.in_store(lambda: verify_store(lives.store, id))
+
+    # -- other stores -------------------------------------------------------------------
+
+    async def export(
+        self,
+        id: str,
+        to: str | os.PathLike[str] | Backend,
+        *,
+        history: bool = True,
+        move: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        sealing: Sealing | None = None,
+    ) -> int:
+        """Copy a run, as of its newest commit, into another store; the number of the commit that ends the copy.
+
+        The copy is a run like any other there: whoever opens that store can go
+        on with it. So can the owner of this one, unless it is moved. A copy
+        that was cut off is finished by the same call.
+
+        Args:
+            id: which run.
+            to: the other store; it is made if it is not there.
+            history: all commits that are kept, or else those from the newest snapshot, numbered from 0.
+            move: claim the run first and end it here, as cancelled, once the copy is whole. One that has ended is only
+                copied.
+            storage_options: of the other store.
+            sealing: of the other store.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+            RunExists: the id is taken in the other store.
+            RunOwned: it is to be moved, and a live actor owns it.
+            CorruptCheckpoint: it is damaged; nothing was written.
+        """
+        lives = self._writable() if move else self._open()
+        other = partial(open_store, to, storage_options=storage_options, sealing=sealing)
+        return await lives.in_store(lambda: export_run(lives.store, id, other, history=history, move=move))
+
+    async def import_run(
+        self,
+        id: str,
+        source: str | os.PathLike[str] | Backend,
+        *,
+        history: bool = True,
+        move: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        sealing: Sealing | None = None,
+    ) -> int:
+        """`export`, from the other end: copy a run of another store into this one."""
+        lives = self._writable()
+        other = partial(open_store, source, storage_options=storage_options, sealing=sealing, readonly=not move)
+        return await lives.in_store(lambda: import_run(lives.store, id, other, history=history, move=move))
 
     # -- what handles ask -------------------------------------------------------------
 
