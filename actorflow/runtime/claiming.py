@@ -18,6 +18,7 @@ from actorflow.engine.tokens import growth
 from actorflow.errors import (
     ActorflowError,
     Blocked,
+    ImportUnfinished,
     MigrationError,
     NoSuchRun,
     Quarantined,
@@ -33,8 +34,11 @@ from actorflow.store.frames import Draft, FilePart
 from actorflow.store.keys import decode_id
 from actorflow.store.markers import Summary
 from actorflow.store.ownership import Ownership
+from actorflow.store.transfer import IMPORTING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actorflow.engine.decide import Decision
     from actorflow.engine.records import Status
     from actorflow.graph.graph import Graph
@@ -170,8 +174,12 @@ def creating_run(
     return Adopted(run, (yield from log.claiming(draft_for, actor=os.urandom(16))), file, large)
 
 
-def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> None:
+def end_unowned(
+    store: Store, run_id: str, status: Status, by: str | None, *, before: Callable[[], object] = lambda: None
+) -> None:
     """End a run that no live actor owns: claim it, and commit how it ended. Needs no graph.
+
+    ``before`` is called between the two, while nobody can go on with the run. If it raises, the run stays unfinished.
 
     Raises:
         NoSuchRun: there is no such run.
@@ -190,6 +198,7 @@ def end_unowned(store: Store, run_id: str, status: Status, by: str | None) -> No
 
     ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
+        before()
         run = fold(replay(ownership.load(), Joiner(store.blobs(run_id))), _commit_end(ownership, status, by))
         end_markers(store, run, ownership.header)
     finally:
@@ -261,6 +270,8 @@ def end_markers(store: Store, run: RunState, header: Header) -> None:
 
 def _claim_draft(store: Store, tip: Tip, *, reopen: int | None) -> Draft:
     header = tip.header
+    if header.status == IMPORTING:
+        raise ImportUnfinished(tip.file.run_id, header.owner.host, header.owner.pid)
     reopened = header.status in ENDED
     if reopened and header.opening != reopen:
         raise EndedMeanwhile(f"run {tip.file.run_id!r} is {header.status} by now")

@@ -18,6 +18,7 @@ from actorflow.store.keys import ACTIVE, ENDED, active_key, encode_id, ended_key
 
 if TYPE_CHECKING:
     from actorflow.store.backend import Backend, Steps
+    from actorflow.store.log import Tip
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -32,6 +33,21 @@ class Summary(Struct, frozen=True, kw_only=True):
     ended: float  # seconds since 1970
     tags: dict[str, str] = {}
     error: str | None = None
+
+
+def summary_of(tip: Tip) -> Summary:
+    """The summary of a run whose newest commit ended it."""
+    header = tip.header
+    return Summary(
+        run_id=tip.file.run_id,
+        graph=tip.file.graph,
+        status=header.status,
+        opening=header.opening,
+        seq=header.seq,
+        node=header.node,
+        ended=header.time,
+        tags=header.tags,
+    )
 
 
 _encode = msgpack.Encoder().encode

@@ -1,0 +1,94 @@
+"""Transfer: a run from one store to another, for ``Runtime.export`` and ``Runtime.import_run``. Blocking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actorflow.engine.records import ENDED, Body, Imported, encode_body
+from actorflow.errors import ImportUnfinished, NoSuchRun
+from actorflow.runtime.claiming import EndedMeanwhile, end_unowned, near_ids
+from actorflow.runtime.large import Joiner
+from actorflow.runtime.replay import replay
+from actorflow.store.markers import summary_of
+from actorflow.store.transfer import IMPORTING, copy_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.store.frames import Frame, Header
+    from actorflow.store.log import Tip
+    from actorflow.store.store import Store
+
+
+def export_run(store: Store, run_id: str, to: Callable[[], Store], *, history: bool, move: bool) -> int:
+    """Copy a run into the store that ``to`` opens; the number of the commit that ends the copy.
+
+    Args:
+        store: where it is.
+        run_id: which run.
+        to: opens the other store, when it is known that there is something to copy.
+        history: all commits, or else those from the newest snapshot.
+        move: claim the run first, and end it here, as cancelled, once the copy is whole: so nobody goes on with
+            it here. A run that has ended is only copied.
+
+    Raises:
+        NoSuchRun, RunExists, CorruptCheckpoint, StoreError
+        RunOwned: it is to be moved, and a live actor owns it.
+        ImportUnfinished: it is a copy itself, of which a part is missing.
+    """
+    tip = _tip(store, run_id)
+    other = to()
+    try:
+        return _transfer(store, other, run_id, ended=tip.header.status in ENDED, history=history, move=move)
+    finally:
+        other.close()
+
+
+def import_run(store: Store, run_id: str, from_: Callable[[], Store], *, history: bool, move: bool) -> int:
+    """`export_run` from the other end."""
+    other = from_()
+    try:
+        tip = _tip(other, run_id)
+        return _transfer(other, store, run_id, ended=tip.header.status in ENDED, history=history, move=move)
+    finally:
+        other.close()
+
+
+def _tip(source: Store, run_id: str) -> Tip:
+    tip = source.log(run_id).tip()
+    if tip is None:
+        raise NoSuchRun(run_id, near_ids(source, run_id))
+    if tip.header.status == IMPORTING:
+        raise ImportUnfinished(run_id, tip.header.owner.host, tip.header.owner.pid)
+    return tip
+
+
+def _transfer(source: Store, target: Store, run_id: str, *, ended: bool, history: bool, move: bool) -> int:
+    ends: list[int] = []
+
+    def copy() -> None:
+        ends.append(_copy(source, target, run_id, history=history))
+
+    if ended or not move:
+        copy()
+    else:
+        try:
+            end_unowned(source, run_id, "cancelled", f"moved to {target.url}", before=copy)
+        except EndedMeanwhile:
+            copy()
+    return ends[-1]
+
+
+def _copy(source: Store, target: Store, run_id: str, *, history: bool) -> int:
+    def last(newest: Frame) -> bytes:
+        # before the copy counts: what a resume would need is there, large values included, and can be read
+        replay(source.log(run_id).read(), Joiner(target.blobs(run_id)))
+        return encode_body(Body((Imported(source.uuid, newest.header.seq, newest.digest),)))
+
+    def is_unfinished(header: Header) -> bool:
+        return header.status not in ENDED
+
+    tip = copy_run(source, target, run_id, history=history, last=last, is_unfinished=is_unfinished)
+    if not is_unfinished(tip.header):
+        target.markers.put_ended(summary_of(tip))
+    return tip.header.seq

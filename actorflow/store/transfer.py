@@ -1,0 +1,133 @@
+"""Transfer: the copy of a run in another store, whatever kind of log that one has.
+
+The commits keep their times and owners, and get digests of their own, since a
+frame says whose it is. Nobody can go on with half a copy: until its last
+commit every header says ``importing`` for its status, and that last commit, a
+release, says the real one. So a copy that was cut off is finished by asking
+for it again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from actorflow.errors import NoSuchRun, RunExists
+from actorflow.store.keys import blobs_prefix, encode_id
+from actorflow.store.log import Tip
+from actorflow.store.placing import Commit, Placing, derived_nonce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actorflow.store.frames import FilePart, Frame, Header
+    from actorflow.store.store import Store
+
+IMPORTING = "importing"
+"""The status in the headers of a copy that has not ended: nobody may claim that run."""
+
+ORIGIN = "actorflow.origin"
+"""The tag in the first header of a copy that names the store (its uuid) that the run came from."""
+
+_FILE_SIZE = 16 * 1024 * 1024
+
+
+def copy_run(
+    source: Store,
+    target: Store,
+    run_id: str,
+    *,
+    history: bool,
+    last: Callable[[Frame], bytes],
+    is_unfinished: Callable[[Header], bool],
+) -> Tip:
+    """Copy a run as of its newest commit; the commit that ends the copy. The source stays as it is.
+
+    Args:
+        source: where it is.
+        target: where it is to be.
+        run_id: which run. It keeps its id.
+        history: all commits that are kept, or else those from the newest snapshot; what comes first gets number 0.
+        last: the body of the commit that ends the copy, from the newest one of the source. What it raises leaves the
+            copy unfinished.
+        is_unfinished: whether a marker must lead to a run with this header.
+
+    Raises:
+        NoSuchRun: the source has none of this id.
+        RunExists: the target has one, and it is no copy of this one that was cut off.
+        CorruptCheckpoint: it is damaged. Nothing was written.
+    """
+    frames = source.log(run_id).read(first=0 if history else None)
+    if not frames:
+        raise NoSuchRun(run_id)
+    tip = target.log(run_id).tip()
+    if tip is not None and tip.header.status != IMPORTING:
+        raise RunExists(run_id)
+    _copy_blobs(source, target, encode_id(run_id))
+    placing = Placing(target, run_id)
+    for part, commits in _files(frames, source, target):
+        placing.put(part, commits)
+    newest = frames[-1]
+    end = _end(newest, frames[0].header.seq, target)
+    if is_unfinished(end):
+        target.markers.put_active(run_id, end.opening)
+    part = _part(newest, target)
+    path = placing.put(part, [(end, last(newest))])
+    return Tip(header=end, file=part, digest=placing.parent, path=path)
+
+
+def _files(frames: list[Frame], source: Store, target: Store) -> Iterator[tuple[FilePart, list[Commit]]]:
+    """The commits as files of the target's kind of log: one each, or as an owner would have appended them."""
+    appends = target.log(frames[0].file.run_id).appends
+    commits: list[Commit] = []
+    part, size = _part(frames[0], target), 0
+    for frame in frames:
+        begins = frame.header.snapshot == frame.header.seq or _part(frame, target) != part
+        if commits and (begins or size > _FILE_SIZE or not appends):
+            yield part, commits
+            commits, size = [], 0
+        part = _part(frame, target)
+        commits.append((_header(frame, frames[0].header.seq, source, target), frame.body))
+        size += frame.size
+    yield part, commits
+
+
+def _header(frame: Frame, first: int, source: Store, target: Store) -> Header:
+    header = frame.header
+    copied = replace(
+        header,
+        seq=header.seq - first,
+        snapshot=header.snapshot - first,
+        status=IMPORTING,
+        nonce=derived_nonce(frame.digest, target.uuid),
+    )
+    if copied.seq > 0:
+        return copied
+    return replace(copied, kind="claim", tags={**header.tags, ORIGIN: source.uuid.hex()})
+
+
+def _end(newest: Frame, first: int, target: Store) -> Header:
+    """The release after the copied commits: from now on anybody may claim the run."""
+    header = newest.header
+    return replace(
+        header,
+        kind="release",
+        seq=header.seq - first + 1,
+        snapshot=header.snapshot - first,
+        nonce=derived_nonce(newest.digest, target.uuid, b"end"),
+        owner=target.owner(os.urandom(16)),
+        time=time.time(),
+    )
+
+
+def _part(frame: Frame, target: Store) -> FilePart:
+    return replace(frame.file, store=target.uuid)
+
+
+def _copy_blobs(source: Store, target: Store, encoded: str) -> None:
+    """Before the commits that refer to them; byte for byte, since their names are digests."""
+    for key in source.backend.list(blobs_prefix(encoded)):
+        target.backend.put_new(key, source.backend.get(key))
