@@ -4,6 +4,7 @@
     log            one run: tip, read, claim        append_log, object_log, chain
     ownership      the right to commit              append_ownership
     frames         what a commit says               framing: to bytes and back
+    sealing        who can read and write them      keyring, compression
     liveness       who lives                        machine, and the process lock
     markers        where to look for runs           identity: actorflow.json
     backend        bytes under keys                 local, memory; files, faults, filesystem

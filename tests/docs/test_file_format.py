@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import sys
 from pathlib import Path
 
 import pytest
-from backports import zstd
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import msgpack
 
@@ -17,6 +17,11 @@ from actorflow.engine.records import Record
 from actorflow.store.frames import FilePart, Header, Owner
 from tests.docs.pages import ROOT
 from tests.store import golden
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 PAGE = (ROOT / "docs/file-format.md").read_text("utf-8")
 

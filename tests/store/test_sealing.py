@@ -10,7 +10,6 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from backports import zstd
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -25,6 +24,11 @@ from actorflow.store.sealing import COMPRESSED, ENCRYPTED, MAC, PLAIN, Sealing, 
 from actorflow.store.store import open_store
 from tests.store import golden
 from tests.store.drafts import ACTOR, claiming, draft, part
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from pathlib import Path
