@@ -211,6 +211,7 @@ class LocalBackend(Backend):
                 try:
                     self.write(fd, data)
                     self.fsync(fd)
+                    reached("replace.before_rename")
                     os.rename(temp, key.rpartition("/")[2], src_dir_fd=self._root, dst_dir_fd=folder)
                 except BaseException:
                     os.unlink(temp, dir_fd=self._root)

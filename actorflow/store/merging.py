@@ -9,7 +9,6 @@ newest commit is never among them: a merge ends below the newest snapshot.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from actorflow.errors import CorruptCheckpoint
@@ -17,9 +16,9 @@ from actorflow.store.crashpoints import reached
 from actorflow.store.retention import freeable, releases_among
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from actorflow.store.frames import Frame
+    from actorflow.store.frames import Frame, Header
     from actorflow.store.object_chain import ObjectChain
     from actorflow.store.object_names import Names, Span
 
@@ -42,13 +41,12 @@ def merge(chain: ObjectChain, snapshot: int) -> None:
         StoreError: nothing was lost; the next merge tries again.
     """
     names = chain.names()
-    for span in names.spans:
-        if _is_cut_off(span, names):
-            _free(chain, chain.frames(span, keyless=True), names)
-    numbers = _run_below(snapshot, names)
-    if len(numbers) < MERGE_AT or snapshot not in names.loose:
+    _finish_last(chain, names)
+    numbers = max(_runs(names.unmerged(below=snapshot)), key=len, default=[])
+    if len(numbers) < MERGE_AT:
         return
-    parent = chain.frames(snapshot, keyless=True)[0].header.parent
+    after = next(names.cover(numbers[0] + 1, numbers[0] + 1))
+    parent = next(its.parent for its in _headers(chain, after) if its.seq == numbers[0] + 1)
     group: list[tuple[Frame, bytes]] = []
     for start in range(0, len(numbers), _AT_ONCE):
         some = numbers[start : start + _AT_ONCE]
@@ -64,19 +62,26 @@ def merge(chain: ObjectChain, snapshot: int) -> None:
     _merge_group(chain, group, names)
 
 
-def _run_below(snapshot: int, names: Names) -> list[int]:
-    """The unmerged numbers just below the snapshot, without a gap, newest first."""
-    numbers = names.unmerged(below=snapshot)[::-1]
-    if not numbers or numbers[0] != snapshot - 1:
-        return []
-    gap = next((index for index, (seq, before) in enumerate(pairwise(numbers), 1) if seq != before + 1), len(numbers))
-    return numbers[:gap]
+def _finish_last(chain: ObjectChain, names: Names) -> None:
+    """Free what the newest merge would have freed, had its maker lived."""
+    last = max(names.spans, default=None)
+    if last is not None and any(last[0] <= seq <= last[1] for seq in names.loose):
+        _free(chain, chain.frames(last, keyless=True), names)
 
 
-def _is_cut_off(span: Span, names: Names) -> bool:
-    """Whether its maker died before the deletions: then most of its numbers are still there, and not just claims'."""
-    first, last = span
-    return 2 * sum(first <= seq <= last for seq in names.loose) > last - first + 1
+def _runs(numbers: list[int]) -> list[list[int]]:
+    """Ascending numbers as runs without a gap, each newest first."""
+    runs: list[list[int]] = []
+    for seq in numbers:
+        if runs and runs[-1][0] == seq - 1:
+            runs[-1].insert(0, seq)
+        else:
+            runs.append([seq])
+    return runs
+
+
+def _headers(chain: ObjectChain, place: int | Span) -> Iterator[Header]:
+    return (frame.header for frame in chain.frames(place, keyless=True))
 
 
 def _merge_group(chain: ObjectChain, group: list[tuple[Frame, bytes]], names: Names) -> None:
