@@ -17,8 +17,9 @@ from types import FunctionType, GenericAlias, UnionType
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from msgspec import Struct, msgpack
+from msgspec import Struct
 from msgspec import inspect as types
+from msgspec.msgpack import Ext
 
 from actorflow.graph.codec import NO_CODECS, Codec, Codecs
 from actorflow.graph.reducers import DECLARED, SAME_TYPE, Append, Bounded, Dedupe, Extend, Merge, MergeBy, Reducer
@@ -88,7 +89,7 @@ class Field(Struct, frozen=True):
         if self.copying != "convert":
             return typed  # immutable values, and lists and dicts of such, are plain as they are
         plain = self.plain(typed)
-        _refuse_deep(plain)
+        _refuse_unreadable(plain)
         return plain
 
     def _as_type(self, value: Any, type_: Any) -> Any:
@@ -101,10 +102,17 @@ class Field(Struct, frozen=True):
         return self.codecs.decode(data, type_)
 
 
-def _refuse_deep(plain: Any) -> None:
-    """Python's stack bounds how deep msgspec reads, so what was written here might not be read from a deeper call."""
+def _refuse_unreadable(plain: Any) -> None:
+    """Refuse what might not come back as it is.
+
+    Python's stack bounds how deep msgspec reads, so what was written here
+    might not be read from a deeper call. And an extension of ours would be
+    taken for a reference.
+    """
     level = [plain]
     for _ in range(MAX_DEPTH + 1):
+        if any(type(value) is Ext and value.code in {VALUE, PIECE} for value in level):
+            raise ValueError(f"the msgpack extensions {VALUE} and {PIECE} are actorflow's own; use another code")
         level = [
             child
             for value in level
