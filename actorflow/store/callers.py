@@ -14,18 +14,18 @@ back, not by a rewind either.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import Struct
 
-from actorflow.errors import BadCallerId, WindowFull
-from actorflow.store.keys import caller_name
+from actorflow.errors import WindowFull
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-MAX_CALLER_ID = 512
 HOUR = 3600.0
+_RANDOM_BITS = 12
 
 Verdict = Literal["new", "seen", "conflict"]
 
@@ -45,9 +45,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.ids < 1 or not self.hours >= 0:
-            raise ValueError(
-                f"a window of {self.ids} ids and {self.hours} hours: it takes at least one id, and no less than 0"
-            )
+            raise ValueError(f"a window of {self.ids} ids and {self.hours} hours remembers nothing")
 
 
 class Window(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -94,30 +92,19 @@ class Window(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
             for old in _forgettable(ids, before=now - limits.hours * HOUR, present=present, most=limits.ids - 1):
                 del ids[old]
         if len(ids) >= limits.ids:
-            oldest = next(iter(ids.values())).time
-            raise WindowFull(
-                run_id, ids=len(ids), hours=limits.hours, wait=max(0.0, oldest + limits.hours * HOUR - now)
-            )
+            due = next(iter(ids.values())).time + limits.hours * HOUR
+            raise WindowFull(run_id, ids=len(ids), hours=limits.hours, wait=max(0.0, due - now))
         return Window({**ids, name: Seen(content, now)})
 
 
-def checked_caller_id(run_id: str, caller_id: str) -> str:
-    """The name of a caller's id in keys.
+def caller_number(now: float) -> int:
+    """A number for a caller's message: it sorts by time, and no other message with that id has it.
 
-    Raises:
-        BadCallerId: it is empty, too long, or no text.
+    So a file that comes back, or a deletion that comes late, never meets
+    another message under its name; not even when the id was forgotten and is
+    used again.
     """
-    if not isinstance(caller_id, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a number is the usual mistake
-        raise BadCallerId(run_id, caller_id, f"it is of type {type(caller_id).__name__}, not str")
-    if not caller_id:
-        raise BadCallerId(run_id, caller_id, "it is empty")
-    try:
-        size = len(caller_id.encode())
-    except UnicodeEncodeError:
-        raise BadCallerId(run_id, caller_id, "it contains a lone surrogate") from None
-    if size > MAX_CALLER_ID:
-        raise BadCallerId(run_id, caller_id, f"it has {size} bytes in UTF-8, the limit is {MAX_CALLER_ID}")
-    return caller_name(caller_id)
+    return (int(now * 1e6) << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
 
 
 def content_digest(said: bytes) -> bytes:

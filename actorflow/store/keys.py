@@ -25,7 +25,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from actorflow.errors import BadRunId
+from actorflow.errors import BadCallerId, BadRunId
 
 MARKER = "actorflow.json"
 RUNS = "runs/"
@@ -192,9 +192,23 @@ class Letter(NamedTuple):
         return self.sender.startswith("-")
 
 
-def caller_name(caller_id: str) -> str:
-    """The sender's part of a message that came with an id instead of a number. No encoded id begins like it."""
-    return "-" + _base32(hashlib.blake2b(caller_id.encode(), digest_size=20).digest())
+def caller_name(run_id: str, caller_id: str) -> str:
+    """The sender's part of a message that came with an id instead of a number. No encoded id begins like it.
+
+    Raises:
+        BadCallerId: it is empty, over 512 bytes, or no text.
+    """
+    if not isinstance(caller_id, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a number is the usual mistake
+        raise BadCallerId(run_id, str(caller_id), f"it is of type {type(caller_id).__name__}, not str")
+    if not caller_id:
+        raise BadCallerId(run_id, caller_id, "it is empty")
+    try:
+        raw = caller_id.encode()
+    except UnicodeEncodeError:
+        raise BadCallerId(run_id, caller_id, "it contains a lone surrogate") from None
+    if len(raw) > MAX_ID_BYTES:
+        raise BadCallerId(run_id, caller_id, f"it has {len(raw)} bytes in UTF-8, the limit is {MAX_ID_BYTES}")
+    return "-" + _base32(hashlib.blake2b(raw, digest_size=20).digest())
 
 
 def inbox_prefix(encoded: str) -> str:

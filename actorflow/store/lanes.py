@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec import Struct, msgpack
 
-from actorflow.store.keys import Letter
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from actorflow.store.keys import Letter
 
 
 class Mark(NamedTuple):

@@ -1,0 +1,286 @@
+"""The inbox: messages from elsewhere, each a file of its own until the run has taken it.
+
+One listing finds what is undelivered in the whole store. What a listing shows
+is never trusted to be new: the marks and the window of the run decide, and
+they are committed together with what a message did. Then its file may go, late
+or never, and may even come back.
+
+The order of writes, for whoever takes: `Inbox.take` (dead letters are kept
+before it returns) → commit marks, window and what the messages did → replies →
+`Inbox.delete`. Whoever dies in between, the next one takes from where the
+commit says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from actorflow.errors import (
+    ActorflowError,
+    CorruptMessage,
+    IdempotencyConflict,
+    MissingExtra,
+    MissingKey,
+    NotSealed,
+    UnsupportedFormat,
+    WindowFull,
+)
+from actorflow.store.backend import Missing
+from actorflow.store.dead_letters import DeadLetters
+from actorflow.store.keys import INBOX, Letter, encode_id, inbox_key, inbox_prefix, parse_letter
+from actorflow.store.lanes import Marks, switching, take
+from actorflow.store.messages import Message, encode_message, read_message
+from actorflow.store.object_log import put_or_settle
+from actorflow.store.sealing import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorflow.store.backend import Backend
+    from actorflow.store.callers import Limits, Window
+    from actorflow.store.sealing import Sealing
+
+_READS = 3
+_UNREADABLE_HERE = (MissingKey, MissingExtra, NotSealed, UnsupportedFormat)
+
+
+class Batch(NamedTuple):
+    """What a run takes next, and what it commits together with it."""
+
+    messages: tuple[Message, ...]
+    marks: Marks
+    window: Window
+    deletable: tuple[Letter, ...]  # at once: an earlier commit holds what they did, or they are kept as dead letters
+    taken: tuple[Letter, ...]  # deletable when marks and window are committed
+    held: dict[Letter, ActorflowError]  # left as they are, with those behind them: not readable here, or no room
+
+
+class Inbox:
+    """The inboxes of all runs of a store. Thread-safe; calls block."""
+
+    def __init__(self, backend: Backend, *, store: bytes, sealing: Sealing = PLAIN) -> None:
+        self._backend = backend
+        self._store = store
+        self._sealing = sealing
+        self.dead_letters = DeadLetters(backend, store=store)
+
+    # -- sending ----------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Keep a message for its run, durably; it is taken later. Sent again, it is still one message.
+
+        A run sends number n only when n - 1 has been sent. A caller's id is
+        compared with what is still here; with what was taken, when it is taken.
+
+        Raises:
+            IdempotencyConflict: another message was sent under this id or number.
+            CorruptMessage: one was sent under this number, and is damaged. It will be a dead letter.
+            CommitUnknown: it stayed unclear whether it is kept. Send the same message again.
+            MessageTooLarge: nothing was sent.
+        """
+        letter = message.letter
+        key = inbox_key(letter)
+        data = encode_message(message, store=self._store, path=key, sealing=self._sealing)
+        if letter.from_caller:
+            same = [other for other in self.letters(message.run_id) if other.sender == letter.sender]
+            if any(self._is_kept(other, message) for other in same):
+                return
+        if not put_or_settle(self._backend, key, data):
+            self._is_kept(letter, message)
+
+    def dispatch(self, messages: Iterable[Message]) -> None:
+        """Send one after the other, as a lane needs it: the first that fails is the last that is tried."""
+        for message in messages:
+            self.send(message)
+
+    def _is_kept(self, letter: Letter, message: Message) -> bool:
+        """Whether this message is what is kept there. Compared by content: a seal makes other bytes of it each time."""
+        try:
+            kept = self._read(letter)
+        except Missing:
+            return False  # taken meanwhile, and deleted
+        if kept.content != message.content:
+            number = f"number {message.number} of generation {message.generation} from {message.sender!r}"
+            raise IdempotencyConflict(message.run_id, number if message.caller is None else f"id {message.caller!r}")
+        return True
+
+    # -- looking ----------------------------------------------------------------
+
+    def undelivered(self) -> dict[str, list[Letter]]:
+        """What is there for each run (encoded id), by one listing. `lanes.news` says whether it is new."""
+        found: dict[str, list[Letter]] = {}
+        for key in self._backend.list(INBOX):
+            if (letter := parse_letter(key)) is not None:
+                found.setdefault(letter.run, []).append(letter)
+        return found
+
+    def letters(self, run_id: str) -> list[Letter]:
+        """What is there for one run."""
+        encoded = encode_id(run_id)
+        found = (parse_letter(key) for key in self._backend.list(inbox_prefix(encoded)))
+        return [letter for letter in found if letter is not None and letter.run == encoded]
+
+    # -- taking -----------------------------------------------------------------
+
+    def take(
+        self,
+        run_id: str,
+        *,
+        marks: Marks,
+        window: Window,
+        now: float,
+        limit: int | None = None,
+        limits: Limits | None = None,
+    ) -> Batch:
+        """What the run takes next. Only for its owner, and only with the marks and window of its newest commit.
+
+        What is damaged, older than its lane, or another message under an id
+        that was used, is a dead letter when this returns. A message that this
+        process can't read, because it is of a later version or sealed under a
+        key that is not here, is left, and its lane waits for somebody who can.
+
+        Args:
+            run_id: whose messages.
+            marks: as committed.
+            window: as committed.
+            now: seconds since 1970.
+            limit: at most so many from lanes, and as many from callers.
+            limits: of the window.
+        """
+        letters = self._listed(run_id, marks)
+        held: dict[Letter, ActorflowError] = {}
+        messages, taken, marks, deletable = self._take_lanes(letters, marks, held, now=now, limit=limit)
+        called, window, done = self._take_callers(run_id, letters, window, held, now=now, limit=limit, limits=limits)
+        return Batch(
+            messages=(*messages, *called),
+            marks=marks,
+            window=window,
+            deletable=(*deletable, *done),
+            taken=(*taken, *(message.letter for message in called)),
+            held=held,
+        )
+
+    def delete(self, letters: Iterable[Letter]) -> None:
+        """Delete files of messages: what `Batch` says is deletable, and what it took once that is committed."""
+        self._backend.delete([inbox_key(letter) for letter in letters])
+
+    def _listed(self, run_id: str, marks: Marks) -> list[Letter]:
+        """A listing that was begun after every switch in it could be seen; see `lanes.switching`."""
+        letters = self.letters(run_id)
+        seen = switching(marks, letters)
+        if not seen:
+            return letters
+        letters = self.letters(run_id)
+        too_new = switching(marks, letters) - seen
+        return [letter for letter in letters if letter not in too_new]
+
+    def bury(self, letter: Letter, *, reason: str, detail: str, now: float) -> None:
+        """Make a dead letter of a message; it also stays here until it is deleted. Idempotent.
+
+        Whoever buries what stands next in a lane also commits the mark that
+        passes it, or the lane stands still for ever.
+        """
+        try:
+            found = self._backend.get(inbox_key(letter))
+        except Missing:
+            return  # taken or buried before, and deleted
+        self.dead_letters.keep(letter, found, reason=reason, detail=detail, now=now)
+
+    def _take_lanes(
+        self,
+        letters: list[Letter],
+        marks: Marks,
+        held: dict[Letter, ActorflowError],
+        *,
+        now: float,
+        limit: int | None,
+    ) -> tuple[list[Message], tuple[Letter, ...], Marks, tuple[Letter, ...]]:
+        read: dict[Letter, Message | CorruptMessage] = {}
+        there = set(letters)
+        taking = take(marks, there, limit=limit)
+        while unread := [letter for letter in taking.taken if letter not in read]:
+            for letter in unread:
+                if letter not in there:
+                    continue
+                try:
+                    read[letter] = self._read(letter)
+                except CorruptMessage as error:
+                    read[letter] = error
+                except Missing:
+                    there = _without(there, letter)
+                except _UNREADABLE_HERE as error:
+                    held[letter] = error
+                    there = _without(there, letter)
+            taking = take(marks, there, limit=limit)
+        messages: list[Message] = []
+        for letter in taking.taken:
+            found = read[letter]
+            if isinstance(found, CorruptMessage):
+                # Before the mark passes it: behind the mark, its file would be free to go.
+                self.bury(letter, reason="damaged", detail=found.reason, now=now)
+            else:
+                messages.append(found)
+        for letter in taking.dead:
+            mark = marks.of(letter.sender)
+            detail = f"generation {mark.generation} is taken up to {mark.number}; this may have been taken before that"
+            self.bury(letter, reason="older generation", detail=detail, now=now)
+        return messages, taking.taken, taking.marks, taking.deletable + taking.dead
+
+    def _take_callers(
+        self,
+        run_id: str,
+        letters: list[Letter],
+        window: Window,
+        held: dict[Letter, ActorflowError],
+        *,
+        now: float,
+        limit: int | None,
+        limits: Limits | None,
+    ) -> tuple[list[Message], Window, list[Letter]]:
+        called = sorted((letter for letter in letters if letter.from_caller), key=lambda letter: letter.number)
+        present = {letter.sender for letter in called}
+        messages: list[Message] = []
+        done: list[Letter] = []
+        for letter in called:
+            if limit is not None and len(messages) >= limit:
+                break
+            try:
+                message = self._read(letter)
+                verdict = window.verdict(letter.sender, message.content)
+                if verdict == "new":
+                    window = window.admitting(
+                        letter.sender, message.content, run_id=run_id, now=now, present=present, limits=limits
+                    )
+                    messages.append(message)
+                    continue
+            except Missing:
+                continue
+            except CorruptMessage as error:
+                self.bury(letter, reason="damaged", detail=error.reason, now=now)
+            except (*_UNREADABLE_HERE, WindowFull) as error:
+                held[letter] = error
+                continue
+            else:
+                if verdict == "conflict":
+                    detail = f"id {message.caller!r} was used before for another content"
+                    self.bury(letter, reason="conflict", detail=detail, now=now)
+            done.append(letter)
+        return messages, window, done
+
+    def _read(self, letter: Letter) -> Message:
+        """Read again before calling it damaged: what comes over a network may be, once."""
+        key = inbox_key(letter)
+        for attempt in range(_READS):
+            try:
+                return read_message(
+                    self._backend.get(key), key, letter=letter, store=self._store, sealing=self._sealing
+                )
+            except CorruptMessage:
+                if attempt == _READS - 1:
+                    raise
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+
+def _without(letters: set[Letter], stop: Letter) -> set[Letter]:
+    """What is left when a lane ends before this message: a newer generation must not overtake it either."""
+    return {letter for letter in letters if letter.sender != stop.sender or letter < stop}
