@@ -122,7 +122,14 @@ class Actor:
         self._swept = first is not None
         self._commands: list[Command] = first or []
         self._large = large
-        self._pending = Pending(large=large, snapshot=None if file == ownership.file else large.dump(run))
+        self._pending = Pending(
+            large=large,
+            snapshot=None if file == ownership.file else large.dump(run),
+            every=ownership.snapshot_every,
+            commits=ownership.header.seq - ownership.header.snapshot,
+        )
+        if file == ownership.file:
+            self._pending.snapshot_if_due(run)
         self._events: list[Returned | Raised] = []
         self._wake = Event()
         self._ready: list[tuple[int, int]] = []  # (activation, attempt)
@@ -241,6 +248,8 @@ class Actor:
                 sealed = self._seal()
             self._committing = Event()
             tasks.start_soon(self._commit_beside, sealed)
+        if (tidy := self.ownership.tidying()) is not None:
+            tasks.start_soon(self._tidy, tidy)
         commands, self._commands = self._commands, []
         for command in commands:
             match command:
@@ -345,6 +354,12 @@ class Actor:
             if done is not None:
                 done.set()
             self._wake.set()
+
+    async def _tidy(self, tidy: Callable[[], None]) -> None:
+        try:
+            await self._committer.call(tidy)
+        except StoreError as error:
+            _logger.warning("the log of run %r could not be made smaller, and is as it was: %s", self.run.run_id, error)
 
     async def _commit(self, *, kind: Kind = "commit") -> None:
         """Commit all records that wait, and come back when they are durable.

@@ -26,7 +26,6 @@ from actorflow.errors import (
     UnknownNode,
     WrongGraph,
 )
-from actorflow.graph.schema import schema_of
 from actorflow.runtime.adopt import adopt, current_part, file_part
 from actorflow.runtime.large import BLOB_MIN, Joiner, Known, Splitter
 from actorflow.runtime.replay import reading, replay
@@ -226,7 +225,7 @@ def preview_run(store: Store, graph: Graph[Any], log: RunLog, tip: Tip, limits: 
         joiner = Joiner(store.blobs(log.run_id))
         return replay(frames, joiner), joiner.known
 
-    frames, (run, known) = reading(log, read)
+    frames, (run, known) = reading(log, read, tip=tip)
     try:
         run = adopt(graph, run, tip.file, time_limit=limits.migration_timeout)
     except (MigrationError, UnknownNode) as error:
@@ -238,7 +237,7 @@ def nodes_to_start(graph: Graph[Any], preview: Preview) -> tuple[str, ...]:
     """The nodes that a resume would start: those that are open, and those that parked tokens would go on to."""
     run = preview.run
     still_open = tuple(activation.node for activation in run.open.values())
-    return still_open + growth(graph.plan, schema_of(graph.state_type), run)
+    return still_open + growth(graph.plan, graph.schema, run)
 
 
 def near_ids(store: Store, run_id: str) -> list[str]:

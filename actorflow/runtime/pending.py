@@ -39,13 +39,17 @@ class Sealed(Struct, frozen=True):
 class Pending:
     """Records in the order in which they were decided, until they are sealed into commits."""
 
-    def __init__(self, *, large: Splitter, snapshot: Snapshot | None) -> None:
+    def __init__(
+        self, *, large: Splitter, snapshot: Snapshot | None, every: int | None = None, commits: int = 0
+    ) -> None:
         """Begin with nothing.
 
         Args:
             large: parts large values from what is sealed.
             snapshot: the run as it is now, if the next commit must begin with it: the
                 files before are in another schema or of another topology.
+            every: commits from one snapshot to the next, at most; None: their weight alone decides.
+            commits: how many there are since the newest snapshot.
         """
         self._records: list[Record] = []
         self._weighed = 0  # how many of them have been weighed
@@ -55,6 +59,8 @@ class Pending:
         self._must = snapshot is not None  # and not merely due
         self._size = SNAPSHOT_FLOOR // SNAPSHOT_FACTOR  # bytes of the last snapshot, or of what it would have been
         self._since = 0  # bytes sealed since the last snapshot
+        self._every = every
+        self._commits = commits
 
     def __bool__(self) -> bool:
         return bool(self._records)
@@ -71,7 +77,8 @@ class Pending:
 
     def forgo_snapshot(self) -> None:
         """The next commit has no content, so the files stay in the schema they are in."""
-        self._snapshot = None
+        if self._must:
+            self._snapshot = None
 
     def seal(self) -> Sealed:
         """Everything that waits, for one commit; what does not fit into it goes on waiting."""
@@ -80,24 +87,26 @@ class Pending:
         self._weighed = self._weight = 0
         snapshot, self._snapshot, self._must = self._snapshot, None, False
         self._since += len(body) + sum(blob.ref.size for blob in blobs)
+        self._commits += 1
         if snapshot is not None:
-            self._since, self._size = 0, snapshot.weight
+            self._since, self._commits, self._size = 0, 0, snapshot.weight
             self._large.sealed(snapshot)
             blobs += snapshot.blobs
         progressed = any(isinstance(record, Finished | Merged) for record in records)
         return Sealed(body, blobs, snapshot is not None, progressed)
 
     def snapshot_if_due(self, run: RunState) -> None:
-        """Take a snapshot for the next commit, once what would be read again has outgrown it.
+        """Take a snapshot for the next commit, once what would be read again has outgrown it, or is in many files.
 
         Called when nothing waits, since a frame's snapshot is the run before
         its records. What a snapshot takes is known only by making one, so it is
         made whenever it would have been due at its last size.
         """
-        if self._since > max(SNAPSHOT_FLOOR, SNAPSHOT_FACTOR * self._size):
+        many = self._every is not None and self._commits + 1 >= self._every
+        if many or self._since > max(SNAPSHOT_FLOOR, SNAPSHOT_FACTOR * self._size):
             snapshot = self._large.dump(run)
             self._size = snapshot.weight
-            if SNAPSHOT_FACTOR * self._size < self._since and len(snapshot.data) < MAX_VALUE:
+            if (many or SNAPSHOT_FACTOR * self._size < self._since) and len(snapshot.data) < MAX_VALUE:
                 self._snapshot = snapshot
 
     def _fitting(self) -> tuple[list[Record], bytes, tuple[Blob, ...]]:

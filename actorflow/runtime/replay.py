@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from actorflow.engine.run import RunState
-    from actorflow.store.log import RunLog
+    from actorflow.store.log import RunLog, Tip
 
 
 P = ParamSpec("P")
@@ -45,13 +45,15 @@ class Moment(Struct, frozen=True):
         return {name: thaw(value) for name, value in self.values.items()}
 
 
-def reading(log: RunLog, make: Callable[[list[Frame]], T], *, first: int | None = None) -> tuple[list[Frame], T]:
+def reading(
+    log: RunLog, make: Callable[[list[Frame]], T], *, first: int | None = None, tip: Tip | None = None
+) -> tuple[list[Frame], T]:
     """The frames of a log and what ``make`` makes of them and their blobs, as of one moment.
 
     Blocking. Whoever does not own the run may find a blob missing because the
     owner went on, and swept it: then the frames are read again.
     """
-    frames = log.read(first=first)
+    frames = log.read(first=first, tip=tip)
     for _ in range(_REREAD):
         try:
             return frames, make(frames)

@@ -46,6 +46,9 @@ class Backend(ABC):
     A backend of your own passes `actorflow.testing`'s contract suite.
     """
 
+    readers: int = 1
+    """How many reads of small objects are worth making at once: on a bucket each takes tens of milliseconds."""
+
     @abstractmethod
     def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         """Store ``data`` if ``key`` is free; False if it was taken, and nothing changed.

@@ -29,6 +29,7 @@ SPAN_BYTES = 16 * 1024 * 1024
 """A merged file is not made larger, but for a single commit."""
 
 _AT_ONCE = 16
+_NONE: list[int] = []
 
 
 def merge(chain: ObjectChain, snapshot: int) -> None:
@@ -42,7 +43,7 @@ def merge(chain: ObjectChain, snapshot: int) -> None:
     """
     names = chain.names()
     _finish_last(chain, names)
-    numbers = max(_runs(names.unmerged(below=snapshot)), key=len, default=[])
+    numbers = max(_runs(names.unmerged(below=snapshot)), key=len, default=_NONE)
     if len(numbers) < MERGE_AT:
         return
     after = next(names.cover(numbers[0] + 1, numbers[0] + 1))

@@ -8,8 +8,7 @@ of somebody who stalled. Below the floor nothing counts.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -20,12 +19,14 @@ from actorflow.store.keys import checkpoint_name, log_prefix, span_name
 from actorflow.store.object_names import Names, Span, names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from actorflow.store.backend import Backend
     from actorflow.store.frames import Frame
     from actorflow.store.log import Tip
     from actorflow.store.sealing import Sealing
+
+T = TypeVar("T")
 
 _RELIST = 20
 _GAPS = 3
@@ -33,17 +34,14 @@ _GAPS = 3
 
 
 class ObjectChain:
-    """Reads the objects of one run's log, several at once where ``readers`` is more than one."""
+    """Reads the objects of one run's log, several at once where that is worth it."""
 
-    def __init__(
-        self, backend: Backend, encoded: str, *, run_id: str, store: bytes, sealing: Sealing, readers: int
-    ) -> None:
+    def __init__(self, backend: Backend, encoded: str, *, run_id: str, store: bytes, sealing: Sealing) -> None:
         self.backend = backend
         self.prefix = log_prefix(encoded)
         self._run_id = run_id
         self._store = store
         self._sealing = sealing
-        self._readers = readers
 
     def names(self) -> Names:
         """What a listing says now."""
@@ -141,12 +139,7 @@ class ObjectChain:
         Raises:
             Missing: one of them is not there.
         """
-        keys = [self.key(place) for place in places]
-        if self._readers < 2 or len(keys) < 2:
-            yield from map(self.backend.get, keys)
-            return
-        with ThreadPoolExecutor(min(self._readers, len(keys)), "actorflow-read") as threads:
-            yield from threads.map(self.backend.get, keys)
+        return self._at_once(lambda place: self.backend.get(self.key(place)), places)
 
     def look(self, places: Sequence[int | Span]) -> list[tuple[int | Span, list[Frame] | None]]:
         """The commits of each of these objects, for their headers; None for one that is gone or can't be read."""
@@ -157,10 +150,17 @@ class ObjectChain:
             except (Missing, CorruptCheckpoint):
                 return place, None
 
-        if self._readers < 2 or len(places) < 2:
-            return [one(place) for place in places]
-        with ThreadPoolExecutor(min(self._readers, len(places)), "actorflow-read") as threads:
-            return list(threads.map(one, places))
+        return list(self._at_once(one, places))
+
+    def _at_once(self, work: Callable[[int | Span], T], places: Sequence[int | Span]) -> Iterator[T]:
+        readers = min(self.backend.readers, len(places))
+        if readers < 2:
+            yield from map(work, places)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(readers, "actorflow-read") as threads:
+            yield from threads.map(work, places)
 
     def _all_frames(self, places: Sequence[int | Span]) -> Iterator[list[Frame]]:
         for place, data in zip(places, self.get_all(places), strict=True):

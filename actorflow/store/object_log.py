@@ -55,12 +55,11 @@ class ObjectLog(RunLog):
         backend: Backend,
         incarnation: Incarnation,
         sealing: Sealing = PLAIN,
-        readers: int = 1,
     ) -> None:
         super().__init__(run_id, encoded, incarnation=incarnation)
         self._backend = backend
         self._sealing = sealing
-        self.chain = ObjectChain(backend, encoded, run_id=run_id, store=store, sealing=sealing, readers=readers)
+        self.chain = ObjectChain(backend, encoded, run_id=run_id, store=store, sealing=sealing)
 
     def tip(self) -> Tip | None:
         """The commit with the highest number."""
@@ -142,7 +141,8 @@ class ObjectOwnership(Ownership):
         self._log = log
         self._sealing = sealing
         self._backend = backend
-        self._unmerged = MERGE_AT  # below the newest snapshot; who claims does not know, and looks at the first one
+        self._unmerged = MERGE_AT  # below the next snapshot; who claims does not know how many, and looks
+        self._merged = header.snapshot  # up to here, as far as this owner goes
 
     @property
     def path(self) -> str:
@@ -155,10 +155,11 @@ class ObjectOwnership(Ownership):
 
     def tidying(self) -> Callable[[], None] | None:
         """Merging, once a snapshot has left many small objects behind it."""
-        if self.header.snapshot != self.header.seq or self._unmerged < MERGE_AT:
+        snapshot = self.header.snapshot
+        if snapshot == self._merged or self._unmerged < MERGE_AT:
             return None
-        self._unmerged = 0
-        return partial(self._merge, self.header.seq)
+        self._merged, self._unmerged = snapshot, 0
+        return partial(self._merge, snapshot)
 
     def _merge(self, snapshot: int) -> None:
         with self._incarnation.working(), suppress(Missing):  # somebody was faster: retention, or a merger of before

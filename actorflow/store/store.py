@@ -24,6 +24,7 @@ from actorflow.store.markers import Markers
 from actorflow.store.memory import memory_backend
 from actorflow.store.object_log import ObjectLog
 from actorflow.store.sealing import PLAIN, Sealing
+from actorflow.store.stubs import is_stub, read_stub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,10 +84,12 @@ class Store(ABC):
             return run_id
         for key in self.backend.list(log_prefix(encoded)):
             if (first := checkpoint_seq(key.rpartition("/")[2])) is not None:
-                frames, _ = read_frames(
-                    self.backend.get(key), key, first=first, store=self.uuid, sealing=self.sealing, keyless=True
-                )
-                run_id = frames[0].file.run_id
+                data = self.backend.get(key)
+                if is_stub(data):
+                    run_id = read_stub(data, key, first=first, store=self.uuid).file.run_id
+                else:
+                    frames, _ = read_frames(data, key, first=first, store=self.uuid, sealing=self.sealing, keyless=True)
+                    run_id = frames[0].file.run_id
                 if encode_id(run_id) != encoded:
                     raise CorruptCheckpoint(key, f"it belongs to run {run_id!r}")
                 return run_id

@@ -20,6 +20,7 @@ class WrappedBackend(Backend):
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner
+        self.readers = inner.readers
 
     def __str__(self) -> str:
         return str(self.inner)

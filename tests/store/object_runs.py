@@ -32,6 +32,7 @@ class Watched(Backend):
 
     def __init__(self) -> None:
         self.inner = MemoryBackend()
+        self.readers = 1
         self.here = MemoryIncarnation("memory://here")
         self.calls: Counter[str] = Counter()
         self.before: Callable[[str, str], object] = lambda kind, key: None
@@ -79,9 +80,9 @@ class Watched(Backend):
         self.calls[kind] += 1
 
 
-def log_of(backend: Watched, incarnation: MemoryIncarnation | None = None, *, readers: int = 1) -> ObjectLog:
+def log_of(backend: Watched, incarnation: MemoryIncarnation | None = None) -> ObjectLog:
     """The log of run r, as this process sees it, or another."""
-    return ObjectLog("r", "r", store=UUID, backend=backend, incarnation=incarnation or backend.here, readers=readers)
+    return ObjectLog("r", "r", store=UUID, backend=backend, incarnation=incarnation or backend.here)
 
 
 def names_of(backend: Watched) -> Names:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,11 +13,6 @@ from actorflow.store.merging import merge
 from actorflow.store.object_log import SNAPSHOT_EVERY
 from tests.store.drafts import ACTOR, claiming, part
 from tests.store.object_runs import UUID, Died, Watched, commit, grow, leave, log_of, names_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from actorflow.store.object_chain import ObjectChain
 
 
 @pytest.fixture
@@ -267,5 +261,6 @@ def test_reading_goes_side_by_side(bucket: Watched) -> None:
             together.wait(10)
 
     bucket.before = meet
+    bucket.readers = 8
 
-    assert len(log_of(bucket, readers=8).read(first=0)) == 31
+    assert len(log_of(bucket).read(first=0)) == 31

@@ -38,6 +38,8 @@ class BucketBackend(Backend):
     Nothing is sent twice by us; client libraries and the network may do so.
     """
 
+    readers = 16
+
     def __init__(self, place: Place) -> None:
         self.place = place
         self._root = place.folder
