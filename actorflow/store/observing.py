@@ -51,7 +51,7 @@ class ObservedBackend(WrappedBackend):
         """As ``inner`` does it."""
         put = self.inner.put_new
         return self._observe(
-            "put_new", key, lambda: put(key, data, durable=durable), lambda new: (new, new * len(data))
+            "put_new", key, lambda: put(key, data, durable=durable), lambda new: (int(new), new * len(data))
         )
 
     def get(self, key: str) -> bytes:

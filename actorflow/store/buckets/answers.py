@@ -34,6 +34,7 @@ _BY_CODE = {
     "InvalidBucketName": Meaning.NO_BUCKET,
     "ContainerNotFound": Meaning.NO_BUCKET,
     "ContainerDisabled": Meaning.DENIED,
+    "AccessDenied": Meaning.DENIED,  # in the reply to a bulk deletion it comes without a status
     "ExpiredToken": Meaning.DENIED,
     "InvalidToken": Meaning.DENIED,
     "TokenRefreshRequired": Meaning.DENIED,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from actorflow.errors import StoreError, UnsafeStore
+from actorflow.errors import StoreError, StoreUnavailable, UnsafeStore
 from actorflow.store.backend import Missing
 from actorflow.store.keys import PROBE
 
@@ -34,8 +35,11 @@ def probe(backend: Backend, where: str, *, rounds: int = ROUNDS, racers: int = R
         trial.create_twice()
         trial.race(rounds, racers)
         trial.list_and_delete()
-    finally:
-        trial.clean()
+    except StoreError:
+        with suppress(StoreError):  # what was found out is the news, not that it can't be cleaned up
+            trial.clean()
+        raise
+    trial.clean()
 
 
 class _Trial:
@@ -63,14 +67,12 @@ class _Trial:
         barrier = threading.Barrier(racers)
         drafts = [bytes([number]) * _SIZE for number in range(racers)]
 
-        def run(key: str, data: bytes) -> bool:
+        def run(key: str, data: bytes) -> bool | StoreUnavailable:
             barrier.wait()
             try:
                 won = self._backend.put_new(key, data)
-            except UnsafeStore:
-                raise
-            except StoreError:
-                won = False  # busy, or unclear: what is there afterwards tells
+            except StoreUnavailable as error:  # busy, or unclear: what is there afterwards tells
+                return error
             if data in (drafts[0], drafts[-1]):  # who comes early and who comes late; all would cost too much
                 self._read_whole(key)
             return won
@@ -79,8 +81,11 @@ class _Trial:
             for _ in range(rounds):
                 key = self._key()
                 won = list(pool.map(run, [key] * racers, drafts))
+                told = [outcome for outcome in won if not isinstance(outcome, StoreUnavailable)]
+                if not told:
+                    raise StoreUnavailable(self._where, f"it was too busy to be tried: {won[0]}")
                 there = self._read(key)
-                winners = [data for data, success in zip(drafts, won, strict=True) if success]
+                winners = [data for data, outcome in zip(drafts, won, strict=True) if outcome is True]
                 if len(winners) > 1:
                     raise self._unsafe(f"{len(winners)} of {racers} who raced for one key were told that they have it")
                 if there not in (winners or drafts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,9 +33,7 @@ _CONFIG: Options = {
     "read_timeout": READ_SECONDS,
     "retries": {"mode": "standard", "max_attempts": 0},
     "max_pool_connections": _CONNECTIONS,
-}
-# Other servers often don't know the checksums that the client adds by default; our frames carry their own.
-_CONFIG_ELSEWHERE: Options = {
+    # Our frames carry their own digests, and many servers don't know the checksums that would be added.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
@@ -56,10 +53,7 @@ class S3Backend(BucketBackend):
         if place.bucket.endswith("--x-s3"):
             raise UnsafeStore(place.url, "it is a directory bucket, which lists in no order; use a general purpose one")
         filesystem = load("s3fs", "S3FileSystem", place=place, extra="s3")
-        elsewhere = options.get("endpoint_url") or os.environ.get(
-            "AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL")
-        )
-        config = {**_CONFIG, **(_CONFIG_ELSEWHERE if elsewhere else {}), **options.get("config_kwargs", {})}
+        config = {**_CONFIG, **options.get("config_kwargs", {})}
         try:
             self._fs: Any = filesystem(**{**options, **ALONE, "config_kwargs": config})
             self._fs.retries = 1
