@@ -18,6 +18,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,42 @@ def recovery(lab: Lab) -> Iterator[Row]:
         yield Row.at_most(f"1,000 orphaned runs taken up, {backend}: s", ours, "-", said["wall"], 3)
 
 
+def bucket(lab: Lab) -> Iterator[Row]:
+    """Commits to an S3 server on this machine, beside bare puts by the same client, whose CPU is the limit here."""
+    commits, runs, each, threads = 200, 200, 20, 16
+    with s3_server() as (name, reach):
+        ask = partial(lab.ask, "buckets.py", **reach)
+        said = lab.in_turn(
+            floor=partial(ask, "floor", puts=commits, threads=1),
+            floors=partial(ask, "floor", puts=runs * each, threads=threads),
+            asyncio=partial(ask, "ours", runs=1, commits=commits, backend="asyncio"),
+            trio=partial(ask, "ours", runs=1, commits=commits, backend="trio"),
+            many_asyncio=partial(ask, "ours", runs=runs, commits=each, backend="asyncio"),
+            many_trio=partial(ask, "ours", runs=runs, commits=each, backend="trio"),
+        )
+    floor, floors = commits / said["floor"]["wall"], runs * each / said["floors"]["wall"]
+    for backend in ("asyncio", "trio"):
+        one, many = commits / said[backend]["wall"], runs * each / said[f"many_{backend}"]["wall"]
+        title = f"{name}: 1 run x {commits}, {backend}"
+        yield Row.at_least(f"{title}: rate / bare puts", rate(one), rate(floor), one / floor, 0.8)
+        title = f"{name}: {runs} runs x {each}, {backend}"
+        yield Row.at_least(f"{title}: rate / 1 run", rate(many), rate(one), many / one, 4)
+        yield Row.told(f"{title}: rate / bare puts, {threads} threads", rate(many), rate(floors), many / floors)
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A real server if its packages are here, else an emulation; its name, and how to reach it."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests.servers.ceph import Ceph
+    from tests.servers.moto import Moto
+
+    kind = Moto if Ceph.missing() else Ceph
+    with kind() as server:
+        place = server.place()
+        yield kind.__name__, {"url": place.url, "options": place.storage_options}
+
+
 def memory(lab: Lab) -> Iterator[Row]:
     """Finished runs leave nothing behind in a process that stays."""
     said = lab.ask("ours.py", "memory", few=1_000, many=10_000, together=500, files=256)
@@ -206,7 +243,7 @@ def cpu_of(statement: str) -> float:
 MET = {True: "yes", False: "NO", None: "-"}
 
 FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
-    figure.__name__: figure for figure in (sequential, concurrent, growth, reopen, recovery, memory, imports)
+    figure.__name__: figure for figure in (sequential, concurrent, growth, reopen, recovery, bucket, memory, imports)
 }
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 THREADS = 16
+REQUESTS = 32
+"""How many requests to a bucket are in flight at once."""
+
 FEW_THREADS = 3
 """While the disk is quick, more threads than this only take the interpreter away from each other."""
 
@@ -69,11 +72,21 @@ class _Job(Struct):
 class Committer:
     """Runs blocking store work for actors; one per runtime. Shared hops keep at most half of ``files`` open."""
 
-    def __init__(self, tasks: TaskGroup, *, files: int) -> None:
+    def __init__(self, tasks: TaskGroup, *, files: int, apart: bool) -> None:
+        """Begin with nothing to do.
+
+        Args:
+            tasks: of the runtime; carriers run in it.
+            files: how many descriptors may be kept open.
+            apart: each commit is a request of its own, so that none gains from going with others: on a bucket.
+        """
         self._tasks = tasks
         self._files = files
-        self._limiter = CapacityLimiter(THREADS)
-        self._calls = CapacityLimiter(THREADS)  # claims may migrate for long, and must not hold up commits
+        self._apart = apart
+        self._limiter = CapacityLimiter(REQUESTS if apart else THREADS)
+        self._calls = CapacityLimiter(
+            REQUESTS if apart else THREADS
+        )  # claims may migrate for long, and must not hold up commits
         self._waiting: list[_Job] = []
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took
@@ -134,6 +147,8 @@ class Committer:
 
     @property
     def _most_carriers(self) -> int:
+        if self._apart:
+            return REQUESTS
         return FEW_THREADS if self._disk < QUICK_UNDER else THREADS
 
     async def _carry(self) -> None:
@@ -152,6 +167,8 @@ class Committer:
 
     def _batch(self) -> list[_Job]:
         """A carrier's share of what waits, and no more than may be open."""
+        if self._apart:
+            return [self._waiting.pop(0)]
         most = self._most_carriers
         room = self._files // 2 // most
         count = 0

@@ -76,7 +76,7 @@ class Lives:
         self._policy = policy
         self._debug = debug
         self._validate = validate
-        self._committer = Committer(tasks, files=files)
+        self._committer = Committer(tasks, files=files, apart=store.heartbeat is not None)
         self._threads = CapacityLimiter(SYNC_NODES)
         self._by_id: dict[str, Life] = {}
         self._claiming: dict[str, anyio.Event] = {}  # runs that a task is about to claim

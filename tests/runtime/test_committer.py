@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ async def test_a_share_is_no_larger_than_the_files_that_may_be_open() -> None:
     log: list[str] = []
 
     async with anyio.create_task_group() as tasks:
-        committer = Committer(tasks, files=4)
+        committer = Committer(tasks, files=4, apart=False)
         for number in range(50):
             tasks.start_soon(lambda name: committer.commit(commit(log, name), alone=False), str(number))
 
@@ -62,8 +64,30 @@ async def test_a_share_is_no_larger_than_the_files_that_may_be_open() -> None:
 async def test_a_slow_disk_gets_more_threads(writing: float, syncing: float, threads: int) -> None:
     """And a crowded interpreter is not taken for a slow disk."""
     async with anyio.create_task_group() as tasks:
-        committer = Committer(tasks, files=256)
+        committer = Committer(tasks, files=256, apart=False)
         for _ in range(20):
             committer._learn(writing, syncing)
 
         assert committer._most_carriers == threads
+
+
+async def test_commits_that_are_requests_go_apart() -> None:
+    """On a bucket none gains from company: each has a thread, however many wait, and nobody waits for a slow one."""
+    hung, released = threading.Event(), threading.Event()
+
+    def slow() -> Generator[None]:
+        hung.set()
+        released.wait(10)
+        yield
+
+    def quick() -> Generator[None]:
+        yield
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        tasks.start_soon(partial(committer.commit, slow(), alone=False))
+        await anyio.to_thread.run_sync(hung.wait)
+        async with anyio.create_task_group() as others:
+            for _ in range(100):
+                others.start_soon(partial(committer.commit, quick(), alone=False))
+        released.set()
