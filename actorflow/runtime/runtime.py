@@ -36,6 +36,7 @@ from actorflow.runtime.listing import RunInfo, list_runs, verify_store
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
+from actorflow.runtime.repair import repair_run
 from actorflow.runtime.replay import Moment, moments, reading, replay
 from actorflow.runtime.run import Run
 from actorflow.runtime.transfer import export_run, import_run
@@ -438,6 +439,25 @@ class Runtime:
         """What is wrong or odd about a run's files, or all runs'; every finding says what to do."""
         lives = self._open()
         return await lives.in_store(lambda: verify_store(lives.store, id))
+
+    async def repair(self, id: str, *, skip: str, by: str | None = None) -> int:
+        """Let a run whose files are damaged go on from its last commit before the damage; the number of a new commit.
+
+        What was committed after that is given up, acknowledged or not: a copy
+        of the file from a backup is the better remedy. The damaged file stays.
+
+        Args:
+            id: which run.
+            skip: the digest of the damaged file, as `verify` shows it: so nobody gives up what they have not seen.
+            by: who decided; kept in the history.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+            RunError: nothing keeps the run from being read, or ``skip`` names something else.
+            RunOwned: a live actor owns it.
+        """
+        lives = self._writable()
+        return await lives.in_store(lambda: repair_run(lives.store, id, skip=skip, by=by))
 
     # -- other stores -------------------------------------------------------------------
 

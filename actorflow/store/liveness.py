@@ -191,6 +191,12 @@ class LocalIncarnation(Incarnation):
                 self._backend.delete([folder + name])
         self.sweep()
 
+    def others(self) -> list[str]:
+        """The other incarnations that have the store open on this machine, by name."""
+        names = self._backend.names(f"{HOSTS}{machine_id()}/")
+        found = (name.removesuffix(".lock") for name in names if name.endswith(".lock"))
+        return sorted(name for name in found if self.is_gone(machine_id(), name) is False and name != self.name)
+
     def sweep(self) -> None:
         """Clear away temporary files of incarnations that have ended."""
         for name in self._backend.names(""):
