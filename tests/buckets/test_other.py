@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import threading
 import time
 from typing import Any, ClassVar
@@ -75,6 +76,34 @@ class Opens(Shared):
         return file
 
 
+class Upload(io.BytesIO):
+    """Sent as a whole when it is closed, unless something is there."""
+
+    def __init__(self, fs: Shared, path: str) -> None:
+        super().__init__()
+        self._fs = fs
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            data = self.getvalue()
+            super().close()
+            with self._fs.lock:
+                if self._path in self._fs.store:
+                    raise FileExistsError(self._path)
+                self._fs.write(self._path, data)
+
+
+class Uploads(Shared):
+    """Creates exclusively what is opened so; its own `pipe_file` knows no ``mode`` and writes over what is there."""
+
+    def pipe_file(self, path: str, value: bytes, **kwargs: Any) -> None:
+        self.write(self._strip_protocol(path), value)
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        return Upload(self, path) if mode == "xb" else super()._open(path, mode, **kwargs)
+
+
 class Ignores(Shared):
     """Takes ``mode``, and writes over what is there all the same."""
 
@@ -112,6 +141,16 @@ class TestHonest(BackendContract):
         """An empty one."""
         Honest.store.clear()
         return OtherBackend(parse_place("honest://host/folder"), {})
+
+
+class TestUploads(BackendContract):
+    """The contract, by opening with ``"xb"``."""
+
+    @pytest.fixture
+    def backend(self) -> OtherBackend:
+        """An empty one."""
+        Uploads.store.clear()
+        return OtherBackend(parse_place("uploads://host/folder"), {})
 
 
 def test_what_passes_the_trial_is_used() -> None:
