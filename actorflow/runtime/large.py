@@ -10,6 +10,7 @@ equal is put once: a snapshot refers to what is there already.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct, msgpack
@@ -21,7 +22,7 @@ from actorflow.engine.operations import thaw
 from actorflow.engine.records import Finished, Merged, Spawned, decode_body
 from actorflow.engine.snapshot import dump
 from actorflow.graph.schema import PIECE, VALUE
-from actorflow.store.blobs import REF, Blob, Ref
+from actorflow.store.blobs import REF, Blob, Ref, first_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -127,7 +128,7 @@ class Splitter:
         self.blobs = blobs
         self._epoch = epoch
         self._known = known
-        self._n = 0
+        self._numbers = itertools.count(first_number())
 
     def records(self, records: Iterable[Record]) -> tuple[list[Record], tuple[Blob, ...]]:
         """What to commit of the records, and the blobs to put before. They are known from now on."""
@@ -155,8 +156,7 @@ class Splitter:
 
     def make(self, value: bytes) -> Blob:
         """A new blob, under a name of its own."""
-        self._n += 1
-        return self.blobs.make(value, epoch=self._epoch, n=self._n - 1)
+        return self.blobs.make(value, epoch=self._epoch, n=next(self._numbers))
 
 
 class _Batch:

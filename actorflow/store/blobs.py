@@ -2,7 +2,7 @@
 
 A blob is put before the commit that refers to it, under a name that nobody
 else uses: the digest of its bytes, the epoch of the owner that put it, and that
-owner's count. So the name proves the bytes, a late write lands on a name that
+owner's count from a random start. So the name proves the bytes, a late write lands on a name that
 nothing else has, and which blobs nobody needs can be decided from the log alone:
 
 - an owner refers only to blobs that it read when it claimed the run, from the newest snapshot on, or put itself since;
@@ -20,6 +20,7 @@ The digest in the name is BLAKE2b-256 of all of it, with the person "actorflow-b
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import struct
 import time
@@ -178,7 +179,7 @@ class Blobs:
         """
         copied: dict[str, Ref] = {}
         try:
-            for n, ref in enumerate({ref.name: ref for ref in refs}.values()):
+            for n, ref in enumerate({ref.name: ref for ref in refs}.values(), first_number()):
                 data = source._read(ref)
                 copied[ref.name] = ref._replace(epoch=epoch, n=n)
                 self._put(Blob(copied[ref.name], data))
@@ -239,6 +240,14 @@ class Blobs:
         if _digest(data) != ref.digest:
             raise CorruptCheckpoint(path, "this blob is damaged (BLAKE2b)")
         return data
+
+
+def first_number() -> int:
+    """Where an owner begins to count: not where another does that hopes for the same epoch.
+
+    What that one put is swept by the one who got it, and no name that was ever deleted may be used again.
+    """
+    return int.from_bytes(os.urandom(7))
 
 
 def _digest(data: bytes) -> bytes:
