@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from msgspec import msgpack
+from msgspec import Struct, msgpack
 
 from actorflow.engine.operations import Operation
 from actorflow.engine.records import Record
+from actorflow.store.dead_letters import DeadLetter
 from actorflow.store.frames import FilePart, Header, Owner
+from actorflow.store.messages import Message
 from tests.docs.pages import ROOT
 from tests.store import golden
 
@@ -33,10 +35,16 @@ def named(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("part", "struct"),
-    [("Frame part", Header), ("Owner", Owner), ("File part", FilePart)],
+    [
+        ("Frame part", Header),
+        ("Owner", Owner),
+        ("File part", FilePart),
+        ("Message", Message),
+        ("Dead letter", DeadLetter),
+    ],
     ids=str,
 )
-def test_the_fields_of_a_header_are_listed(part: str, struct: type[Header | Owner | FilePart]) -> None:
+def test_the_fields_of_a_header_are_listed(part: str, struct: type[Struct]) -> None:
     """Headers are arrays, so the order on the page is the order in the file."""
     paragraph = PAGE.split(f"**{part}**")[1].split("\n\n")[0]
 
