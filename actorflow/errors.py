@@ -29,6 +29,7 @@
     │   ├── RunOwned                         a live actor elsewhere owns the run
     │   │   └── ImportUnfinished             it is being imported, or its import was cut off
     │   ├── RunDeleted (LookupError)         the id was deleted
+    │   ├── CheckpointGone (LookupError)     retention let go of this checkpoint
     │   ├── RunFailed                        the run ended as failed; __cause__ is the node's error
     │   ├── RunCancelled                     the run ended as cancelled
     │   ├── BadCallerId (ValueError)         this string can't be the id of a message
@@ -338,10 +339,23 @@ class ImportUnfinished(RunOwned):
 
 
 class RunDeleted(RunError, LookupError):
-    """The run was deleted; its id stays taken."""
+    """The run was deleted; its id stays taken, unless somebody asks for it again by name."""
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(run_id, f"run {run_id!r} was deleted; use another id")
+        super().__init__(
+            run_id, f"run {run_id!r} was deleted; use another id, or begin it anew: spawn(..., reuse=True)"
+        )
+
+
+class CheckpointGone(RunError, LookupError):
+    """Retention let go of this checkpoint. The run itself is whole: its history begins with ``oldest``."""
+
+    def __init__(self, run_id: str, seq: int, oldest: int) -> None:
+        super().__init__(
+            run_id, f"commit {seq} of run {run_id!r} was let go of by retention; the oldest one kept is {oldest}"
+        )
+        self.seq = seq
+        self.oldest = oldest
 
 
 class RunFailed(RunError):

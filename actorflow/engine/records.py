@@ -17,8 +17,8 @@ from actorflow.engine.operations import Operation
 _MESSAGE_LIMIT = 4_000  # characters kept of what an exception says
 _TRACEBACK_LIMIT = 8_000  # characters kept of a traceback: the innermost frames
 
-Status = Literal["running", "waiting", "paused", "finished", "failed", "cancelled", "quarantined"]
-ENDED: frozenset[Status] = frozenset({"finished", "failed", "cancelled", "quarantined"})
+Status = Literal["running", "waiting", "paused", "finished", "failed", "cancelled", "quarantined", "deleted"]
+ENDED: frozenset[Status] = frozenset({"finished", "failed", "cancelled", "quarantined", "deleted"})
 """The statuses of a run that no actor may go on with until it is reopened."""
 
 

@@ -22,6 +22,7 @@ from actorflow.errors import (
     MigrationError,
     NoSuchRun,
     Quarantined,
+    RunDeleted,
     RunExists,
     UnknownNode,
     WrongGraph,
@@ -29,6 +30,7 @@ from actorflow.errors import (
 from actorflow.runtime.adopt import adopt, current_part, file_part
 from actorflow.runtime.large import BLOB_MIN, Joiner, Known, Splitter
 from actorflow.runtime.replay import reading, replay
+from actorflow.store.deletion import DELETED, is_tombstone
 from actorflow.store.frames import Draft, FilePart
 from actorflow.store.keys import decode_id
 from actorflow.store.markers import Summary
@@ -97,7 +99,7 @@ def claim_run(
             that a migration runs once.
 
     Raises:
-        NoSuchRun, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint, EndedMeanwhile
+        NoSuchRun, RunDeleted, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint, EndedMeanwhile
     """
     previews = {} if preview is None else {preview.digest: preview}
     log = store.log(run_id)
@@ -135,30 +137,49 @@ def claim_run(
 
 
 def creating_run(
-    store: Store, graph: Graph[Any], run_id: str, decision: Decision, tags: dict[str, str]
+    store: Store,
+    graph: Graph[Any],
+    run_id: str,
+    decision: Decision,
+    tags: dict[str, str],
+    *,
+    tombstone: Tip | None = None,
 ) -> Steps[Adopted]:
     """Make a run durable, and own it; in steps, since many are often begun together.
 
+    Args:
+        store: where to.
+        graph: what is to run it.
+        run_id: its id.
+        decision: the spawn.
+        tags: kept in every header.
+        tombstone: of the id's life before, whose openings, epochs and marks this one continues.
+
     Raises:
         RunExists: the id is taken.
+        RunDeleted: it was, and is not to be used again.
         BadRunId: it can't be one.
     """
     log = store.log(run_id)
-    if log.tip() is not None:
-        raise RunExists(run_id)
-    run = decision.run
+    if (tip := log.tip()) is not None:
+        _check_reuse(tip, tombstone)
+    run, records, marks = decision.run, list(decision.records), b""
+    if tombstone is not None:
+        goes_on = Claimed(tombstone.header.epoch + 1, tombstone.header.opening + 1)
+        run, marks = fold(run, goes_on), tombstone.header.marks
+        records.append(goes_on)
     file = file_part(graph, run_id=run_id, life=run.life, store=store.uuid)
     yield from store.markers.putting_active(run_id, run.opening)
     large = Splitter(store.blobs(run_id), epoch=run.epoch, known={})
-    body = encode_body(Body(tuple(decision.records)))
+    body = encode_body(Body(tuple(records)))
     if len(body) >= BLOB_MIN:
-        records, blobs = large.records(decision.records)
+        records, blobs = large.records(records)
         body = encode_body(Body(tuple(records)))
         large.blobs.put(blobs)
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is not None:
-            raise RunExists(run_id)
+            _check_reuse(tip, tombstone)
         return Draft(
             kind="claim",
             epoch=run.epoch,
@@ -167,7 +188,9 @@ def creating_run(
             crashes=0,
             file=file,
             body=body,
+            snapshot=tombstone is not None,
             tags=tags,
+            marks=marks,
         )
 
     return Adopted(run, (yield from log.claiming(draft_for, actor=os.urandom(16))), file, large)
@@ -202,6 +225,24 @@ def end_unowned(
         end_markers(store, run, ownership.header)
     finally:
         ownership.close()
+
+
+def check_there(tip: Tip) -> None:
+    """Refuse a run that was deleted.
+
+    Raises:
+        RunDeleted: naming it.
+    """
+    if tip.header.status == DELETED:
+        raise RunDeleted(tip.file.run_id)
+
+
+def _check_reuse(tip: Tip, tombstone: Tip | None) -> None:
+    """A new life of an id begins on the tombstone that its spawner saw, and on nothing else."""
+    if tombstone is None:
+        check_there(tip)
+    if tombstone is None or not is_tombstone(tip.header) or tip.digest != tombstone.digest:
+        raise RunExists(tip.file.run_id)
 
 
 def check_graph(graph: Graph[Any], log: RunLog, tip: Tip) -> None:
@@ -269,6 +310,7 @@ def end_markers(store: Store, run: RunState, header: Header) -> None:
 
 def _claim_draft(store: Store, tip: Tip, *, reopen: int | None) -> Draft:
     header = tip.header
+    check_there(tip)
     if header.status == IMPORTING:
         raise ImportUnfinished(tip.file.run_id, header.owner.host, header.owner.pid)
     reopened = header.status in ENDED

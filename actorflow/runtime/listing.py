@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from actorflow.errors import CorruptCheckpoint, NoSuchRun, StoreError
 from actorflow.runtime.claiming import near_ids
+from actorflow.store.deletion import DELETED
 from actorflow.store.keys import decode_id, encode_id
 from actorflow.store.verify import Finding, verify_run
 
@@ -90,7 +91,7 @@ def _look(store: Store, encoded: str) -> RunInfo | None:
     except StoreError as error:
         name = decode_id(encoded) or encoded
         return RunInfo(name, "?", "corrupt", None, 0, 0, 0.0, {}, str(error))
-    if tip is None:
+    if tip is None or tip.header.status == DELETED:
         return None
     header = tip.header
     return RunInfo(

@@ -10,16 +10,18 @@ import anyio
 from anyio import CapacityLimiter
 from msgspec import Struct, field
 
-from actorflow.engine.events import Command
+from actorflow.engine.events import Command, Stop
 from actorflow.engine.records import ENDED
 from actorflow.errors import Blocked, CommitRefused, CommitTooLarge, NoSuchRun, RuntimeClosed, StoreError
 from actorflow.graph.graph import Graph
 from actorflow.runtime.actor import Actor
+from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import (
     Adopted,
     EndedMeanwhile,
     Limits,
     Preview,
+    check_there,
     claim_run,
     end_markers,
     end_unowned,
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from actorflow.engine.events import Stop
     from actorflow.engine.policy import RestartPolicy
     from actorflow.runtime.validation import Validate
     from actorflow.store.backend import Steps
@@ -117,10 +118,12 @@ class Lives:
 
         Raises:
             NoSuchRun: with ids that look alike.
+            RunDeleted: it was deleted.
         """
         tip = await self.find(run_id)
         if tip is None:
             raise await self.unknown(run_id)
+        check_there(tip)
         return tip
 
     async def unknown(self, run_id: str) -> NoSuchRun:
@@ -285,6 +288,19 @@ class Lives:
                         await self.in_store(lambda: end_unowned(self.store, run_id, stop.status, stop.by))
             return await self.stop(run_id, stop)
         return (await self.tip(run_id)).header.status
+
+    async def delete(self, run_id: str, *, by: str | None) -> None:
+        """Delete a run, having cancelled it first if it lives here.
+
+        Raises:
+            NoSuchRun, RunOwned, CorruptCheckpoint, StoreError
+        """
+        if (life := self._by_id.get(run_id)) is not None:
+            life.stop(Stop("cancelled", by))
+            await life.done.wait()
+        async with _Claiming(self._claiming, run_id):
+            await self.in_store(lambda: delete_run(self.store, run_id, by=by))
+        self.blocked.pop(run_id, None)
 
     async def finish(self, *, park: bool) -> None:
         """Wait until all are over: those that are awaited by themselves, the others (or all) by being parked."""

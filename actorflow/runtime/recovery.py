@@ -16,10 +16,12 @@ import anyio
 
 from actorflow.engine.records import ENDED
 from actorflow.errors import RunOwned, StoreError
+from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import EndedMeanwhile, end_markers
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.listing import log_of
 from actorflow.runtime.replay import reading, replay
+from actorflow.store.deletion import DELETED
 from actorflow.store.keys import encode_id
 from actorflow.store.machine import machine_id
 
@@ -167,6 +169,11 @@ def _is_orphan(log: RunLog, header: Header, opening: int) -> bool:
 
 def _clear(store: Store, log: RunLog, opening: int) -> None:
     """What the owner that ended the run would have done next, had it lived."""
+    tip = log.tip()
+    if tip is not None and tip.header.status == DELETED:
+        if not log.is_owned(tip.header):
+            delete_run(store, log.run_id, by=None)
+        return
     frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))))
     if run.ended and run.opening == opening:
         end_markers(store, run, frames[-1].header)

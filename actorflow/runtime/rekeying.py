@@ -19,6 +19,7 @@ from actorflow.errors import ActorflowError, CommitTooLarge, NoSuchRun, RunError
 from actorflow.runtime.claiming import near_ids
 from actorflow.runtime.large import Joiner, Splitter, references
 from actorflow.runtime.replay import reading, replay
+from actorflow.store.deletion import DELETED
 from actorflow.store.frames import Draft, Header
 from actorflow.store.framing import MAX_BODY
 
@@ -55,7 +56,7 @@ def rekey_run(store: Store, run_id: str) -> Header:
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
             raise NoSuchRun(run_id, near_ids(store, run_id))
-        if tip.header.status not in get_args(Status):
+        if tip.header.status == DELETED or tip.header.status not in get_args(Status):
             raise RunError(run_id, f"run {run_id!r} is {tip.header.status}: there is no state to write anew")
         # read to its end before anything is written: no claim follows what can't be read (guarantee 7)
         frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(run_id))))

@@ -9,7 +9,7 @@ import anyio
 from actorflow.engine.events import Stop
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
-from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed
+from actorflow.errors import Blocked, CheckpointGone, Quarantined, RemoteError, RunCancelled, RunError, RunFailed
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, checkpoints
@@ -116,14 +116,14 @@ class Run(Generic[S]):
         """One checkpoint: of a commit, the last one of a node, or (without either) the newest.
 
         Raises:
+            CheckpointGone: retention let go of it.
             LookupError: the run has no such checkpoint.
         """
-        found = [
-            one
-            for one in await self._checkpoints()
-            if (seq is None or one.seq == seq) and (node is None or one.node == node)
-        ]
+        kept = await self._checkpoints()
+        found = [one for one in kept if (seq is None or one.seq == seq) and (node is None or one.node == node)]
         if not found:
+            if seq is not None and 0 <= seq < kept[0].seq:
+                raise CheckpointGone(self.id, seq, kept[0].seq)
             what = f"commit {seq}" if node is None else f"checkpoint of node {node!r}"
             msg = f"run {self.id!r} has no {what}; history() lists what it has"
             raise LookupError(msg)
@@ -141,6 +141,14 @@ class Run(Generic[S]):
         if by is not None:
             check_texts("by", [by])
         return await self._runtime.stop(self.id, Stop("cancelled", by))
+
+    async def delete(self, *, by: str | None = None) -> None:
+        """Delete the run: see `Runtime.delete`.
+
+        Raises:
+            NoSuchRun, RunOwned, CorruptCheckpoint
+        """
+        await self._runtime.delete(self.id, by=by)
 
     async def _is_current(self, end: Outcome) -> bool:
         """Whether this is how the run ended last: what failed may have been resumed since."""

@@ -12,16 +12,18 @@ import anyio
 from anyio import to_thread
 
 from actorflow.engine.policy import RestartPolicy
-from actorflow.engine.records import ENDED
+from actorflow.engine.records import ENDED, decode_body
 from actorflow.engine.spawn import checked_input, default_input, input_digest, spawn
 from actorflow.errors import (
     Quarantined,
     RunCancelled,
+    RunDeleted,
     RunExists,
     RuntimeClosed,
     StoreDenied,
 )
 from actorflow.graph.state import State
+from actorflow.runtime.care import Collected, collect, tombstone_of
 from actorflow.runtime.claiming import (
     EndedMeanwhile,
     Limits,
@@ -42,6 +44,7 @@ from actorflow.runtime.run import Run
 from actorflow.runtime.transfer import export_run, import_run
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.backend import Backend
+from actorflow.store.deletion import DELETED
 from actorflow.store.files import default_limit
 from actorflow.store.store import open_store
 
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.validation import Validate
     from actorflow.store.frames import FilePart, Frame
     from actorflow.store.log import Tip
+    from actorflow.store.retention import Retention
     from actorflow.store.sealing import Sealing
     from actorflow.store.verify import Finding
 
@@ -283,6 +287,8 @@ class Runtime:
                 raise RunCancelled(id, seq=tip.header.seq)
             case "quarantined":
                 raise Quarantined(id, tip.header.crashes)
+            case "deleted":
+                raise RunDeleted(id)
             case _:
                 try:
                     life = await self._writable().take_up(graph, id, context=context, reopen=_ended_opening(tip))
@@ -297,6 +303,7 @@ class Runtime:
         *,
         id: str | None = None,
         on_conflict: OnConflict = "fail",
+        reuse: bool = False,
         tags: Mapping[str, str] | None = None,
         durability: Durability = "sync",
         context: Any = None,
@@ -308,6 +315,7 @@ class Runtime:
             state: the input; by default the State with all defaults.
             id: any string of up to 512 bytes in Unicode's normal form NFC.
             on_conflict: what to do if the id is taken: raise, or take the run as it is (going on with it).
+            reuse: whether a deleted run's id may be used again.
             tags: kept in every header, for listings.
             durability: when a successor may start: after the commit (``sync``), while it is
                 in flight (``async``), or at once, committing only when forced (``exit``).
@@ -315,6 +323,7 @@ class Runtime:
 
         Raises:
             RunExists: the id is taken, and ``on_conflict`` is "fail".
+            RunDeleted: the run of this id was deleted, and ``reuse`` is not given.
             GraphError, BadUpdate, BadRunId, StoreError
         """
         check_word("on_conflict", on_conflict, OnConflict)
@@ -327,7 +336,9 @@ class Runtime:
         store.log(run_id)  # refuses an id that can't be one, before anything is made of it
         schema = graph.schema
         given = default_input(schema) if state is None else state
-        decision = spawn(graph.plan, schema, given, run_id=run_id, durability=durability)
+        tombstone = await lives.in_store(lambda: tombstone_of(store, run_id)) if reuse else None
+        life_of_id = 1 if tombstone is None else tombstone.file.life + 1
+        decision = spawn(graph.plan, schema, given, run_id=run_id, life=life_of_id, durability=durability)
         if self._validate is not None:
             first = Commit(run_id, graph.name, 0, "running", None, dict(tags or {}), given)
             pass_or_refuse(self._validate, first, path=self.url)
@@ -335,7 +346,9 @@ class Runtime:
             life = await lives.launch(
                 graph,
                 run_id,
-                lambda: lives.in_steps(creating_run(store, graph, run_id, decision, dict(tags or {}))),
+                lambda: lives.in_steps(
+                    creating_run(store, graph, run_id, decision, dict(tags or {}), tombstone=tombstone)
+                ),
                 first=decision.commands,
                 context=context,
             )
@@ -511,6 +524,37 @@ class Runtime:
         other = partial(open_store, source, storage_options=storage_options, sealing=sealing, readonly=not move)
         return await lives.in_store(lambda: import_run(lives.store, id, other, history=history, move=move))
 
+    async def gc(self, policy: Retention, *, dry_run: bool = False) -> Collected:
+        """Let go of old commits, and of runs that ended long ago; what was done.
+
+        Safe at any moment, from any process, whoever runs or claims the runs
+        meanwhile. What is kept of a run can be read from its first commit on, and
+        a run goes on as if nothing had happened. Runs that can't be read are left
+        as they are, and named.
+
+        Args:
+            policy: what to keep.
+            dry_run: only say what would be done.
+        """
+        lives = self._open() if dry_run else self._writable()
+        return await lives.in_store(lambda: collect(lives.store, policy, set(lives), dry_run=dry_run))
+
+    async def delete(self, id: str, *, by: str | None = None) -> None:
+        """Delete a run: its state, history, large values and messages. Deleting a deleted run finishes the deletion.
+
+        A run that lives here is cancelled first. The id stays taken: a tombstone
+        keeps what a later life must go on from, so that nothing late (a stalled
+        process, a message) is taken for a part of it.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+            RunOwned: a live actor in another process owns it.
+            CorruptCheckpoint: it is damaged: nothing is written after a damaged commit.
+        """
+        if by is not None:
+            check_texts("by", [by])
+        await self._writable().delete(id, by=by)
+
     # -- what handles ask -------------------------------------------------------------
 
     def life_of(self, run_id: str) -> Life | None:
@@ -575,6 +619,8 @@ class Runtime:
         frames, made = await lives.in_store(read)
         if made is None:
             raise await lives.unknown(run_id)
+        if frames[-1].header.status == DELETED:
+            raise RunDeleted(run_id)
         return frames, made
 
     async def stop(self, run_id: str, stop: Stop) -> str:
@@ -595,7 +641,8 @@ class Runtime:
         if not _is_of(newest.file, schema) or run.digest == digest:
             return
         began = (await self.read(run_id, first=0))[0]  # the newest file may be of a migrated state, the digest never is
-        if _is_of(began.file, schema):
+        spawned = decode_body(began.body).snapshot is None  # otherwise retention let go of how it began
+        if spawned and _is_of(began.file, schema):
             raise RunExists(run_id, "began with another input")
 
 

@@ -15,7 +15,7 @@ from actorflow.store.chain import FileChain
 from actorflow.store.faults import translated
 from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.keys import log_prefix
-from actorflow.store.log import RunLog, tip_of
+from actorflow.store.log import RunLog, of_one_life, part_of, tip_of
 from actorflow.store.ownership import NONCE, make_header
 from actorflow.store.pruning import shrink_files, snapshots_of_files
 from actorflow.store.sealing import PLAIN, Sealing
@@ -65,7 +65,7 @@ class AppendLog(RunLog):
     def read(self, *, first: int | None = None, tip: Tip | None = None) -> list[Frame]:
         """The frames that count, from as few files as hold them. Listing them is no effort, so ``tip`` is not used."""
         del tip
-        return self._chain.read(first)
+        return of_one_life(self._chain.read(first))
 
     def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
         """Each begins a file."""
@@ -80,17 +80,19 @@ class AppendLog(RunLog):
         return self._chain.inspect()
 
     def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
+        part = part_of(tip, draft)
         copy = b""
         if tip is not None:
             newest = self._chain.newest()
             if newest is None or newest[1][-1].digest != tip.digest:
                 return None
             key, frames, data = newest
-            # Byte for byte: its owner may have died without its sync, and then it is durable nowhere else.
-            copy = data[frames[-1].offset : frames[-1].offset + frames[-1].size]
+            if part is tip.file:
+                # Byte for byte: its owner may have died without its sync, and then it is durable nowhere else. (But
+                # for a tombstone, on which a new life begins: it has a file of its own, synced before it had its name.)
+                copy = data[frames[-1].offset : frames[-1].offset + frames[-1].size]
             self._secure(key)
             self._local.sweep()
-        part = draft.file if tip is None else tip.file
         file, file_digest = encode_file(part)
         seq = 0 if tip is None else tip.header.seq + 1
         header = make_header(

@@ -169,9 +169,19 @@ class RunLog(ABC):
         """Take the number after ``tip``, and nothing less will do; None: somebody else has it."""
 
 
+def part_of(tip: Tip | None, draft: Draft) -> FilePart:
+    """The file part of a claim: that of the run so far, unless a new life of its id begins."""
+    return draft.file if tip is None or draft.file.life > tip.file.life else tip.file
+
+
+def of_one_life(frames: list[Frame]) -> list[Frame]:
+    """The frames of the life that the last one belongs to."""
+    return [frame for frame in frames if frame.file.life == frames[-1].file.life]
+
+
 def _check_claim(draft: Draft, tip: Tip | None) -> None:
     epoch = 1 if tip is None else tip.header.epoch + 1
     if draft.kind != "claim" or draft.epoch != epoch:
         raise ValueError(f"this claim must be of kind 'claim' and epoch {epoch}, not {draft.kind!r} and {draft.epoch}")
-    if tip is not None and draft.snapshot and draft.file != tip.file:
+    if tip is not None and draft.snapshot and part_of(tip, draft) != draft.file:
         raise ValueError("a claim continues the run's file part; a snapshot under another one is the next commit")

@@ -89,6 +89,20 @@ class Markers:
         self._backend.put_new(key, _encode(summary), durable=False)
         reached("ended.after")
 
+    def drop_stale(self, *, dry_run: bool = False) -> int:
+        """Take out of the index what a later summary of the same run has replaced; how many."""
+        seen: set[str] = set()
+        stale: list[str] = []
+        for key in reversed(self._backend.list(ENDED)):
+            encoded = parse_ended(key)
+            if encoded in seen:
+                stale.append(key)
+            elif encoded is not None:
+                seen.add(encoded)
+        if not dry_run:
+            self._backend.delete(stale)
+        return len(stale)
+
     def ended(self) -> list[Summary]:
         """The newest summary of each run, newest first. One that can't be read is left out: it is an index."""
         summaries: list[Summary] = []

@@ -18,7 +18,7 @@ from actorflow.errors import (
 )
 from actorflow.store.backend import Backend, Missing, Steps
 from actorflow.store.framing import encode_file, encode_frame
-from actorflow.store.log import RunLog, tip_of
+from actorflow.store.log import RunLog, of_one_life, part_of, tip_of
 from actorflow.store.merging import MERGE_AT, merge
 from actorflow.store.object_chain import ObjectChain
 from actorflow.store.object_names import is_ours
@@ -68,7 +68,7 @@ class ObjectLog(RunLog):
 
     def read(self, *, first: int | None = None, tip: Tip | None = None) -> list[Frame]:
         """Back from the newest commit, by parent digests."""
-        return self.chain.read(first, tip if first is None else None)
+        return of_one_life(self.chain.read(first, tip if first is None else None))
 
     def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
         """From the newest one on, each found in the header of the commit before the one after it."""
@@ -84,7 +84,7 @@ class ObjectLog(RunLog):
         return [Finding(path=name, what="a file that is no checkpoint", remedy="remove it") for name in names]
 
     def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
-        part = draft.file if tip is None else tip.file
+        part = part_of(tip, draft)
         file, file_digest = encode_file(part)
         seq = 0 if tip is None else tip.header.seq + 1
         header = make_header(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from actorflow.store.deletion import DELETED
 from actorflow.store.frames import Header
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def freeable(frame: Frame, releases: Collection[bytes]) -> bool:
         releases: the digests of commits that are known to be releases.
     """
     header = frame.header
+    if header.status == DELETED:
+        return False
     return header.seq > 0 and (header.kind != "claim" or header.parent in releases)
 
 

@@ -1,0 +1,239 @@
+"""Care: what is done to the runs of a store from outside: retention over all of them, and deletion of one.
+
+Everything here blocks, needs no graph, and may be done from any process at any
+time. A run that a live actor owns can lose old commits, but is not deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct, field
+
+from actorflow.engine.fold import fold
+from actorflow.engine.records import ENDED, Body, Claimed, Ended, Released, encode_body
+from actorflow.engine.run import ROOT, Scope
+from actorflow.engine.snapshot import dump
+from actorflow.errors import ActorflowError, NoSuchRun, RunOwned
+from actorflow.runtime.claiming import EndedMeanwhile, near_ids
+from actorflow.runtime.large import Joiner, referenced
+from actorflow.runtime.replay import reading, replay
+from actorflow.store.deletion import DELETED, clear_away, is_tombstone
+from actorflow.store.frames import Draft
+from actorflow.store.retention import Retention, floor_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from actorflow.engine.run import RunState
+    from actorflow.store.frames import Kind
+    from actorflow.store.log import RunLog, Tip
+    from actorflow.store.ownership import Ownership
+    from actorflow.store.store import Store
+
+_logger = logging.getLogger("actorflow.runtime")
+
+
+class Collected(Struct, frozen=True):
+    """What a `Runtime.gc` did, or (``dry_run``) would have done."""
+
+    looked: int = 0  # runs
+    files: int = 0  # of logs: deleted, or shrunk to a stub
+    blobs: int = 0  # large values that nothing kept refers to
+    deleted: tuple[str, ...] = ()  # runs that ended long enough ago
+    summaries: int = 0  # of listings, replaced by later ones
+    failed: dict[str, str] = field(default_factory=dict[str, str])  # runs that were left as they are, and why
+
+
+def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: bool) -> Collected:
+    """Apply a policy to every run that a marker leads to. One bad run never stops the others (guarantee 8).
+
+    Args:
+        store: where they are.
+        policy: what to keep.
+        busy: ids that live in this process: nothing of them is claimed.
+        dry_run: only say what would be done.
+    """
+    files = blobs = 0
+    deleted: list[str] = []
+    failed: dict[str, str] = {}
+    now = time.time()
+    names = [summary.run_id for summary in store.markers.ended()]
+    for encoded in dict.fromkeys(encoded for encoded, _ in store.markers.active()):
+        try:
+            run_id = store.run_id(encoded)
+        except ActorflowError as error:
+            failed[encoded] = str(error)
+        else:
+            names += [] if run_id is None else [run_id]
+    runs = list(dict.fromkeys(names))
+    for run_id in runs:
+        try:
+            log = store.log(run_id)
+            tip = log.tip()
+            if tip is None or tip.header.status == DELETED or policy.spares(tip.header):
+                continue
+            if _is_long_over(policy, tip, now):
+                if not dry_run:
+                    delete_run(store, run_id, by=None, seen=tip)
+                deleted.append(run_id)
+                continue
+            floor = floor_of(policy, tip, log.snapshots(tip), now=now)
+            freed = log.let_go(floor, dry_run=dry_run) if floor else None
+            files += 0 if freed is None else freed.files
+            if run_id not in busy:
+                blobs += sweep_unowned(store, log, dry_run=dry_run)
+        except (RunOwned, EndedMeanwhile):
+            continue  # it goes on: next time
+        except Exception as error:  # noqa: BLE001 - see above
+            _logger.warning("run %r is left as it is: %r", run_id, error)
+            failed[run_id] = str(error)
+    return Collected(len(runs), files, blobs, tuple(deleted), store.markers.drop_stale(dry_run=dry_run), failed)
+
+
+def delete_run(store: Store, run_id: str, *, by: str | None, seen: Tip | None = None) -> None:
+    """Delete a run that no live actor owns; finish a deletion that was cut off.
+
+    Args:
+        store: where it is.
+        run_id: which run.
+        by: who asked for it; kept in the tombstone.
+        seen: the end that the caller saw; if the run was reopened since, it stays.
+
+    Raises:
+        NoSuchRun: there is no such run.
+        RunOwned: a live actor owns it.
+        CorruptCheckpoint: it is damaged, and nothing is written after a damaged commit.
+        EndedMeanwhile: it is another end than the one that was seen.
+    """
+    log = store.log(run_id)
+    tip = log.tip()
+    if tip is None:
+        raise NoSuchRun(run_id, near_ids(store, run_id))
+    if not is_tombstone(tip.header):
+        _bury(store, log, by, seen)
+    clear_away(store, run_id)
+
+
+def tombstone_of(store: Store, run_id: str) -> Tip | None:
+    """The tombstone of a deleted run, with everything below it cleared away; None: it was not deleted."""
+    log = store.log(run_id)
+    tip = log.tip()
+    if tip is None or tip.header.status != DELETED:
+        return None
+    delete_run(store, run_id, by=None)
+    return log.tip()
+
+
+def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
+    """Claim the run as deleted, and commit its tombstone."""
+    before: dict[bytes, RunState] = {}
+
+    def draft_for(tip: Tip | None) -> Draft:
+        if tip is None or is_tombstone(tip.header):
+            raise EndedMeanwhile(f"run {log.run_id!r} was deleted by somebody else meanwhile")
+        if seen is not None and seen.digest != tip.digest:
+            raise EndedMeanwhile(f"run {log.run_id!r} went on meanwhile")
+        header = tip.header
+        frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
+        before[frames[-1].digest] = run
+        opening = header.opening if header.status == DELETED else header.opening + 1
+        if opening > header.opening:
+            store.markers.put_active(log.run_id, opening)
+        body = encode_body(Body((Claimed(header.epoch + 1, opening), Ended(DELETED, by))))
+        return Draft(
+            kind="claim",
+            epoch=header.epoch + 1,
+            status=DELETED,
+            opening=opening,
+            crashes=0,
+            file=tip.file,
+            body=body,
+            marks=header.marks,
+        )
+
+    try:
+        ownership = log.claim(draft_for, actor=os.urandom(16))
+    except EndedMeanwhile:
+        if seen is not None:
+            raise
+        return
+    try:
+        run = fold(before[ownership.header.parent], Claimed(ownership.header.epoch, ownership.header.opening))
+        left = dump(_emptied(fold(run, Ended(DELETED, by))))
+        _commit(ownership, "release", Body((Ended(DELETED, by),), left), snapshot=True)
+    finally:
+        ownership.close()
+
+
+def _emptied(run: RunState) -> RunState:
+    """What is left of a deleted run: everything but the user's data. What a later life goes on from stays."""
+    return msgspec.structs.replace(
+        run, scopes={ROOT: Scope(path=ROOT, values={})}, open={}, digest=b"", last_node=None, failed_in=None, error=None
+    )
+
+
+def sweep_unowned(store: Store, log: RunLog, *, dry_run: bool) -> int:
+    """Delete the blobs of a run that nobody owns to which no commit that is kept refers; how many.
+
+    Only an owner may sweep, so if there are any the run is claimed, and released as it was.
+    """
+    blobs = store.blobs(log.run_id)
+    names = blobs.names()
+    stale = set(names) - referenced(log.read(first=0)) if names else set[str]()
+    if not stale or dry_run:
+        return len(stale)
+
+    def draft_for(tip: Tip | None) -> Draft:
+        if tip is None or tip.header.status == DELETED:
+            raise EndedMeanwhile(f"run {log.run_id!r} was deleted meanwhile")
+        log.read(tip=tip)  # no claim follows a damaged commit (guarantee 7)
+        header = tip.header
+        return Draft(
+            kind="claim",
+            epoch=header.epoch + 1,
+            status=header.status,
+            opening=header.opening,
+            crashes=header.crashes + (header.kind != "release"),
+            file=tip.file,
+            body=encode_body(Body((Claimed(header.epoch + 1, header.opening),))),
+            node=header.node,
+            tags=header.tags,
+            marks=header.marks,
+        )
+
+    ownership = log.claim(draft_for, actor=os.urandom(16))
+    try:
+        gone = blobs.sweep(referenced(log.read(first=0)), epoch=ownership.header.epoch)
+        _commit(ownership, "release", Body((Released(),)))
+    finally:
+        ownership.close()
+    return len(gone)
+
+
+def _commit(ownership: Ownership, kind: Kind, body: Body, *, snapshot: bool = False) -> None:
+    """One more commit under the header that the claim had."""
+    header = ownership.header
+    ownership.commit(
+        Draft(
+            kind=kind,
+            epoch=header.epoch,
+            status=header.status,
+            opening=header.opening,
+            crashes=header.crashes,
+            file=ownership.file,
+            body=encode_body(body),
+            snapshot=snapshot,
+            node=header.node,
+            tags=header.tags,
+            marks=header.marks,
+        )
+    )
+
+
+def _is_long_over(policy: Retention, tip: Tip, now: float) -> bool:
+    return policy.ended is not None and tip.header.status in ENDED and tip.header.time < now - policy.ended
