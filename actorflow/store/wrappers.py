@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from actorflow.errors import StoreUnavailable
-from actorflow.store.backend import Backend
+from actorflow.store.backend import Backend, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,7 +76,10 @@ class RetryingBackend(WrappedBackend):
             except StoreUnavailable:
                 failed = True
                 raise
-            return failed and self.inner.get(key) == data
+            try:
+                return failed and self.inner.get(key) == data
+            except Missing:
+                raise StoreUnavailable(key, "it was taken a moment ago, and is gone") from None
 
         return self._again(put)
 

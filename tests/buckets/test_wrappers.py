@@ -150,6 +150,21 @@ def test_anothers_object_stays_anothers(naps: list[float]) -> None:
     assert calm.calls == 1
 
 
+def test_what_was_taken_and_is_gone_is_put_again(naps: list[float]) -> None:
+    """Between the conflict and the comparison it may have been deleted: that is no answer of a put."""
+
+    class Vanishing(Flaky):
+        def get(self, key: str) -> bytes:
+            self.inner.delete([key])
+            return super().get(key)
+
+    flaky = Vanishing(AWAY)
+    flaky.inner.put_new("k", b"theirs")
+
+    assert RetryingBackend(flaky).put_new("k", b"mine")
+    assert flaky.inner.get("k") == b"mine"
+
+
 def test_every_call_is_counted() -> None:
     """By kind: what was created or read, how long it took, and what failed; that nothing is there is no failure."""
     flaky = Flaky()
