@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from tests.simulation.scenes import begins, insists, looks_after, survey
+from tests.simulation.scenes import begins, insists, survey, sweeps
 from tests.simulation.world import LEASE, World
 
 if TYPE_CHECKING:
@@ -45,14 +45,15 @@ def world_of(seed: int) -> World:
         seed,
         script=Chaos(seed),
         page=chance.choice((2, 5, 1000)),
-        asleep=chance.uniform(0.2, 4) * LEASE,
-        pace=chance.choice((1, 10, 30)),
+        asleep=chance.uniform(0.2, 5) * LEASE,
+        pace=chance.choice((3, 20, 40)),
+        tidy=chance.random() < 0.7,
     )
 
 
 async def scene(world: World) -> None:
-    """Two processes want the runs, and both of them one; a third only looks after them. After the chaos Z insists."""
-    bodies = {"A": begins(world, *RUNS[:4]), "B": begins(world, *RUNS[3:]), "C": looks_after}
+    """Two processes want the runs, and both of them one; a third lets go of their history. After the chaos Z insists."""
+    bodies = {"A": begins(world, *RUNS[:4]), "B": begins(world, *RUNS[3:]), "C": sweeps(world, *RUNS)}
 
     async def again_and_again(name: str) -> None:
         process = world.start(name, bodies[name], survey(world))
@@ -68,5 +69,5 @@ async def scene(world: World) -> None:
         nursery.cancel_scope.cancel()
     last = world.start("Z", insists(world, *RUNS), survey(world))
     await last.over.wait()
-    for process in world.processes.values():
+    for process in world.processes:
         process.scope.cancel()

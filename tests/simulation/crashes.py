@@ -26,13 +26,13 @@ STOPS: tuple[tuple[str, Fate], ...] = (("begin", "pause"), ("effect", "pause"), 
 LOSSES: tuple[tuple[str, Fate], ...] = (("begin", "drop"), ("begin", "lands late"), ("effect", "lose the reply"))
 
 
-def play(scene: Scene, fates: Mapping[At, Fate] | None = None, *, seed: int = 0) -> World:
+def play(scene: Scene, fates: Mapping[At, Fate] | None = None, *, seed: int = 0, tidy: bool = False) -> World:
     """A world in which exactly this happens."""
 
     def script(call: Call, point: str) -> Fate | None:
         return (fates or {}).get((call.process.name, call.number, point))
 
-    world = World(seed, script=script)
+    world = World(seed, script=script, tidy=tidy)
     world.run(scene)
     return world
 
@@ -43,10 +43,10 @@ def calls(world: World, name: str) -> list[Call]:
 
 
 def each(made: list[Call], fates: tuple[tuple[str, Fate], ...]) -> Iterator[tuple[At, Fate]]:
-    """Every call with every fate; what changes nothing can't land late, and its moments are not told apart."""
+    """Every call with every fate. To what changes nothing only death and silence matter, and when does not."""
     for call in made:
         for point, fate in fates:
-            if call.writes or (point == "begin" and "late" not in fate):
+            if call.writes or (point == "begin" and fate in ("kill", "drop")):
                 yield (call.process.name, call.number, point), fate
 
 
@@ -54,4 +54,4 @@ def wrong(world: World, *run_ids: str) -> list[str]:
     """What is wrong in a world that has come to its end."""
     store = world.open()
     left = [f"the marker of {name}, opening {opening}, is left" for name, opening in store.markers.active()]
-    return world.told.violations(store, run_ids, expected=NODES) + left
+    return world.told.violations(store, world.bucket, run_ids, expected=NODES) + left

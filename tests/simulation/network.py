@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorflow.errors import StoreUnavailable
 from actorflow.store.backend import Backend
+from actorflow.store.memory import MemoryBackend
 from tests.simulation.schedule import Killed, Stop, pause
 
 if TYPE_CHECKING:
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from tests.simulation.world import Process
 
 T = TypeVar("T")
+
+
+class Bucket(MemoryBackend):
+    """What there is, and what there ever was: the oracle remembers what retention lets go of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ever: list[tuple[str, bytes]] = []
+
+    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """Store if free."""
+        new = super().put_new(key, data, durable=durable)
+        if new:
+            self.ever.append((key, bytes(data)))
+        return new
 
 
 class Call:
@@ -83,4 +99,3 @@ class Network(Backend):
             return effect()
         finally:
             pause(Stop("effect", call=call))
-            pause(Stop("reply", call=call))

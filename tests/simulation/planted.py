@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import actorflow.runtime.recovery as recovery
+import actorflow.store.merging as merging
 import actorflow.store.object_log as object_log
+import actorflow.store.pruning as pruning
 from actorflow.errors import Fenced, StoreError
 from actorflow.runtime.actor import Actor
 from actorflow.store.backend import Missing
 from actorflow.store.markers import Markers
-from actorflow.store.object_log import ObjectOwnership
+from actorflow.store.object_log import ObjectLog, ObjectOwnership
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,4 +134,21 @@ BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "swallows an error in recovery": _swallows_an_error_in_recovery,
     "starts successors before their commit": _starts_successors_before_their_commit,
     "marks nothing": _marks_nothing,
+}
+
+
+def _frees_the_number_of_a_claim(patch: pytest.MonkeyPatch) -> None:
+    """Every number below the newest snapshot comes free."""
+    for module in (merging, pruning):
+        patch.setattr(module, "freeable", lambda frame, releases: frame.header.seq > 0)
+
+
+def _lists_once(patch: pytest.MonkeyPatch) -> None:
+    """Who gets the number owns the run, whatever lies above it."""
+    patch.setattr(ObjectLog, "_is_newest", lambda self, seq: True)
+
+
+RETENTION_BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "frees the number of a claim": _frees_the_number_of_a_claim,
+    "no second listing": _lists_once,
 }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import trio
 
 from actorflow import Context, Graph, Runtime, State, Update, extend
-from actorflow.errors import ActorflowError
+from actorflow.errors import ActorflowError, StoreError
 from tests.simulation.world import LEASE, SCAN, World, here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from actorflow.store.store import Store
 
 NODES = Counter(["first", "left", "right", "last"])
 
@@ -37,7 +40,9 @@ def survey(world: World) -> Graph[Trail]:
                 life = process.runtime.life_of(ctx.run_id)
                 assert life is not None
                 world.note(process, f"starts {name}")
-                world.told.start(ctx.run_id, life.actor.run.epoch, bytes.fromhex(ctx.idempotency_key), world.newest(ctx.run_id))
+                world.told.start(
+                    ctx.run_id, life.actor.run.epoch, bytes.fromhex(ctx.idempotency_key), world.newest(ctx.run_id)
+                )
             await anyio.sleep(world.chance.uniform(0, world.pace))
             await process.running()
             return {"trace": [name]}
@@ -86,10 +91,34 @@ def insists(world: World, *run_ids: str) -> Callable[[Runtime], Awaitable[None]]
     return body
 
 
+def sweeps(world: World, *run_ids: str) -> Callable[[Runtime], Awaitable[None]]:
+    """Let go of whatever may be let go of, all the time; its process knows no graph, so it takes up nothing."""
+
+    def sweep(store: Store, run_id: str) -> None:
+        log = store.log(run_id)
+        if (tip := log.tip()) is not None:
+            log.let_go(tip.header.snapshot)
+
+    async def body(runtime: Runtime) -> None:
+        lives = runtime._lives
+        assert lives is not None
+        while True:
+            for run_id in run_ids:
+                try:
+                    await lives.in_store(partial(sweep, lives.store, run_id))
+                except StoreError as error:
+                    world.note(here(), f"{run_id} is not swept: {type(error).__name__}")
+            await trio.sleep(world.chance.uniform(0, LEASE / 4))
+
+    return body
+
+
 def followed(
-    body: Callable[[World], Callable[[Runtime], Awaitable[None]]], *run_ids: str
+    body: Callable[[World], Callable[[Runtime], Awaitable[None]]], *run_ids: str, sweeping: bool = False
 ) -> Callable[[World], Awaitable[None]]:
     """A does ``body`` while B looks after orphans; some time later Z insists on the result of each run.
+
+    With ``sweeping``, C does retention all the time.
 
     When the world ends, everything that was on its way has landed, and has been looked at once more.
     """
@@ -97,11 +126,13 @@ def followed(
     async def scene(world: World) -> None:
         first = world.start("A", body(world), survey(world))
         second = world.start("B", looks_after, survey(world))
+        third = world.start("C", sweeps(world, *run_ids)) if sweeping else second
         await first.over.wait()
-        await trio.sleep(2 * LEASE)
+        await trio.sleep(3 * LEASE)
         last = world.start("Z", insists(world, *run_ids), survey(world))
         await last.over.wait()
         second.scope.cancel()
+        third.scope.cancel()
 
     return scene
 

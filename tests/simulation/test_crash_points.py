@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.simulation.crashes import DEATHS, LOSSES, STOPS, calls, each, play, wrong
-from tests.simulation.planted import BUGS
+from tests.simulation.planted import BUGS, RETENTION_BUGS
 from tests.simulation.scenes import begins, followed, parks
 
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from tests.simulation.crashes import At, Scene
     from tests.simulation.world import Fate
 
-SCENES = {
+SCENES: dict[str, Scene] = {
     "commit": followed(lambda world: begins(world, "x"), "x"),
     "release": followed(lambda world: parks(world, "x"), "x"),
+    "retention": followed(lambda world: begins(world, "x"), "x", sweeping=True),
 }
 
 
@@ -28,23 +29,24 @@ def each_fate(scene: Scene) -> Iterator[dict[At, Fate]]:
     made = calls(play(scene), "A")
     for (name, number, point), fate in each([call for call in made if call.writes], LOSSES):
         yield {(name, number, point): fate, (name, number + 1, "begin"): "pause"}
-    for at, fate in each(made, DEATHS + STOPS + LOSSES):
+    for at, fate in each(made, STOPS + LOSSES + DEATHS):
         yield {at: fate}
 
 
-def each_fate_of_the_heir(scene: Scene, died: str) -> Iterator[dict[At, Fate]]:
-    """Process A dies at its claim, in the middle or at the end; then every death, stop and loss of B, who takes up."""
+def each_fate_of_the_heir(
+    scene: Scene, died: str, fates: tuple[tuple[str, Fate], ...] = DEATHS + STOPS + LOSSES
+) -> Iterator[dict[At, Fate]]:
+    """Process A dies at its claim, in the middle or at the end; then everything that befalls B, who takes up."""
     puts = [call for call in calls(play(scene), "A") if call.key.startswith("runs/x/log/") and call.kind == "put"]
     call = puts[{"claim": 0, "middle": len(puts) // 2, "end": -1}[died]]
     first: dict[At, Fate] = {("A", call.number, "effect"): "kill"}
-    looks = 4  # some of B's looks, before and after it finds an orphan
-    for heirs in calls(play(scene, first), "B"):
-        if heirs.key != "active/" or (looks := looks - 1) >= 0:
-            for at, fate in each([heirs], DEATHS + STOPS + LOSSES):
-                yield {**first, at: fate}
+    made = calls(play(scene, first), "B")
+    about_run = [call.number for call in made if "x" in call.key]
+    for at, fate in each(made[about_run[0] - 3 : about_run[-1] + 1] if about_run else [], fates):
+        yield {**first, at: fate}
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", ["commit", "release"])
 def test_nothing_is_lost_wherever_a_process_dies_stops_or_hears_nothing(name: str) -> None:
     """What was acknowledged stays, nothing finished runs again, somebody finishes the run, and it has one history."""
     worlds = 0
@@ -63,12 +65,48 @@ def test_nothing_is_lost_wherever_the_one_who_recovers_dies_stops_or_hears_nothi
     """Recovery itself may be cut off anywhere, and is taken up again (guarantee 8)."""
     takeovers = 0
 
-    for fates in each_fate_of_the_heir(SCENES["commit"], died):
+    for fates in each_fate_of_the_heir(SCENES["commit"], died, DEATHS + STOPS + LOSSES if died == "middle" else DEATHS):
         world = play(SCENES["commit"], fates)
         assert wrong(world, "x") == [], fates
         takeovers += any(one.epoch > 1 for one in world.told.acknowledged)
 
     assert takeovers > 10 or died == "end"
+
+
+def each_fate_while_numbers_come_free(scene: Scene) -> Iterator[dict[At, Fate]]:
+    """A stands still at each of its writes, and so does B when it claims; C sweeps, or dies while it sweeps."""
+    made = calls(play(scene, tidy=True), "A")
+    writes = [call for call in made if call.kind == "put" and call.key.startswith("runs/x/log/")]
+    for at, fate in each(writes, STOPS[:2]):
+        yield {at: fate}
+        claims = [call for call in calls(play(scene, {at: fate}, tidy=True), "B") if call.key.startswith("runs/x/log/")]
+        for call in [call for call in claims if call.kind == "put"][:1]:
+            yield {at: fate, (call.process.name, call.number, "begin"): "pause"}
+    sweeps = [call for call in calls(play(scene, tidy=True), "C") if "/log/" in call.key and call.writes]
+    for at, fate in each(sweeps[:12], DEATHS + STOPS[:1] + LOSSES):
+        yield {at: fate}
+
+
+def test_nothing_is_lost_while_retention_frees_numbers() -> None:
+    """Snapshots and merges after every other commit, and a third process that lets go of whatever it may."""
+    freed = 0
+
+    for fates in each_fate_while_numbers_come_free(SCENES["retention"]):
+        world = play(SCENES["retention"], fates, tidy=True)
+        assert wrong(world, "x") == [], fates
+        freed += any(call.kind == "delete" and "/log/" in call.key for call in world.calls)
+
+    assert freed > 10
+
+
+@pytest.mark.parametrize("bug", RETENTION_BUGS)
+def test_a_bug_planted_in_retention_is_found(bug: str) -> None:
+    """A stalled writer gets in where a number that must not come free did, or where a claim is not looked at twice."""
+    scene = SCENES["retention"]
+    with pytest.MonkeyPatch.context() as patch:
+        RETENTION_BUGS[bug](patch)
+
+        assert any(wrong(play(scene, fates, tidy=True), "x") for fates in each_fate_while_numbers_come_free(scene))
 
 
 @pytest.mark.parametrize("bug", BUGS)

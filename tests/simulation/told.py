@@ -11,6 +11,8 @@ from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
 from actorflow.errors import StoreError
 from actorflow.runtime.replay import replay
+from actorflow.store.keys import checkpoint_seq
+from actorflow.store.object_log import ObjectLog
 from actorflow.store.verify import verify_run
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from actorflow.store.frames import Frame, Header
     from actorflow.store.store import Store
+    from tests.simulation.network import Bucket
 
 
 class Acknowledged(Struct, frozen=True):
@@ -64,7 +67,7 @@ class Told:
             self.wrong.append(f"{run_id}: the owner of epoch {epoch} started a node after its commit had failed")
         self.started.append(Started(run_id, epoch, key, newest))
 
-    def violations(self, store: Store, run_ids: Iterable[str], *, expected: Counter[str]) -> list[str]:
+    def violations(self, store: Store, bucket: Bucket, run_ids: Iterable[str], *, expected: Counter[str]) -> list[str]:
         """Each guarantee that does not hold, in words. ``expected``: which nodes add their name to the trace."""
         found = list(self.wrong)
         for run_id in run_ids:
@@ -78,6 +81,9 @@ class Told:
                 found += [f"{run_id}: acknowledged, and nothing of it is there"] if told else []
                 continue
             found += [f"{run_id}: {finding.what}" for finding in verify_run(store.log(run_id))]
+            kept, frames = frames, _history(store, bucket, run_id, frames[-1])
+            if [frame.digest for frame in kept] != [frame.digest for frame in frames[-len(kept) :]]:
+                found.append(f"{run_id}: what is kept is no end of its history")
             found += _lost(told, frames)
             found += _run_again([one for one in self.started if one.run_id == run_id], frames)
             found += self._wrong_end(run_id, frames, expected)
@@ -94,10 +100,27 @@ class Told:
         return [f"{run_id}: {one} was told, {trace} is there" for one in told if one != trace]
 
 
+def _history(store: Store, bucket: Bucket, run_id: str, newest: Frame) -> list[Frame]:
+    """The chain from its first commit on, with what retention has let go of since."""
+    log = store.log(run_id)
+    assert isinstance(log, ObjectLog)
+    ever: dict[bytes, Frame] = {newest.digest: newest}
+    for key, data in bucket.ever:
+        if key.startswith(log.chain.prefix) and (seq := checkpoint_seq(key.rpartition("/")[2])) is not None:
+            for frame in log.chain.parse(data, seq):
+                ever.setdefault(frame.digest, frame)
+    chain = [newest]
+    while chain[-1].header.seq:
+        chain.append(ever[chain[-1].header.parent])
+    return chain[::-1]
+
+
 def _lost(told: list[Acknowledged], frames: list[Frame]) -> list[str]:
     """Guarantees 1 and 2: what was acknowledged is in the chain, in its place, and nothing else is."""
     nonces = {frame.header.seq: frame.header.nonce for frame in frames}
-    return [f"{one.run_id}: commit {one.seq} was acknowledged, and lost" for one in told if nonces.get(one.seq) != one.nonce]
+    return [
+        f"{one.run_id}: commit {one.seq} was acknowledged, and lost" for one in told if nonces.get(one.seq) != one.nonce
+    ]
 
 
 def _run_again(started: list[Started], frames: list[Frame]) -> list[str]:

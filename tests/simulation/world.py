@@ -11,18 +11,18 @@ import pytest
 import trio
 
 import actorflow.runtime.committer
-import actorflow.runtime.runtime
+import actorflow.store.merging
+import actorflow.store.object_log
 from actorflow import Runtime
 from actorflow.engine.records import ENDED
 from actorflow.errors import StoreError
-from actorflow.store.identity import create_identity
+from actorflow.store.heartbeat import HeartbeatIncarnation
 from actorflow.store.keys import ACTIVE, active_key, checkpoint_seq, log_prefix
-from actorflow.store.liveness import Incarnation
 from actorflow.store.log import RunLog
-from actorflow.store.memory import MemoryBackend
+from actorflow.store.object_log import ObjectOwnership
 from actorflow.store.ownership import Ownership
-from actorflow.store.store import MemoryStore, Store
-from tests.simulation.network import LostReply, Network
+from actorflow.store.store import Store, open_store
+from tests.simulation.network import Bucket, LostReply, Network
 from tests.simulation.schedule import Killed, simulated
 from tests.simulation.told import Told
 
@@ -30,14 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from actorflow.graph.graph import Graph
-    from actorflow.store.backend import Backend, Steps
-    from actorflow.store.frames import Draft, Owner
+    from actorflow.store.backend import Steps
+    from actorflow.store.frames import Draft
     from actorflow.store.log import Tip
     from tests.simulation.network import Call
     from tests.simulation.schedule import Stop
 
 LEASE = 15.0
-SCAN = 4.0
+SCAN = LEASE / 2
+"""Virtual seconds between two looks for orphans, on average."""
+
 LANDS_WITHIN = 3 * LEASE
 """Virtual seconds after which no packet is on its way any more."""
 
@@ -55,25 +57,16 @@ class Process:
         self.world = world
         self.name = name
         self.network = Network(self, world.bucket)
-        self.incarnation = SimulatedIncarnation(self)
         self.scope = trio.CancelScope()
         self.over = trio.Event()
         self.calls = 0
         self.dead = False
         self.runtime: Runtime | None = None
         self._awake: trio.Event | None = None
-        self._stopped_at = 0.0
-
-    @property
-    def silent_for(self) -> float:
-        """Seconds since it last could have shown that it lives."""
-        return self.world.now - self._stopped_at if self.dead or self._awake is not None else 0.0
 
     def kill(self) -> None:
         """It does nothing any more, not even what it was about to do."""
         self.world.note(self, "killed")
-        if self._awake is None:
-            self._stopped_at = self.world.now
         self.dead = True
         self.wake()
         self.scope.cancel()
@@ -82,7 +75,7 @@ class Process:
         """It stands still, as if stopped by a signal or a long collection, and does not know."""
         if self._awake is None and not self.dead:
             self.world.note(self, "paused")
-            self._awake, self._stopped_at = trio.Event(), self.world.now
+            self._awake = trio.Event()
 
     def wake(self) -> None:
         """It goes on as if nothing had been."""
@@ -97,35 +90,6 @@ class Process:
             await self._awake.wait()
 
 
-class SimulatedIncarnation(Incarnation):
-    """Looks dead when it could not show for a lease that it lives: also when it only stood still."""
-
-    def __init__(self, process: Process) -> None:
-        super().__init__(f"sim://{process.name}")
-        self._process = process
-        self._left = False
-
-    def take(self) -> None:
-        """It is seen from the beginning."""
-
-    def _is_dead(self, owner: Owner) -> bool:
-        other = self._process.world.processes[owner.incarnation]
-        return other.incarnation._left or other.silent_for > LEASE
-
-    def _release(self) -> None:
-        self._left = True
-
-    def _abandon(self) -> None:
-        pass
-
-
-class SimulatedStore(MemoryStore):
-    """The store as one process has it open."""
-
-    def __init__(self, url: str, backend: Backend, incarnation: Incarnation) -> None:
-        Store.__init__(self, url, create_identity(backend, url), backend=backend, incarnation=incarnation)
-
-
 class World:
     """Everything there is, from one seed.
 
@@ -136,6 +100,7 @@ class World:
         delays: the longest that a request or a reply takes, in virtual seconds.
         asleep: how long a paused process stands still.
         pace: the longest that a node takes.
+        tidy: snapshots and merges come after every other commit, and not after dozens.
     """
 
     def __init__(
@@ -147,13 +112,15 @@ class World:
         delays: float = 0.05,
         asleep: float = 4 * LEASE,
         pace: float = 1.0,
+        tidy: bool = False,
     ) -> None:
         self.seed = seed
         self.chance = Random(seed)
-        self.bucket = MemoryBackend()
+        self.bucket = Bucket()
         self.page = page
         self.pace = pace
-        self.processes: dict[str, Process] = {}  # by incarnation
+        self._tidy = tidy
+        self.processes: list[Process] = []
         self.told = Told()
         self.trace: list[str] = []
         self.calls: list[Call] = []
@@ -176,7 +143,8 @@ class World:
 
     def newest(self, run_id: str) -> int:
         """The highest number in the bucket."""
-        return max(filter(None, (checkpoint_seq(key.rpartition("/")[2]) for key in self.bucket.list(log_prefix(run_id)))), default=0)
+        numbers = (checkpoint_seq(key.rpartition("/")[2]) for key in self.bucket.list(log_prefix(run_id)))
+        return max((number for number in numbers if number is not None), default=-1)
 
     def note(self, process: Process, what: str) -> None:
         """Something happened in the world."""
@@ -185,15 +153,21 @@ class World:
     def run(self, scene: Callable[[World], Awaitable[None]]) -> None:
         """Play the scene; what it still has in flight lands before this returns."""
         with simulated(self.seed, self._at) as self._clock, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(actorflow.runtime.runtime, "open_store", self._open)
+            defaults = HeartbeatIncarnation.__init__.__kwdefaults__
+            assert defaults is not None
+            patch.setitem(defaults, "clock", self._clock.current_time)
             patch.setattr(actorflow.runtime.committer, "INLINE_UNDER", -1.0)  # a bucket is never so quick
+            if self._tidy:
+                patch.setattr(ObjectOwnership, "snapshot_every", 2)
+                patch.setattr(actorflow.store.object_log, "MERGE_AT", 2)
+                patch.setattr(actorflow.store.merging, "MERGE_AT", 2)
             self._listen(patch)
             trio.run(self._play, scene, clock=self._clock)
 
     def start(self, name: str, body: Callable[[Runtime], Awaitable[None]], *graphs: Graph[Any]) -> Process:
         """Start a process that recovers what it finds orphaned, and does ``body``."""
         process = Process(self, name)
-        self.processes[process.incarnation.name] = process
+        self.processes.append(process)
         self._nursery.start_soon(self._live, process, body, graphs)
         return process
 
@@ -205,7 +179,7 @@ class World:
 
     def open(self) -> Store:
         """The store as it really is, for looking at it: no network, no delay."""
-        return SimulatedStore("sim://", self.bucket, Process(self, "observer").incarnation)
+        return open_store(self.bucket, readonly=True)
 
     # -- how ---------------------------------------------------------------------------
 
@@ -218,10 +192,11 @@ class World:
 
     async def _live(self, process: Process, body: Callable[[Runtime], Awaitable[None]], graphs: Any) -> None:
         _HERE.set(process)
-        options: dict[str, Any] = {"recover": "always", "drain": "park", "scan_every": SCAN, "max_crashes": 1000}
         try:
             with process.scope:
-                async with Runtime(f"sim://{process.incarnation.name}", graphs=graphs, **options) as runtime:
+                async with Runtime(
+                    process.network, graphs=graphs, lease=LEASE, drain="park", max_crashes=1000
+                ) as runtime:
                     process.runtime = runtime
                     await body(runtime)
         except StoreError as error:
@@ -234,10 +209,6 @@ class World:
         finally:
             process.over.set()
 
-    def _open(self, url: str, **_: Any) -> Store:
-        process = self.processes[url.removeprefix("sim://")]
-        return SimulatedStore(url, process.network, process.incarnation)
-
     async def _at(self, stop: Stop) -> BaseException | None:
         """A thread has stopped: what befalls it there, and when it may go on."""
         process = _HERE.get()
@@ -245,22 +216,25 @@ class World:
         if stop.call is None:
             await trio.sleep(stop.seconds)
         else:
-            self.note(process, f"{stop.call.number} {stop.call.kind} {stop.call.key} {stop.point}")
-            if stop.point == "begin":
-                self.calls.append(stop.call)
-            if not process.dead:
-                fate = self._befall(process, stop.call, self._script(stop.call, stop.point))
-            if stop.point != "reply":
-                await trio.sleep(self.chance.uniform(0, self._delays))
+            fate = self._befall(process, stop.call, stop.point)
+            await trio.sleep(self.chance.uniform(0, self._delays))
+            await process.running()
+            if stop.point == "effect" and fate is None:
+                fate = self._befall(process, stop.call, "reply")
         await process.running()
         return Killed() if process.dead else fate
 
-    def _befall(self, process: Process, call: Call, fate: Fate | None) -> BaseException | None:
-        match fate:
+    def _befall(self, process: Process, call: Call, point: str) -> BaseException | None:
+        self.note(process, f"{call.number} {call.kind} {call.key} {point}")
+        if process.dead:
+            return None
+        if point == "begin":
+            self.calls.append(call)
+        match self._script(call, point):
             case "kill":
                 process.kill()
             case "kill, lands late":
-                self._nursery.start_soon(self._land, call)
+                self._land_later(call)
                 process.kill()
             case "pause":
                 process.pause()
@@ -268,14 +242,18 @@ class World:
             case "lose the reply" | "drop":
                 return LostReply(call.key)
             case "lands late":
-                self._nursery.start_soon(self._land, call)
+                self._land_later(call)
                 return LostReply(call.key)
             case None:
                 pass
         return None
 
+    def _land_later(self, call: Call) -> None:
+        if call.writes:
+            self._in_flight += 1
+            self._nursery.start_soon(self._land, call)
+
     async def _land(self, call: Call) -> None:
-        self._in_flight += 1
         await trio.sleep(self.chance.uniform(0, LANDS_WITHIN))
         self._in_flight -= 1
         self.note(call.process, f"{call.number} {call.kind} {call.key} lands late")
