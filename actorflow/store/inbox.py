@@ -81,10 +81,8 @@ class Inbox:
         letter = message.letter
         key = inbox_key(letter)
         data = encode_message(message, store=self._store, path=key, sealing=self._sealing)
-        if letter.from_caller:
-            same = [other for other in self.letters(message.run_id) if other.sender == letter.sender]
-            if any(self._is_kept(other, message) for other in same):
-                return
+        if letter.from_caller and self._is_there(message):
+            return
         if not put_or_settle(self._backend, key, data):
             self._is_kept(letter, message)
 
@@ -92,6 +90,18 @@ class Inbox:
         """Send one after the other, as a lane needs it: the first that fails is the last that is tried."""
         for message in messages:
             self.send(message)
+
+    def _is_there(self, message: Message) -> bool:
+        """Whether a caller's message is here already. What can't be read decides nothing: the receiver will."""
+        sender = message.letter.sender
+        for other in self.letters(message.run_id):
+            if other.sender == sender:
+                try:
+                    if self._is_kept(other, message):
+                        return True
+                except (CorruptMessage, *_UNREADABLE_HERE):
+                    continue
+        return False
 
     def _is_kept(self, letter: Letter, message: Message) -> bool:
         """Whether this message is what is kept there. Compared by content: a seal makes other bytes of it each time."""
@@ -241,9 +251,13 @@ class Inbox:
         present = {letter.sender for letter in called}
         messages: list[Message] = []
         done: list[Letter] = []
+        full: WindowFull | None = None
         for letter in called:
             if limit is not None and len(messages) >= limit:
                 break
+            if full is not None and letter.sender not in window.ids:
+                held[letter] = full
+                continue
             try:
                 message = self._read(letter)
                 verdict = window.verdict(letter.sender, message.content)
@@ -257,7 +271,10 @@ class Inbox:
                 continue
             except CorruptMessage as error:
                 self.bury(letter, reason="damaged", detail=error.reason, now=now)
-            except (*_UNREADABLE_HERE, WindowFull) as error:
+            except WindowFull as error:
+                held[letter] = full = error
+                continue
+            except _UNREADABLE_HERE as error:
                 held[letter] = error
                 continue
             else:

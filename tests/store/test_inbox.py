@@ -462,16 +462,27 @@ def test_a_callers_id_with_another_content_is_refused(inbox: Inbox, run: Receive
 def test_a_full_window_leaves_messages_where_they_are(inbox: Inbox, run: Receiver) -> None:
     """Until an id may be forgotten; lanes go on meanwhile."""
     limits = Limits(ids=2, hours=1.0)
-    for index in range(3):
+    for index in range(4):
         inbox.send(called(f"id{index}", body=b"%d" % index, now=NOW + index))
     inbox.send(message(1, body=b"lane"))
 
     batch = run.turn(limits=limits)
 
-    assert [type(error) for error in batch.held.values()] == [WindowFull]
+    assert [type(error) for error in batch.held.values()] == [WindowFull, WindowFull]
     assert run.did == [b"lane", b"0", b"1"]
     run.turn(limits=limits, now=NOW + 3601)
-    assert run.did[3:] == [b"2"]
+    assert run.did[3:] == [b"2", b"3"]
+
+
+def test_a_caller_sends_again_what_was_damaged(inbox: Inbox, run: Receiver, backend: Backend) -> None:
+    """Its id is still free: only the damaged copy is a dead letter."""
+    backend.put_new(inbox_key(called("a").letter), b"?")
+
+    inbox.send(called("a", body=b"1", now=NOW + 1))
+    run.turn()
+
+    assert run.did == [b"1"]
+    assert len(inbox.dead_letters.list("r")) == 1
 
 
 def test_an_id_is_remembered_while_its_file_is_there(inbox: Inbox, run: Receiver) -> None:
@@ -545,7 +556,7 @@ class Flaky(MemoryBackend):
         super().delete([key for key in keys if self.calm or self.random.randrange(3)])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.randoms(use_true_random=False))
 def test_whatever_fails_each_message_counts_once(random: random.Random) -> None:
     """Senders that stop and send again, a receiver that dies before its commit, lost replies, lost deletions.
