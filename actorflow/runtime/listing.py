@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+<<<<<<< HEAD
 from actorflow.errors import CorruptCheckpoint, NoSuchRun, StoreError
 from actorflow.runtime.claiming import near_ids
 from actorflow.store.deletion import DELETED
 from actorflow.store.keys import decode_id, encode_id
 from actorflow.store.verify import Finding, verify_run
+=======
+from actorflow.engine.records import ENDED
+from actorflow.errors import StoreError
+from actorflow.store.keys import decode_id
+>>>>>>> 9c95102 (wip)
 
 if TYPE_CHECKING:
     from actorflow.store.log import RunLog
     from actorflow.store.store import Store
-
-_logger = logging.getLogger("actorflow.runtime")
 
 
 class RunInfo(Struct, frozen=True):
@@ -32,6 +35,7 @@ class RunInfo(Struct, frozen=True):
     updated: float  # seconds since 1970
     tags: dict[str, str]
     error: str | None = None
+    owned: bool | None = False  # whether a live actor has it, here or elsewhere; None: that can't be known
 
 
 def list_runs(store: Store) -> list[RunInfo]:
@@ -56,28 +60,6 @@ def list_runs(store: Store) -> list[RunInfo]:
     return sorted(found.values(), key=lambda info: info.updated, reverse=True)
 
 
-def verify_store(store: Store, run_id: str | None) -> list[Finding]:
-    """What is wrong or odd about one run's files, or about every run's.
-
-    Raises:
-        NoSuchRun: there is no run of this id.
-    """
-    if run_id is not None:
-        if encode_id(run_id) not in store.run_ids():
-            raise NoSuchRun(run_id, near_ids(store, run_id))
-        return verify_run(store.log(run_id))
-    findings: list[Finding] = []
-    for encoded in store.run_ids():
-        try:
-            known = log_of(store, encoded)
-        except CorruptCheckpoint as error:
-            remedy = "restore this file from a backup; until then the run stays as it is"
-            findings.append(Finding(path=error.path, what=error.reason, remedy=remedy, broken=True))
-        else:
-            findings += [] if known is None else verify_run(known)
-    return findings
-
-
 def log_of(store: Store, encoded: str) -> RunLog | None:
     """The log of a run by its name in keys; None: there is no such run."""
     run_id = store.run_id(encoded)
@@ -91,7 +73,11 @@ def _look(store: Store, encoded: str) -> RunInfo | None:
     except StoreError as error:
         name = decode_id(encoded) or encoded
         return RunInfo(name, "?", "corrupt", None, 0, 0, 0.0, {}, str(error))
+<<<<<<< HEAD
     if tip is None or tip.header.status == DELETED:
+=======
+    if log is None or tip is None:
+>>>>>>> 9c95102 (wip)
         return None
     header = tip.header
     return RunInfo(
@@ -103,4 +89,5 @@ def _look(store: Store, encoded: str) -> RunInfo | None:
         header.opening,
         header.time,
         header.tags,
+        owned=header.status not in ENDED and log.is_owned(header),
     )

@@ -33,8 +33,9 @@ from actorflow.runtime.claiming import (
     preview_run,
 )
 from actorflow.runtime.groups import first_of
+from actorflow.runtime.inspection import verify_store
 from actorflow.runtime.large import Joiner
-from actorflow.runtime.listing import RunInfo, list_runs, verify_store
+from actorflow.runtime.listing import RunInfo, list_runs
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
@@ -448,10 +449,18 @@ class Runtime:
         preview = await lives.in_store(lambda: preview_run(lives.store, graph, log, tip, self._limits))
         return nodes_to_start(graph, preview)
 
-    async def verify(self, id: str | None = None) -> list[Finding]:
-        """What is wrong or odd about a run's files, or all runs'; every finding says what to do."""
-        lives = self._open()
-        return await lives.in_store(lambda: verify_store(lives.store, id))
+    async def verify(self, id: str | None = None, *, repair: bool = False) -> list[Finding]:
+        """What is wrong or odd about a run, or about the whole store; every finding says what to do.
+
+        Every commit and every large value is read. With ``repair`` the index
+        that leads to runs is put right from their commits, and what the dead
+        have left is taken away; damage is never repaired by this: see `repair`.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+        """
+        lives = self._writable() if repair else self._open()
+        return await lives.in_store(lambda: verify_store(lives.store, id, repair=repair))
 
     async def repair(self, id: str, *, skip: str, by: str | None = None) -> int:
         """Let a run whose files are damaged go on from its last commit before the damage; the number of a new commit.

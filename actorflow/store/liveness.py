@@ -199,11 +199,17 @@ class LocalIncarnation(Incarnation):
 
     def sweep(self) -> None:
         """Clear away temporary files of incarnations that have ended."""
+        self._backend.delete(self.litter())
+
+    def litter(self) -> list[str]:
+        """The temporary files of incarnations that have ended."""
+        found: list[str] = []
         for name in self._backend.names(""):
             if name.startswith(TEMP):
                 machine, _, incarnation = name.removeprefix(TEMP).rpartition("-")[0].partition("-")
                 if self.is_gone(machine, incarnation):
-                    self._backend.delete([name])
+                    found.append(name)
+        return sorted(found)
 
     def is_gone(self, machine: str, incarnation: str) -> bool | None:
         """Whether that incarnation has ended; None if it was on another machine."""

@@ -17,6 +17,8 @@ from actorflow.store.crashpoints import reached
 from actorflow.store.keys import ACTIVE, ENDED, active_key, encode_id, ended_key, parse_active, parse_ended
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actorflow.store.backend import Backend, Steps
     from actorflow.store.log import Tip
 
@@ -111,11 +113,20 @@ class Markers:
             encoded = parse_ended(key)
             if encoded is None or encoded in seen:
                 continue
-            try:
-                summary = _decode(self._backend.get(key))
-            except (Missing, msgspec.MsgspecError, ValueError):
-                continue
-            if encode_id(summary.run_id) == encoded:
+            if (summary := self._summary(key, encoded)) is not None:
                 seen.add(encoded)
                 summaries.append(summary)
         return summaries
+
+    def entries(self) -> Iterator[tuple[str, str | None, bool]]:
+        """Every key of the index, with the encoded id in it, and whether a summary can be read there."""
+        for key in self._backend.list(ENDED):
+            encoded = parse_ended(key)
+            yield key, encoded, encoded is not None and self._summary(key, encoded) is not None
+
+    def _summary(self, key: str, encoded: str) -> Summary | None:
+        try:
+            summary = _decode(self._backend.get(key))
+        except (Missing, msgspec.MsgspecError, ValueError):
+            return None
+        return summary if encode_id(summary.run_id) == encoded else None

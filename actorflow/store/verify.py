@@ -1,4 +1,4 @@
-"""Verify: walk the whole history of a run and say what is wrong with it, and what to do."""
+"""Verify: what is wrong or odd about the files of one run, and what to do about it. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ if TYPE_CHECKING:
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that is not as it should be. ``broken``: the run can't be read to its end because of it."""
+    """One thing that is not as it should be. ``broken``: the run can't be read to its end because of it.
+
+    ``repairable``: ``verify(repair=True)`` puts it right, and nothing can be
+    lost by that; ``repaired``: it just did.
+    """
 
     path: str
     what: str
     remedy: str
     broken: bool = False
+    repairable: bool = False
+    repaired: bool = False
 
 
 def verify_run(log: RunLog) -> list[Finding]:
-    """All findings about one run, the breaking one first. Nothing is changed."""
+    """All findings about the chain of one run, the breaking one first."""
     findings: list[Finding] = []
     try:
         log.read(first=0)
