@@ -208,9 +208,11 @@ class Proxy:
             self._armed += [_Armed(fault, when)] * times
 
     def heal(self) -> None:
-        """No more faults."""
+        """No more faults; what was seen is forgotten."""
         with self._lock:
             self._armed.clear()
+            self.seen.clear()
+            self.met.clear()
 
     def take(self, request: Request) -> Fault | None:
         """The fault that this request meets."""
