@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-<<<<<<< HEAD
-from actorflow.errors import CorruptCheckpoint, NoSuchRun, StoreError
-from actorflow.runtime.claiming import near_ids
-from actorflow.store.deletion import DELETED
-from actorflow.store.keys import decode_id, encode_id
-from actorflow.store.verify import Finding, verify_run
-=======
 from actorflow.engine.records import ENDED
 from actorflow.errors import StoreError
+from actorflow.store.deletion import DELETED
 from actorflow.store.keys import decode_id
->>>>>>> 9c95102 (wip)
 
 if TYPE_CHECKING:
     from actorflow.store.log import RunLog
@@ -73,11 +66,7 @@ def _look(store: Store, encoded: str) -> RunInfo | None:
     except StoreError as error:
         name = decode_id(encoded) or encoded
         return RunInfo(name, "?", "corrupt", None, 0, 0, 0.0, {}, str(error))
-<<<<<<< HEAD
-    if tip is None or tip.header.status == DELETED:
-=======
-    if log is None or tip is None:
->>>>>>> 9c95102 (wip)
+    if log is None or tip is None or tip.header.status == DELETED:
         return None
     header = tip.header
     return RunInfo(
