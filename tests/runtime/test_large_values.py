@@ -443,6 +443,33 @@ def test_two_who_hope_for_the_same_epoch_share_no_name() -> None:
     assert len(backend.list("")) == 2
 
 
+def test_a_fork_refers_to_its_copies() -> None:
+    """Its first commit writes no value again, and sweeping the original does it no harm.
+
+    Planted: with the references of the original the fork can't be read.
+    """
+    backend = MemoryBackend()
+    split = splitter(backend)
+    snapshot = split.dump(a_run({"cover": bytes(MIB), "pages": [os.urandom(MIB)]}))
+    split.blobs.put(snapshot.blobs)
+    joiner = Joiner(split.blobs)
+    joiner.fetch(references(body_of(snapshot.data)).values())
+    run = load(snapshot.data, restore=joiner.value)
+    fork = Blobs(backend, "fork", run_id="fork", store=bytes(16), sealing=PLAIN)
+
+    copied = fork.copy(joiner.known.values(), split.blobs, epoch=1)
+    known = {digest: copied[ref.name] for digest, ref in joiner.known.items()}
+    first = Splitter(fork, epoch=1, known=known).dump(run)
+    split.blobs.sweep((), epoch=1)
+
+    assert first.blobs == ()
+    theirs = Joiner(fork)
+    theirs.fetch(references(body_of(first.data)).values())
+    assert load(first.data, restore=theirs.value).root.values == run.root.values
+    with pytest.raises(CorruptCheckpoint, match="missing"):
+        Joiner(fork).fetch(references(body_of(snapshot.data)).values())
+
+
 # -- kills --------------------------------------------------------------------------------
 
 CHILD = """
