@@ -123,4 +123,4 @@ class S3Backend(BucketBackend):
         """s3fs drops what its client doesn't know, so an older one would put without the condition, silently."""
         put = self._fs.s3.meta.service_model.operation_model("PutObject")
         if "IfNoneMatch" not in put.input_shape.members:
-            raise UnsafeStore(self.place.url, "the installed botocore can't create exclusively; update it to 1.35.20")
+            raise UnsafeStore(self.place.url, "the installed botocore can't create exclusively; update it to 1.36")
