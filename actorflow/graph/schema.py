@@ -36,7 +36,7 @@ MAX_DEPTH = 100
 """Levels of lists and dicts inside each other that a field may hold."""
 
 MAX_VALUE = 64 * 1024 * 1024 - 64 * 1024
-"""Bytes that one value may take encoded: what one commit can hold, less what else is in it."""
+"""Bytes that one value may take encoded. From 256 KiB on it is kept beside the commit, in a file of its own."""
 
 VALUE, PIECE = 1, 2
 """The msgpack extensions that stand for a large value that is kept elsewhere, and for a piece of a list or dict."""
@@ -97,7 +97,7 @@ class Field(Struct, frozen=True):
         data = self.codecs.encode(value)
         if len(data) > MAX_VALUE:
             raise ValueError(
-                f"it takes {len(data):,} bytes, and a commit holds 64 MiB; keep large data in files of your own"
+                f"it takes {len(data):,} bytes, and a value may take 64 MiB; keep larger data in files of your own"
             )
         return self.codecs.decode(data, type_)
 
