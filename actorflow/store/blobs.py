@@ -29,7 +29,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct, msgpack
 
-from actorflow.errors import CommitTooLarge, CorruptCheckpoint, StoreDenied, StoreError, StoreFull, UnsupportedFormat
+from actorflow.errors import (
+    CommitTooLarge,
+    CorruptCheckpoint,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnsupportedFormat,
+)
 from actorflow.store.backend import Missing
 from actorflow.store.crashpoints import reached
 from actorflow.store.framing import MAX_BODY
@@ -190,19 +198,22 @@ class Blobs:
 
     def _put(self, blob: Blob) -> None:
         key = self._prefix + blob.ref.name
+        failure: StoreError = StoreUnavailable(key, "it is taken, and is not there when read")
         for attempt in range(_RESEND):
             try:
-                taken = not self._backend.put_new(key, blob.data)
-            except (StoreFull, StoreDenied):
+                if self._backend.put_new(key, blob.data):
+                    return
+                self._check(blob.ref, self._backend.get(key))  # put by us, and the reply was lost
+            except (StoreFull, StoreDenied, CorruptCheckpoint):
                 raise
-            except StoreError:
-                if attempt == _RESEND - 1:
-                    raise
+            except Missing:
+                continue  # taken a moment ago, and gone: send again
+            except StoreError as error:  # it may have taken effect; the same bytes again do no harm
+                failure = error
                 time.sleep(random.uniform(0, 0.01 * 2**attempt))
-                continue  # it may have taken effect; the same bytes again do no harm
-            if taken:  # by us, and the reply was lost; or another who claims the same epoch put the same value
-                self._read(blob.ref)
-            return
+            else:
+                return
+        raise failure
 
     def _get(self, ref: Ref) -> bytes:
         path = self._prefix + ref.name
@@ -237,9 +248,12 @@ class Blobs:
             data = self._backend.get(path)
         except Missing:
             raise CorruptCheckpoint(path, "this blob is missing, and a commit refers to it") from None
-        if _digest(data) != ref.digest:
-            raise CorruptCheckpoint(path, "this blob is damaged (BLAKE2b)")
+        self._check(ref, data)
         return data
+
+    def _check(self, ref: Ref, data: bytes) -> None:
+        if _digest(data) != ref.digest:
+            raise CorruptCheckpoint(self._prefix + ref.name, "this blob is damaged (BLAKE2b)")
 
 
 def first_number() -> int:

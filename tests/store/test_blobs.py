@@ -226,6 +226,29 @@ def test_a_put_of_unknown_outcome_is_sent_again(lands: bool) -> None:
     assert wire.puts == 3
 
 
+def test_a_put_that_finds_its_name_taken_and_gone_is_sent_again() -> None:
+    """A client that tries again by itself may report an object that never was there; for ever is an outage."""
+
+    class Haunted(Wire):
+        def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+            return super().put_new(key, data) if self.spooks == 0 else self.spook()
+
+        def spook(self) -> bool:
+            self.spooks -= 1
+            return False
+
+        spooks = 2
+
+    haunted, cursed = Haunted(), Haunted()
+    cursed.spooks = 50
+
+    refs = put(blobs_of(haunted), b"value")
+
+    assert blobs_of(haunted).get(refs) == [b"value"]
+    with pytest.raises(StoreUnavailable, match="not there when read"):
+        put(blobs_of(cursed), b"value")
+
+
 def test_a_put_that_keeps_failing_says_so() -> None:
     """A full store at once, one that does not answer after some attempts."""
     full, silent = Wire(), Wire()
@@ -253,8 +276,8 @@ def test_few_puts_are_in_flight_at_once() -> None:
     assert wire.most == IN_FLIGHT
 
 
-def test_another_who_claims_the_same_epoch_may_have_put_the_same(backend: MemoryBackend) -> None:
-    """The name proves the bytes, so whose they are does not matter; damaged ones are noticed."""
+def test_what_is_there_already_is_checked(backend: MemoryBackend) -> None:
+    """The name proves the bytes, so whose reply was lost does not matter; damaged ones are noticed."""
     blobs = blobs_of(backend)
     blob = blobs.make(b"value", epoch=1, n=0)
     blobs.put([blob])
