@@ -15,11 +15,13 @@ from msgspec.structs import replace
 
 from actorflow.engine.records import ENDED, Status
 from actorflow.errors import CorruptCheckpoint, MissingExtra, MissingKey, NoSuchRun, StoreError
+from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import near_ids
 from actorflow.runtime.large import Joiner, references
 from actorflow.runtime.repair import NAMED
 from actorflow.runtime.replay import replay
 from actorflow.store.damage import find_damage
+from actorflow.store.deletion import DELETED
 from actorflow.store.keys import active_key, encode_id, log_prefix
 from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.markers import summary_of
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from actorflow.store.blobs import Ref
+    from actorflow.store.frames import Header
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.store import Store
 
@@ -166,6 +169,9 @@ def _of_bodies(store: Store, log: RunLog, tip: Tip) -> Iterator[_Found]:
 def _of_markers(store: Store, log: RunLog, tip: Tip, index: _Index) -> Iterator[_Found]:
     header = tip.header
     run = (log.encoded, header.opening)
+    if header.status == DELETED:
+        yield from _of_deletion(store, log, header, index)
+        return
     if header.status not in get_args(Status) or _is_right(header.status, run, index):
         return
     index = _Index(store)
@@ -198,6 +204,18 @@ def _of_markers(store: Store, log: RunLog, tip: Tip, index: _Index) -> Iterator[
             repairable=True,
         )
         yield _Found(finding, lambda: _finish(store, tip, indexed=indexed))
+
+
+def _of_deletion(store: Store, log: RunLog, header: Header, index: _Index) -> Iterator[_Found]:
+    cut_off = (log.encoded, header.opening) in index.active or header.kind != "release"
+    if cut_off and log.is_owned(header) is False:
+        finding = Finding(
+            path=active_key(log.encoded, header.opening),
+            what=f"the deletion of run {log.run_id!r} was cut off",
+            remedy="none needed: the next look for orphaned runs finishes it, and so does repair",
+            repairable=True,
+        )
+        yield _Found(finding, lambda: delete_run(store, log.run_id, by=None))
 
 
 def _is_right(status: str, run: tuple[str, int], index: _Index) -> bool:

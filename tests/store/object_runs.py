@@ -11,6 +11,7 @@ from actorflow.store.liveness import MemoryIncarnation
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.object_log import ObjectLog
 from actorflow.store.object_names import names_in
+from actorflow.store.store import Store
 from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
@@ -78,6 +79,16 @@ class Watched(Backend):
     def _call(self, kind: str, key: str) -> None:
         self.before(kind, key)
         self.calls[kind] += 1
+
+
+class WatchedStore(Store):
+    """A store over such a backend, as one process sees it."""
+
+    def __init__(self, backend: Watched) -> None:
+        super().__init__("memory://watched", UUID, backend=backend, incarnation=MemoryIncarnation("memory://watched"))
+
+    def _log(self, run_id: str, encoded: str) -> ObjectLog:
+        return ObjectLog(run_id, encoded, store=UUID, backend=self.backend, incarnation=self.incarnation)
 
 
 def log_of(backend: Watched, incarnation: MemoryIncarnation | None = None) -> ObjectLog:
