@@ -118,7 +118,7 @@ class ObjectLog(RunLog):
 
     def _is_newest(self, seq: int) -> bool:
         """The second listing: a claim that took a number which retention had freed is a stray below the chain."""
-        return self.chain.names().loose[-1] == seq
+        return self.chain.names().loose[-1:] == (seq,)  # a listing that lags shows nothing of it: no proof either
 
 
 class ObjectOwnership(Ownership):

@@ -52,7 +52,7 @@ def world_of(seed: int) -> World:
 
 
 async def scene(world: World) -> None:
-    """Two processes want the runs, and both of them one; a third lets go of their history. After the chaos Z insists."""
+    """Two processes want the runs, one of them both; a third lets go of history. After the chaos Z insists."""
     bodies = {"A": begins(world, *RUNS[:4]), "B": begins(world, *RUNS[3:]), "C": sweeps(world, *RUNS)}
 
     async def again_and_again(name: str) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import actorflow.runtime.recovery as recovery
-import actorflow.store.merging as merging
-import actorflow.store.object_log as object_log
-import actorflow.store.pruning as pruning
 from actorflow.errors import Fenced, StoreError
+from actorflow.runtime import recovery
 from actorflow.runtime.actor import Actor
+from actorflow.store import merging, object_log, pruning
 from actorflow.store.backend import Missing
 from actorflow.store.markers import Markers
 from actorflow.store.object_log import ObjectLog, ObjectOwnership

@@ -84,7 +84,7 @@ def insists(world: World, *run_ids: str) -> Callable[[Runtime], Awaitable[None]]
 
     async def body(runtime: Runtime) -> None:
         for run_id in run_ids:
-            while not await _run(world, runtime, run_id):
+            while not await _run(world, runtime, run_id):  # noqa: ASYNC110 - as a user does it
                 await anyio.sleep(SCAN)
         await world.quiet()
 

@@ -47,7 +47,7 @@ TOO_LONG = 600.0
 """Virtual seconds: a world that takes longer than this is stuck."""
 
 Fate = Literal["kill", "kill, lands late", "pause", "lose the reply", "drop", "lands late"]
-_HERE: ContextVar["Process"] = ContextVar("process")
+_HERE: ContextVar[Process] = ContextVar("process")
 
 
 class Process:
@@ -173,7 +173,7 @@ class World:
 
     async def quiet(self) -> None:
         """Back when nothing is on its way, and every process has had the time to look around since."""
-        while self._in_flight:
+        while self._in_flight:  # noqa: ASYNC110 - waiting costs no time here
             await trio.sleep(SCAN)
         await trio.sleep(2 * SCAN)
 
