@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actorflow.errors import BadStoreUrl, StoreDenied, StoreError, StoreFull, StoreUnavailable, UnsafeStore
+from actorflow.store.buckets.azure import AzureBackend
 from actorflow.store.buckets.gcs import GcsBackend
 from actorflow.store.buckets.place import parse_place
 from actorflow.store.buckets.s3 import S3Backend
@@ -160,8 +161,10 @@ def test_a_listing_that_is_cut_short_is_an_error(moto: Any, door: Proxy) -> None
 
 def test_a_bucket_that_is_not_there_is_named(moto: Any, azurite: Any) -> None:
     """Nothing is made for you, and a missing bucket is never taken for an empty one."""
-    for server, scheme in ((moto, "s3"), (azurite, "az")):
-        backend = bare(Place(f"{scheme}://no-such-bucket/x", server.place().storage_options))
+    for backend in (
+        S3Backend(parse_place("s3://no-such-bucket/x"), moto.place().storage_options),
+        AzureBackend(parse_place("az://no-such-bucket/x"), azurite.place().storage_options),
+    ):
         for call in (lambda b=backend: b.get("k"), lambda b=backend: b.list(""), lambda b=backend: b.put_new("k", b"")):
             with pytest.raises(BadStoreUrl, match="no such bucket"):
                 call()
