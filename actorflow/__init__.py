@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actorflow.graph.retry import Retry
     from actorflow.graph.routing import END, End, Goto
     from actorflow.graph.state import State, Update
+    from actorflow.runtime.care import Collected
     from actorflow.runtime.checkpoint import Checkpoint
     from actorflow.runtime.listing import RunInfo
     from actorflow.runtime.run import Run
@@ -37,33 +38,42 @@ if TYPE_CHECKING:
     from actorflow.runtime.validation import Commit
     from actorflow.store.backend import Backend
     from actorflow.store.keyring import Keyring
+    from actorflow.store.observing import LoggingBackend, MetricsBackend
+    from actorflow.store.retention import Retention
     from actorflow.store.sealing import Sealing
+    from actorflow.store.wrappers import RetryingBackend, WrappedBackend
 else:
     # A name's module is imported when the name is first asked for, so that a file which declares a graph
     # does not load the store and the runtime. Type checkers and readers see the imports above.
     _HOME = {
-        "END": "graph.routing",
         "Backend": "store.backend",
         "Checkpoint": "runtime.checkpoint",
         "Codec": "graph.codec",
+        "Collected": "runtime.care",
         "Commit": "runtime.validation",
         "Context": "graph.context",
+        "END": "graph.routing",
         "End": "graph.routing",
         "Finding": "graph.check",
         "Goto": "graph.routing",
         "Graph": "graph.graph",
         "Keyring": "store.keyring",
+        "LoggingBackend": "store.observing",
+        "MetricsBackend": "store.observing",
         "Migration": "graph.migrate",
         "Overwrite": "graph.reducers",
         "Remove": "graph.reducers",
         "RestartPolicy": "engine.policy",
+        "Retention": "store.retention",
         "Retry": "graph.retry",
+        "RetryingBackend": "store.wrappers",
         "Run": "runtime.run",
         "RunInfo": "runtime.listing",
         "Runtime": "runtime.runtime",
         "Sealing": "store.sealing",
         "State": "graph.state",
         "Update": "graph.state",
+        "WrappedBackend": "store.wrappers",
         "append": "graph.reducers",
         "bounded": "graph.reducers",
         "dedupe": "graph.reducers",
@@ -92,6 +102,7 @@ __all__ = [
     "Backend",
     "Checkpoint",
     "Codec",
+    "Collected",
     "Commit",
     "Context",
     "End",
@@ -99,17 +110,22 @@ __all__ = [
     "Goto",
     "Graph",
     "Keyring",
+    "LoggingBackend",
+    "MetricsBackend",
     "Migration",
     "Overwrite",
     "Remove",
     "RestartPolicy",
+    "Retention",
     "Retry",
+    "RetryingBackend",
     "Run",
     "RunInfo",
     "Runtime",
     "Sealing",
     "State",
     "Update",
+    "WrappedBackend",
     "append",
     "bounded",
     "dedupe",

@@ -5,9 +5,13 @@
     ownership      the right to commit              append_ownership
     frames         what a commit says               framing: to bytes and back
     sealing        who can read and write them      keyring, compression
-    liveness       who lives                        machine, and the process lock
+    liveness       who lives                        the process lock; heartbeat on a bucket; machine
     markers        where to look for runs           identity: actorflow.json
-    backend        bytes under keys                 local, memory; files, faults, filesystem
+    blobs          large values, beside the log
+    inbox          messages from elsewhere          lanes, callers, messages, dead_letters, envelope
+    retention      what old commits may go          pruning, merging, stubs, placing
+    backend        bytes under keys                 local, memory, buckets/; files, faults, filesystem
+    wrappers       a backend before a backend       observing
     keys           names of everything              verify: what is wrong with a run
 
 Imports point downwards. Nothing here knows graphs, records or nodes.
