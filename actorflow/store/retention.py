@@ -28,7 +28,7 @@ class Retention(Struct, frozen=True, kw_only=True):
     """What `Runtime.gc` keeps. Without any of it everything is kept.
 
     Example:
-        >>> from actorflow.store.retention import Retention
+        >>> from actorflow import Retention
         >>> day = 86400
         >>> policy = Retention(last=100, age=7 * day, ended=90 * day)
     """
