@@ -1,0 +1,150 @@
+"""Power loss at any moment: in every legal state of the disk, what was acknowledged is there, and the run goes on."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actorflow.errors import StoreError
+from actorflow.store import chain
+from actorflow.store.append_log import AppendLog
+from actorflow.store.local import LocalBackend
+from actorflow.store.store import open_store
+from tests.faults.power import Recorder, build, crash_states
+from tests.store.drafts import ACTOR, claiming, draft, part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from actorflow.store.ownership import Ownership
+    from actorflow.store.store import Store
+
+
+def life(store: Store, record: Recorder) -> None:
+    """A run that is begun, goes on, gets a new file, is handed over in order, and ends."""
+    store.markers.put_active("r", 1)
+    owned = claim(store, record)
+    commit(store, owned, record)
+    commit(store, owned, record, snapshot=True)
+    commit(store, owned, record)
+    owned.close()
+    owned = claim(store, record)
+    commit(store, owned, record)
+    owned.commit(draft("release", owned.header.epoch, part(store), status="finished"))
+    record.note((owned.header.seq, owned.header.nonce))
+
+
+def takeover(store: Store, record: Recorder) -> None:
+    """A process is killed between write and sync; the next one finds its frame in the page cache, and builds on it."""
+    owned = claim(store, record)
+    commit(store, owned, record)
+    next(owned.committing(draft("commit", 1, part(store), b"written, never synced")))
+    store.incarnation._abandon()  # killed: the kernel frees its lock, and that is all
+    heir = open_store(store.url)
+    commit(heir, claim(heir, record), record)
+
+
+def sync_fails(store: Store, record: Recorder) -> None:
+    """A commit whose sync failed is made durable in a new file."""
+    owned = claim(store, record)
+    commit(store, owned, record)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalBackend, "fdatasync", fail)
+        commit(store, owned, record)
+    commit(store, owned, record)
+
+
+SCENARIOS: dict[str, Callable[[Store, Recorder], None]] = {
+    "life": life,
+    "takeover": takeover,
+    "a sync fails": sync_fails,
+}
+PLANTED: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
+    "files are not synced": ("life", [(LocalBackend, "fsync", lambda *args: None)]),
+    "appends are not synced": ("life", [(LocalBackend, "fdatasync", lambda *args: None)]),
+    "new folders are not synced": ("life", [(LocalBackend, "_settle", lambda *args: None)]),
+    "what a claim is built on is neither synced nor read from the claim's copy": (
+        "takeover",
+        [
+            (AppendLog, "_secure", lambda *args: None),
+            (chain, "_parted", lambda frames, first: (None, [one for one in frames if one.header.seq >= first])),
+        ],
+    ),
+}
+"""Scenario and patches. Of the last two either one is enough: a claim takes both precautions."""
+
+
+def fail(self: LocalBackend, fd: int) -> None:
+    """A disk that can't write."""
+    raise OSError(5, "Input/output error")
+
+
+def claim(store: Store, record: Recorder) -> Ownership:
+    """Claim run r, and note the acknowledgement."""
+    owned = store.log("r").claim(claiming(part(store)), actor=ACTOR)
+    record.note((owned.header.seq, owned.header.nonce))
+    return owned
+
+
+def commit(store: Store, owned: Ownership, record: Recorder, *, snapshot: bool = False) -> None:
+    """Commit, and note the acknowledgement."""
+    header = owned.commit(draft("commit", owned.header.epoch, part(store), b"x" * 200, snapshot=snapshot))
+    record.note((header.seq, header.nonce))
+
+
+def lost(scenario: str, place: Path) -> tuple[int, list[str]]:
+    """In how many states of the disk the store was opened, and what was wrong in them."""
+    root = place / "store"
+    root.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        record = Recorder(root, patch)
+        SCENARIOS[scenario](open_store(root), record)
+    count, found = 0, []
+    with pytest.MonkeyPatch.context() as patch:
+        for sync in ("fsync", "fdatasync"):  # no second power loss
+            patch.setattr(LocalBackend, sync, lambda self, fd: None)
+        for count, (tree, acknowledged) in enumerate(crash_states(record.history), 1):  # noqa: B007 - the last one counts
+            copy = place / "after"
+            build(tree, copy)
+            try:
+                found += wrong(str(copy), dict(acknowledged))
+            except StoreError as error:
+                found.append(str(error))
+            shutil.rmtree(copy)
+    return count, found
+
+
+def wrong(url: str, acknowledged: dict[int, bytes]) -> list[str]:
+    """What of this is not there, or can't be gone on with."""
+    store = open_store(url)
+    try:
+        owned = store.log("r").claim(claiming(part(store)), actor=ACTOR)
+        owned.commit(draft("commit", owned.header.epoch, part(store), b"again"))
+        owned.close()
+        there = {frame.header.seq: frame.header.nonce for frame in store.log("r").read(first=0)}
+        return [f"commit {seq} is lost" for seq, nonce in acknowledged.items() if there.get(seq) != nonce]
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_what_was_acknowledged_survives_in_every_state_of_the_disk(scenario: str, tmp_path: Path) -> None:
+    """And anybody can claim the run and go on, whatever was lost of what nobody was told."""
+    states, found = lost(scenario, tmp_path)
+
+    assert found == []
+    assert states > 100
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_sync_that_is_left_out_is_found(bug: str, tmp_path: Path) -> None:
+    """Planted: without it there is a state of the disk in which something acknowledged is gone."""
+    scenario, patches = PLANTED[bug]
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, instead in patches:
+            patch.setattr(owner, name, instead)
+
+        assert lost(scenario, tmp_path)[1] != []
