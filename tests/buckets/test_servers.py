@@ -40,9 +40,10 @@ def test_each_server_proves_itself_once(server: Any) -> None:
     assert [key for key in backend.list("") if key.endswith(".json")] == backend.list("probe/")
 
 
-def test_a_listing_of_many_pages_is_whole(ceph: Any) -> None:
-    """S3 lists a thousand at a time; they come in order, none twice, and deleted ones are gone at once."""
-    backend = bare(ceph.place())
+@pytest.mark.parametrize("name", ["ceph", "gcs"])
+def test_a_listing_of_many_pages_is_whole(name: str, request: pytest.FixtureRequest) -> None:
+    """They list a thousand at a time; keys come in order, none twice, and deleted ones are gone at once."""
+    backend = bare(request.getfixturevalue(name).place())
     keys = [f"runs/r/log/{number:020d}.ckpt" for number in range(1100)]
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(lambda key: backend.put_new(key, b""), keys))

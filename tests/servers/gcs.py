@@ -11,7 +11,6 @@ import itertools
 import json
 import re
 import threading
-from bisect import bisect_right
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -53,15 +52,13 @@ class Objects:
             self._data[bucket, name] = (generation, data)
         return Answer(200, json.dumps(resource(bucket, name, generation, data)).encode())
 
-    def get(self, bucket: str, name: str, *, media: bool) -> Answer:
-        """Its bytes, or what is said of it."""
+    def get(self, bucket: str, name: str) -> Answer:
+        """Its bytes."""
         with self._lock:
             found = self._data.get((bucket, name))
         if found is None:
             return failed(404, "notFound", f"No such object: {bucket}/{name}")
-        if media:
-            return Answer(200, found[1], "application/octet-stream")
-        return Answer(200, json.dumps(resource(bucket, name, *found)).encode())
+        return Answer(200, found[1], "application/octet-stream")
 
     def delete(self, bucket: str, name: str) -> Answer:
         """Delete it."""
@@ -70,26 +67,20 @@ class Objects:
         return failed(404, "notFound", f"No such object: {bucket}/{name}") if found is None else Answer(204)
 
     def list(self, bucket: str, query: dict[str, str]) -> Answer:
-        """One page of names, ascending, folded at the delimiter if there is one."""
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        """One page of names, ascending."""
+        prefix, after = query.get("prefix", ""), base64.b64decode(query.get("pageToken", "")).decode()
         with self._lock:
-            found = {name: at for (where, name), at in self._data.items() if where == bucket}
-        rows: dict[str, dict[str, Any] | None] = {}
-        for name in sorted(name for name in found if name.startswith(prefix)):
-            end = name.find(delimiter, len(prefix)) if delimiter else -1
-            if end < 0:
-                rows[name] = resource(bucket, name, *found[name])
-            else:
-                rows.setdefault(name[: end + len(delimiter)], None)
-        names = list(rows)
-        begin = bisect_right(names, base64.b64decode(query.get("pageToken", "")).decode())
-        page = names[begin : begin + min(int(query.get("maxResults", _PAGE)), _PAGE)]
+            found = {
+                name: at
+                for (where, name), at in self._data.items()
+                if where == bucket and name.startswith(prefix) and name > after
+            }
+        page = sorted(found)[:_PAGE]
         answer: dict[str, Any] = {
             "kind": "storage#objects",
-            "items": [rows[name] for name in page if rows[name] is not None],
-            "prefixes": [name for name in page if rows[name] is None],
+            "items": [resource(bucket, name, *found[name]) for name in page],
         }
-        if begin + len(page) < len(names):
+        if len(page) < len(found):
             answer["nextPageToken"] = base64.b64encode(page[-1].encode()).decode()
         return Answer(200, json.dumps(answer).encode())
 
@@ -127,10 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
         path, query = self._asked()
         if match := _LIST.fullmatch(path):
             return self._say(self.server.objects.list(unquote(match[1]), query))
-        if match := _OBJECT.fullmatch(path):
-            media = query.get("alt") == "media"
-            return self._say(self.server.objects.get(unquote(match[1]), unquote(match[2]), media=media))
-        return self._say(failed(501, "notImplemented", f"GET {path}"))
+        if (match := _OBJECT.fullmatch(path)) and query.get("alt") == "media":
+            return self._say(self.server.objects.get(unquote(match[1]), unquote(match[2])))
+        return self._say(failed(501, "notImplemented", f"GET {self.path}"))
 
     def do_POST(self) -> None:
         """An upload: the name in the query, the bytes in the body."""
