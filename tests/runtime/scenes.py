@@ -234,7 +234,7 @@ async def _fill(url: str, ballast: str) -> None:
             say("StoreFull again")
         Path(ballast).unlink()  # noqa: ASYNC240 - nothing else runs here
         result = await (await runtime.resume(_pages(kept + 3), "x")).result()
-        say("finished", result.n - kept, len(await runtime.verify()))
+        say("finished", result.n - kept, [(finding.what, finding.broken) for finding in await runtime.verify()])
 
 
 async def _outgrow(url: str) -> None:
@@ -244,7 +244,7 @@ async def _outgrow(url: str) -> None:
         kept = await _run_until_full(runtime)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         result = await (await runtime.resume(_pages(kept + 3), "x")).result()
-        say("finished", result.n - kept, len(await runtime.verify()))
+        say("finished", result.n - kept, [(finding.what, finding.broken) for finding in await runtime.verify()])
 
 
 async def _run_until_full(runtime: Runtime) -> int:
