@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from actorflow.engine.records import ENDED, Body, Imported, encode_body
 from actorflow.errors import ImportUnfinished, NoSuchRun
-from actorflow.runtime.claiming import EndedMeanwhile, end_unowned, near_ids
+from actorflow.runtime.claiming import EndedMeanwhile, check_there, end_unowned, near_ids
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.replay import replay
 from actorflow.store.markers import summary_of
@@ -58,6 +58,7 @@ def _tip(source: Store, run_id: str) -> Tip:
     tip = source.log(run_id).tip()
     if tip is None:
         raise NoSuchRun(run_id, near_ids(source, run_id))
+    check_there(tip)
     if tip.header.status == IMPORTING:
         raise ImportUnfinished(run_id, tip.header.owner.host, tip.header.owner.pid)
     return tip

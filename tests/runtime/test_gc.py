@@ -278,3 +278,28 @@ async def test_who_only_looks_may_only_ask(store_url: str) -> None:
             await runtime.gc(Retention(ended=0))
         with pytest.raises(StoreDenied):
             await runtime.delete("a")
+
+
+async def test_what_is_kept_can_be_copied_into_another_store(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy begins where the history did, whichever life of its id it is; what was deleted is not copied."""
+    monkeypatch.setattr("actorflow.runtime.pending.SNAPSHOT_FLOOR", 2_000)
+    other = tmp_path / "other"
+    async with Runtime(place) as runtime:
+        await runtime.run(chain("only"), id="a")
+        await runtime.delete("a")
+        with pytest.raises(RunDeleted):
+            await runtime.export("a", other)
+        run = await runtime.spawn(counter(200), id="a", reuse=True)
+        await run.result()
+        await runtime.gc(Retention(last=5))
+        kept = [one.values async for one in run.history()]
+
+        await runtime.export("a", other)
+
+    async with Runtime(other) as runtime:
+        copied = [one.values async for one in runtime.get("a").history()]
+        assert copied[-len(kept) :] == kept
+        assert (await runtime.run(counter(200), id="a")).n == 200
+        assert await runtime.verify() == []
