@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
     from actorflow.graph.graph import Graph
+    from actorflow.graph.lock import SchemaLock
     from actorflow.graph.migrate import Migration, migrate
     from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge, merge_by
     from actorflow.graph.retry import Retry
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from actorflow.graph.state import State, Update
     from actorflow.runtime.care import Collected
     from actorflow.runtime.checkpoint import Checkpoint
+    from actorflow.runtime.dryrun import Verdict
     from actorflow.runtime.listing import RunInfo
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.script import run
     from actorflow.runtime.validation import Commit
     from actorflow.store.backend import Backend
+    from actorflow.store.doctor import Diagnosis, doctor
     from actorflow.store.keyring import Keyring
     from actorflow.store.observing import LoggingBackend, MetricsBackend
     from actorflow.store.retention import Retention
@@ -52,6 +55,7 @@ else:
         "Collected": "runtime.care",
         "Commit": "runtime.validation",
         "Context": "graph.context",
+        "Diagnosis": "store.doctor",
         "END": "graph.routing",
         "End": "graph.routing",
         "Finding": "graph.check",
@@ -70,13 +74,16 @@ else:
         "Run": "runtime.run",
         "RunInfo": "runtime.listing",
         "Runtime": "runtime.runtime",
+        "SchemaLock": "graph.lock",
         "Sealing": "store.sealing",
         "State": "graph.state",
         "Update": "graph.state",
+        "Verdict": "runtime.dryrun",
         "WrappedBackend": "store.wrappers",
         "append": "graph.reducers",
         "bounded": "graph.reducers",
         "dedupe": "graph.reducers",
+        "doctor": "store.doctor",
         "extend": "graph.reducers",
         "merge": "graph.reducers",
         "merge_by": "graph.reducers",
@@ -105,6 +112,7 @@ __all__ = [
     "Collected",
     "Commit",
     "Context",
+    "Diagnosis",
     "End",
     "Finding",
     "Goto",
@@ -122,13 +130,16 @@ __all__ = [
     "Run",
     "RunInfo",
     "Runtime",
+    "SchemaLock",
     "Sealing",
     "State",
     "Update",
+    "Verdict",
     "WrappedBackend",
     "append",
     "bounded",
     "dedupe",
+    "doctor",
     "extend",
     "merge",
     "merge_by",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
-from actorflow.cli.checking import check, graph
+from actorflow.cli.caring import doctor_, export, import_, repair
+from actorflow.cli.checking import check, graph, migrate
 from actorflow.cli.demo import demo
 from actorflow.cli.exits import MEANINGS
 from actorflow.cli.going import resume, run
+from actorflow.cli.locking import schema
 from actorflow.cli.looking import history, ls, show, verify
 
 _EXITS = "\n".join(f"  {int(status):>3}  {meaning}" for status, meaning in MEANINGS.items())
@@ -23,5 +25,8 @@ def app(*, traceback: bool) -> None:
     """Graphs that survive. Kill it at any moment; run it again; it goes on."""
 
 
-for _command in (demo, run, resume, ls, show, history, graph, check, verify):
+for _command in (
+    *(demo, run, resume, ls, show, history, graph, check, migrate, schema),
+    *(verify, repair, export, import_, doctor_),
+):
     app.add_command(_command)

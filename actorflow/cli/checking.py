@@ -1,8 +1,7 @@
-"""Checking: the commands that look at a graph without running it: ``graph`` and ``check``."""
+"""Checking: the commands that look at a graph without running it: ``graph``, ``check`` and ``migrate``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -10,13 +9,12 @@ import click
 from actorflow.cli.command import Command, in_event_loop
 from actorflow.cli.exits import Exit
 from actorflow.cli.output import remark, say, say_json, say_table
-from actorflow.cli.store import json_option, looking_at
+from actorflow.cli.store import json_option, looking_at, store_option
 from actorflow.cli.target import Target, target_argument
 from actorflow.cli.text import visible
-from actorflow.errors import Blocked, CorruptCheckpoint
 
 if TYPE_CHECKING:
-    from actorflow import Graph, RunInfo, Runtime, State
+    from actorflow import Verdict
 
 
 @click.command(cls=Command)
@@ -25,17 +23,6 @@ if TYPE_CHECKING:
 def graph(target: Target, format: Literal["text", "mermaid"]) -> None:
     """Draw a graph, as lines or as a Mermaid flowchart. Nothing of it is run."""
     say(target.graph.draw(format).rstrip("\n"))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What this code could do with one run."""
-
-    run: str
-    status: str
-    verdict: Literal["ready", "over", "blocked", "corrupt"]
-    starts: tuple[str, ...] = ()
-    reason: str | None = None
 
 
 @click.command(cls=Command)
@@ -64,12 +51,37 @@ async def check(ctx: click.Context, target: Target, store: str | None, *, as_jso
         remark(f"graph {target.graph.name!r} can run")
     if store is None:
         return
+    await _ask(ctx, target, store, ended=True, as_json=as_json)
+
+
+@click.command(cls=Command)
+@target_argument()
+@click.option(
+    "--dry-run", is_flag=True, required=True, help="Only say what would happen: runs migrate when they go on."
+)
+@click.option("--all", "ended", is_flag=True, help="Also ask of runs that have ended, which a resume may reopen.")
+@store_option
+@json_option
+@click.pass_context
+@in_event_loop
+async def migrate(ctx: click.Context, target: Target, store: str, *, dry_run: bool, ended: bool, as_json: bool) -> None:
+    """Say which runs of a store this code could go on with, and which of them it would migrate.
+
+    There is no need to migrate anything beforehand: a run does so when it
+    next goes on, and its old files stay as they are. Exits with 5 if this code
+    could not go on with a run, and with 4 if a run can't be read.
+    """
+    if not dry_run:
+        raise click.UsageError(
+            "runs migrate by themselves when they go on; say --dry-run to ask what that would do", ctx
+        )
+    await _ask(ctx, target, store, ended=ended, as_json=as_json)
+
+
+async def _ask(ctx: click.Context, target: Target, store: str, *, ended: bool, as_json: bool) -> None:
+    """What the graph could do with the runs of a store."""
     async with looking_at(store) as rt:
-        verdicts = [
-            await _judge(rt, target.graph, info)
-            for info in await rt.runs()
-            if info.graph == target.graph.name or info.status == "corrupt"
-        ]
+        verdicts = await rt.dry_run(target.graph, ended=ended)
     if as_json:
         say_json(verdicts)
     else:
@@ -78,20 +90,17 @@ async def check(ctx: click.Context, target: Target, store: str | None, *, as_jso
     ctx.exit(Exit.BLOCKED if "blocked" in kinds else Exit.CORRUPT if "corrupt" in kinds else Exit.OK)
 
 
-async def _judge(rt: Runtime, graph: Graph[State], info: RunInfo) -> Verdict:
-    try:
-        starts = await rt.preview(graph, info.id)
-    except Blocked as error:
-        return Verdict(info.id, info.status, "blocked", reason=error.reason)
-    except CorruptCheckpoint as error:
-        return Verdict(info.id, info.status, "corrupt", reason=str(error))
-    return Verdict(info.id, info.status, "ready" if starts else "over", starts)
-
-
 def _say_verdicts(verdicts: list[Verdict], store: str) -> None:
     if verdicts:
         say_table(
             ("RUN", "STATUS", "VERDICT", "WOULD START"),
-            [(one.run, one.status, one.verdict, one.reason or ", ".join(one.starts) or "-") for one in verdicts],
+            [(one.run, one.status, _verdict(one), one.reason or ", ".join(one.starts) or "-") for one in verdicts],
         )
     remark(f"{len(verdicts)} run{'s' * (len(verdicts) != 1)} of this graph in {visible(store)}")
+
+
+def _verdict(verdict: Verdict) -> str:
+    if verdict.migrates is None:
+        return verdict.verdict
+    before, after = ("no version" if version is None else f"v{version}" for version in verdict.migrates)
+    return f"{verdict.verdict}, {before} -> {after}"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from actorflow import Runtime
 from actorflow.cli.command import Command, in_event_loop
 from actorflow.cli.exits import Exit
 from actorflow.cli.output import remark, say, say_json, say_table
-from actorflow.cli.store import DEFAULT, json_option, looking_at, store_option
+from actorflow.cli.store import DEFAULT, existing, json_option, looking_at, store_option
 from actorflow.cli.text import json_brief, quoted, visible
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ _STATUSES = ("running", "waiting", "paused", "finished", "failed", "cancelled", 
 @json_option
 @in_event_loop
 async def ls(status: str | None, graph: str | None, limit: int | None, store: str, *, as_json: bool) -> None:
-    """List the runs of a store, the most recently changed first."""
+    """List the runs of a store, the most recently changed first.
+
+    An orphan is a run that has not ended and that nobody carries on: its
+    process has let go of it, or is gone.
+    """
     async with looking_at(store) as rt:
         found = await rt.runs(status=status, graph=graph, limit=limit)
     if as_json:
@@ -44,13 +49,14 @@ async def ls(status: str | None, graph: str | None, limit: int | None, store: st
                 "updated": info.updated,
                 "tags": info.tags,
                 "error": info.error,
+                "owned": info.owned,
             }
             for info in found
         )
         return
     if found:
         head = ("RUN", "GRAPH", "STATUS", "NODE", "COMMIT", "UPDATED")
-        say_table(head, [(i.id, i.graph, i.status, i.node or "-", str(i.seq), _ago(i.updated)) for i in found])
+        say_table(head, [(i.id, i.graph, _status(i), i.node or "-", str(i.seq), _ago(i.updated)) for i in found])
     remark(_summary(found, store))
 
 
@@ -127,23 +133,26 @@ async def history(run_id: str, limit: int | None, store: str, *, as_json: bool) 
 
 @click.command(cls=Command)
 @click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--repair", is_flag=True, help="Put right what can be put right without giving anything up.")
 @store_option
 @json_option
 @click.pass_context
 @in_event_loop
-async def verify(ctx: click.Context, run_id: str | None, store: str, *, as_json: bool) -> None:
-    """Read every byte of a run's files, or of all runs', and say what is not as it should be.
+async def verify(ctx: click.Context, run_id: str | None, store: str, *, repair: bool, as_json: bool) -> None:
+    """Read every byte of a run's files, or of a whole store, and say what is not as it should be.
 
-    Exits with 4 if a run can't be read because of it.
+    Exits with 4 if a run can't be read because of it. With --repair the index
+    that leads to runs is put right from their commits; a commit is never
+    touched, and a damaged one is left to ``actorflow repair``.
     """
-    async with looking_at(store) as rt:
-        findings = await rt.verify(run_id)
+    async with Runtime(existing(store), recover="never") if repair else looking_at(store) as rt:
+        findings = await rt.verify(run_id, repair=repair)
     if as_json:
         say_json(findings)
     else:
         for finding in findings:
             say(visible(f"{'BROKEN ' if finding.broken else ''}{finding.path}: {finding.what}"))
-            say(visible(f"  {finding.remedy}"))
+            say(visible(f"  {'repaired' if finding.repaired else finding.remedy}"))
         remark(f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "everything is as it should be")
     if any(finding.broken for finding in findings):
         ctx.exit(Exit.CORRUPT)
@@ -207,6 +216,12 @@ def _error(checkpoint: Checkpoint[Any]) -> str:
 
 def _version(checkpoint: Checkpoint[Any]) -> str:
     return "without version" if checkpoint.version is None else f"version {checkpoint.version}"
+
+
+def _status(info: RunInfo) -> str:
+    """The status, and whether anybody carries the run on."""
+    unfinished = info.status in ("running", "waiting", "paused")
+    return f"{info.status} (orphan)" if unfinished and info.owned is False else info.status
 
 
 def _summary(found: list[RunInfo], store: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STYLES = {
     "finished": "green",
     "running": "cyan",
+    "running (orphan)": "yellow",
     "waiting": "cyan",
     "failed": "red",
     "cancelled": "yellow",

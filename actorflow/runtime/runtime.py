@@ -32,6 +32,7 @@ from actorflow.runtime.claiming import (
     nodes_to_start,
     preview_run,
 )
+from actorflow.runtime.dryrun import Verdict, dry_run
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.inspection import verify_store
 from actorflow.runtime.large import Joiner
@@ -448,6 +449,23 @@ class Runtime:
         check_graph(graph, log, tip)
         preview = await lives.in_store(lambda: preview_run(lives.store, graph, log, tip, self._limits))
         return nodes_to_start(graph, preview)
+
+    async def dry_run(self, graph: Graph[Any], *, ended: bool = False) -> list[Verdict]:
+        """What this graph could do with each of its unfinished runs; they are read and left as they are.
+
+        Ask before a deployment: it tells for each run whether it would load,
+        from which version it would migrate, and which nodes would start.
+
+        Args:
+            graph: the code that is to be deployed.
+            ended: also ask of runs that have ended, which a resume may reopen.
+
+        Raises:
+            GraphError: the graph can't run.
+        """
+        _ = graph.plan
+        lives = self._open()
+        return await lives.in_store(lambda: dry_run(lives.store, graph, self._limits, ended=ended))
 
     async def verify(self, id: str | None = None, *, repair: bool = False) -> list[Finding]:
         """What is wrong or odd about a run, or about the whole store; every finding says what to do.

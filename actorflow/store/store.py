@@ -208,10 +208,7 @@ def open_store(
     if isinstance(url, Backend):
         return _bucket_store(str(url), url, lease=lease, readonly=readonly, sealing=sealing)
     text = os.fspath(url)
-    if not text or "\0" in text or "::" in text:
-        raise BadStoreUrl(repr(text), "give a folder, file:///folder or memory://name; chained URLs are not safe")
-    match = _SCHEME.fullmatch(text)
-    scheme, rest = (match[1].lower(), match[2]) if match else ("file", text)
+    scheme, rest = parse_url(text)
     if scheme == "memory":
         return MemoryStore(text, rest, sealing=sealing)
     if scheme != "file":
@@ -221,15 +218,29 @@ def open_store(
         return _bucket_store(text, backend, lease=lease, readonly=readonly, sealing=sealing)
     if storage_options:
         raise BadStoreUrl(text, f"a folder takes no storage_options, and these were given: {sorted(storage_options)}")
-    if match and not rest.startswith("/"):
-        raise BadStoreUrl(text, "write file:///absolute/path, with three slashes")
-    root = os.path.abspath(rest if match else os.path.expanduser(rest))
     if readonly:
-        if not os.path.isdir(root):
-            raise BadStoreUrl(root, "there is no store here")
+        if not os.path.isdir(rest):
+            raise BadStoreUrl(rest, "there is no store here")
     else:
-        _make_root(root)
-    return LocalStore(root, max_open_files=max_open_files, readonly=readonly, sealing=sealing)
+        _make_root(rest)
+    return LocalStore(rest, max_open_files=max_open_files, readonly=readonly, sealing=sealing)
+
+
+def parse_url(text: str) -> tuple[str, str]:
+    """The scheme of a store's URL and what follows it: for a folder its absolute path, and ``file``.
+
+    Raises:
+        BadStoreUrl: it can't be one.
+    """
+    if not text or "\0" in text or "::" in text:
+        raise BadStoreUrl(repr(text), "give a folder, file:///folder or memory://name; chained URLs are not safe")
+    match = _SCHEME.fullmatch(text)
+    if match is None:
+        return "file", os.path.abspath(os.path.expanduser(text))
+    scheme, rest = match[1].lower(), match[2]
+    if scheme == "file" and not rest.startswith("/"):
+        raise BadStoreUrl(text, "write file:///absolute/path, with three slashes")
+    return scheme, os.path.abspath(rest) if scheme == "file" else rest
 
 
 def _bucket_store(url: str, backend: Backend, *, lease: float, readonly: bool, sealing: Sealing) -> Store:
