@@ -51,12 +51,12 @@ def test_of_sixteen_claims_one_owns_the_run(server: Any, racers: list[MemoryInca
 
 def test_where_conditions_are_ignored_many_own_it(moto: Moto, racers: list[MemoryIncarnation]) -> None:
     """Planted: the race finds a store that lies."""
-    owners = 0
     with Proxy(moto.endpoint) as proxy:
         proxy.arm(Lies(), lambda request: request.method == "PUT", times=10_000)
         for _ in range(10):
-            owners = max(owners, len(race(bare(moto.place(through=proxy.endpoint)), racers)))
+            owners = race(bare(moto.place(through=proxy.endpoint)), racers)
+            if len(owners) > 1:
+                return
             for racer in racers:
                 racer.drop("r")
-
-    assert owners > 1
+    pytest.fail("ten races, and each had one winner")
