@@ -9,10 +9,11 @@
     markers        where to look for runs           identity: actorflow.json
     blobs          large values, beside the log
     inbox          messages from elsewhere          lanes, callers, messages, dead_letters, envelope
-    retention      what old commits may go          pruning, merging, stubs, placing
+    retention      what old commits may go          pruning, merging, stubs
+    transfer       a run into another store         placing; damage: what keeps a run from being read
     backend        bytes under keys                 local, memory, buckets/; files, faults, filesystem
     wrappers       a backend before a backend       observing
-    keys           names of everything              verify: what is wrong with a run
+    keys           names of everything              verify: what is wrong with a run; doctor: with a place
 
 Imports point downwards. Nothing here knows graphs, records or nodes.
 """
