@@ -3,7 +3,7 @@
 #   Ceph      a real S3 server       from apt    the daemons are started by the tests, not by the system
 #   Azurite   Azure's blob service   from npm    into the virtual environment
 #
-# moto and the client libraries come with the test extra. What is missing makes tests skip, and they say so.
+# moto and the client libraries come with the dev extra. What is missing makes tests skip, and they say so.
 
 # install_packages PACKAGE...: all of them, or false.
 install_packages() {
