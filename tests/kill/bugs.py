@@ -48,8 +48,8 @@ def _recovery_ignores_the_last_frame() -> None:
     """What looks like the end of a file is taken for a write that was cut off."""
     load = FileChain._load_newest
 
-    def shorter(self: FileChain, first: int) -> Any:
-        frames, data = load(self, first)
+    def shorter(self: FileChain, first: int, **options: Any) -> Any:
+        frames, data = load(self, first, **options)
         own = [frame for frame in frames if frame.header.seq >= first]
         return (frames[:-1] if len(own) > 1 else frames), data
 
