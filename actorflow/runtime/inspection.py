@@ -25,6 +25,7 @@ from actorflow.store.deletion import DELETED
 from actorflow.store.keys import active_key, encode_id, log_prefix
 from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.markers import summary_of
+from actorflow.store.strays import stray_letters, strays_of
 from actorflow.store.transfer import IMPORTING
 from actorflow.store.verify import Finding, verify_run
 
@@ -91,6 +92,7 @@ def _of_store(store: Store) -> Iterator[_Found]:
         if run_id is not None:
             yield from _of_run(store, store.log(run_id), index)
     yield from _lost_markers(store)
+    yield from map(_Found, stray_letters(store))
     yield from _litter(store)
 
 
@@ -148,7 +150,9 @@ def _of_bodies(store: Store, log: RunLog, tip: Tip) -> Iterator[_Found]:
     blobs = store.blobs(log.run_id)
     names = blobs.names()
     needed: dict[str, Ref] = {}
-    for frame in log.read(first=0):
+    chain = log.read(first=0)
+    yield from map(_Found, strays_of(log, chain))
+    for frame in chain:
         needed |= references(frame.body)
     for ref in needed.values():
         try:

@@ -13,7 +13,7 @@
     transfer       a run into another store         placing; damage: what keeps a run from being read
     backend        bytes under keys                 local, memory, buckets/; files, faults, filesystem
     wrappers       a backend before a backend       observing
-    keys           names of everything              verify: what is wrong with a run; doctor: with a place
+    keys           names of everything              verify: what is wrong with a run; strays, doctor
 
 Imports point downwards. Nothing here knows graphs, records or nodes.
 """

@@ -1,4 +1,4 @@
-"""A new user's day: a run begun on a laptop, copied into a bucket, killed, and gone on with by who knows only the URL."""
+"""A new user's day: a run begun on a laptop, copied into a bucket, killed, and gone on with from the URL alone."""
 
 from __future__ import annotations
 

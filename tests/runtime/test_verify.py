@@ -10,10 +10,14 @@ import anyio
 import pytest
 
 import actorflow.runtime.inspection
-from actorflow import RestartPolicy, Runtime, Update
+from actorflow import END, Graph, RestartPolicy, Runtime, Update
 from actorflow.errors import RunFailed, StoreDenied
 from actorflow.store.backend import Backend
+from actorflow.store.inbox import Inbox
+from actorflow.store.keys import dead_key, inbox_key
 from actorflow.store.memory import MemoryBackend
+from actorflow.store.messages import Message
+from actorflow.store.store import open_store
 from tests.runtime.graphs import Trail, chain
 
 if TYPE_CHECKING:
@@ -233,6 +237,61 @@ async def test_large_values_are_verified(store: str | Backend) -> None:
 
     assert [(one.broken, one.what) for one in lonely] == [(False, "a large value that no commit refers to")]
     assert [one.broken for one in damaged if one.path == blob] == [True]
+
+
+def message(number: int) -> Message:
+    """One of a lane."""
+    return Message(
+        run_id="r", sender="s", generation=1, number=number, caller=None, type="t", version=1, time=1.0, body=b"x"
+    )
+
+
+async def test_messages_that_can_not_be_taken_are_told(store: str | Backend) -> None:
+    """A damaged one, a damaged dead letter, and what is no message at all; whole ones are nothing to tell."""
+    await finish(store)
+    opened = open_store(store)
+    inbox = Inbox(opened.backend, store=opened.uuid)
+    sent = [message(number) for number in (1, 2, 3)]
+    for one in sent:
+        inbox.send(one)
+    inbox.bury(sent[2].letter, reason="refused", detail="on purpose", now=1.0)
+    opened.close()
+    sound = await looked(store)
+    keys = Keys(store)
+    keys.put(inbox_key(sent[0].letter), keys.get(inbox_key(sent[0].letter))[:-1] + b"?")
+    keys.put(dead_key(sent[2].letter), keys.get(dead_key(sent[2].letter))[:-1] + b"?")
+    keys.put("inbox/00/stranger", b"")
+
+    found = await looked(store)
+
+    assert sound == []
+    assert {one.path for one in found} == {inbox_key(sent[0].letter), dead_key(sent[2].letter), "inbox/00/stranger"}
+    assert not any(one.broken for one in found)
+
+
+async def test_a_claim_that_came_too_late_is_told_as_a_stray() -> None:
+    """On the object log a number that retention freed may be taken by a claim that nobody was told of."""
+    bucket = MemoryBackend()
+    graph = Graph("long", Trail)
+
+    @graph.node(entry=True)
+    async def step(state: Trail) -> Update:
+        return {"n": state.n + 1}
+
+    graph.branch(lambda state: "step" if state.n < 150 else END, after=step, to=("step", END))
+    async with Runtime(bucket) as rt:
+        await rt.run(graph, Trail(), id="r")
+    sound = await looked(bucket)
+    [merged, *_] = [key for key in bucket.list("runs/") if "-" in key.rpartition("/")[2]]
+    first = int(merged.rpartition("/")[2].partition("-")[0])
+    stray = merged.rpartition("/")[0] + f"/{first + 3:020d}.ckpt"
+    other = next(key for key in bucket.list("runs/") if key.endswith(".ckpt") and "-" not in key.rpartition("/")[2])
+    bucket.put_new(stray, bucket.get(other))
+
+    found = await looked(bucket)
+
+    assert sound == []
+    assert [one.path for one in found] == [stray]
 
 
 async def test_who_only_looks_repairs_nothing(store: str | Backend) -> None:
