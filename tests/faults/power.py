@@ -59,7 +59,7 @@ class Recorder:
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.history: list[Any] = []
         self._count = 1
-        self._nodes = {_identity(os.stat(root)): 0}  # which number a living inode has in the model
+        self._nodes = {_identity(root.stat()): 0}  # which number a living inode has in the model
         for module in (actorflow.store.local, actorflow.store.append_log, actorflow.store.append_ownership):
             patch.setattr(module, "os", self)
 

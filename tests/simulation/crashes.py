@@ -43,10 +43,10 @@ def calls(world: World, name: str) -> list[Call]:
 
 
 def each(made: list[Call], fates: tuple[tuple[str, Fate], ...]) -> Iterator[tuple[At, Fate]]:
-    """Every call with every fate. To what changes nothing only death and silence matter, and when does not."""
+    """Every call with every fate. What changes nothing can't land late, and its moments are not told apart."""
     for call in made:
         for point, fate in fates:
-            if call.writes or (point == "begin" and fate in ("kill", "drop")):
+            if call.writes or (point == "begin" and fate in ("kill", "drop", "pause")):
                 yield (call.process.name, call.number, point), fate
 
 

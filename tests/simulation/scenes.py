@@ -10,7 +10,7 @@ import anyio
 import trio
 
 from actorflow import Context, Graph, Runtime, State, Update, extend
-from actorflow.errors import ActorflowError, StoreError
+from actorflow.errors import ActorflowError, NoSuchRun, RunDeleted, StoreError
 from tests.simulation.world import LEASE, SCAN, World, here
 
 if TYPE_CHECKING:
@@ -91,6 +91,47 @@ def insists(world: World, *run_ids: str) -> Callable[[Runtime], Awaitable[None]]
     return body
 
 
+def deletes(world: World, run_id: str) -> Callable[[Runtime], Awaitable[None]]:
+    """Run it to its end, and delete it."""
+
+    async def body(runtime: Runtime) -> None:
+        if await _run(world, runtime, run_id):
+            try:
+                await runtime.delete(run_id)
+            except ActorflowError as error:
+                world.note(here(), f"{run_id} is not deleted: {type(error).__name__}")
+
+    return body
+
+
+def reuses(world: World, run_id: str) -> Callable[[Runtime], Awaitable[None]]:
+    """Insist that the run is deleted, then that another one under its id comes to its end."""
+
+    async def insist(step: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            try:
+                await step()
+            except (NoSuchRun, RunDeleted):
+                return
+            except ActorflowError as error:
+                world.note(here(), f"{run_id}: {type(error).__name__}")
+                await anyio.sleep(SCAN)
+            else:
+                return
+
+    async def body(runtime: Runtime) -> None:
+        async def run_again() -> None:
+            run = await runtime.spawn(survey(world), Trail(), id=run_id, reuse=True, on_conflict="attach")
+            world.told.results[run_id] = (await run.result()).trace
+
+        await insist(lambda: runtime.delete(run_id))
+        world.told.results.clear()
+        await insist(run_again)
+        await world.quiet()
+
+    return body
+
+
 def sweeps(world: World, *run_ids: str) -> Callable[[Runtime], Awaitable[None]]:
     """Let go of whatever may be let go of, all the time; its process knows no graph, so it takes up nothing."""
 
@@ -114,11 +155,14 @@ def sweeps(world: World, *run_ids: str) -> Callable[[Runtime], Awaitable[None]]:
 
 
 def followed(
-    body: Callable[[World], Callable[[Runtime], Awaitable[None]]], *run_ids: str, sweeping: bool = False
+    body: Callable[[World], Callable[[Runtime], Awaitable[None]]],
+    *run_ids: str,
+    sweeping: bool = False,
+    ending: Callable[..., Callable[[Runtime], Awaitable[None]]] | None = None,
 ) -> Callable[[World], Awaitable[None]]:
     """A does ``body`` while B looks after orphans; some time later Z insists on the result of each run.
 
-    With ``sweeping``, C does retention all the time.
+    With ``sweeping``, C does retention all the time. ``ending`` is what Z does instead of insisting.
 
     When the world ends, everything that was on its way has landed, and has been looked at once more.
     """
@@ -127,10 +171,13 @@ def followed(
         first = world.start("A", body(world), survey(world))
         second = world.start("B", looks_after, survey(world))
         third = world.start("C", sweeps(world, *run_ids)) if sweeping else second
-        await first.over.wait()
-        await trio.sleep(3 * LEASE)
-        last = world.start("Z", insists(world, *run_ids), survey(world))
+        with trio.move_on_after(LEASE):
+            await first.over.wait()
+        await world.settled(within=2 * LEASE)
+        last = world.start("Z", (ending or insists)(world, *run_ids), survey(world))
         await last.over.wait()
+        await first.over.wait()  # it may have stood still all the while
+        await world.quiet()
         second.scope.cancel()
         third.scope.cancel()
 
@@ -144,11 +191,12 @@ async def looks_after(runtime: Runtime) -> None:
 
 
 async def _run(world: World, runtime: Runtime, run_id: str) -> bool:
+    """Whether the run's result was told, which nothing may change any more."""
     try:
         state = await runtime.run(survey(world), Trail(), id=run_id)
     except ActorflowError as error:
         world.note(here(), f"{run_id}: {type(error).__name__}")
         return False
     if not here().dead:
-        world.told.results.append((run_id, state.trace))
+        world.told.results[run_id] = state.trace
     return True

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from actorflow.store import deletion
 from tests.simulation.crashes import DEATHS, LOSSES, STOPS, calls, each, play, wrong
 from tests.simulation.planted import BUGS, RETENTION_BUGS
-from tests.simulation.scenes import begins, followed, parks
+from tests.simulation.scenes import begins, deletes, followed, parks, reuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ SCENES: dict[str, Scene] = {
     "commit": followed(lambda world: begins(world, "x"), "x"),
     "release": followed(lambda world: parks(world, "x"), "x"),
     "retention": followed(lambda world: begins(world, "x"), "x", sweeping=True),
+    "deletion": followed(lambda world: deletes(world, "x"), "x", ending=reuses),
 }
 
 
@@ -97,6 +99,36 @@ def test_nothing_is_lost_while_retention_frees_numbers() -> None:
         freed += any(call.kind == "delete" and "/log/" in call.key for call in world.calls)
 
     assert freed > 10
+
+
+def each_fate_of_the_deleter(scene: Scene) -> Iterator[dict[At, Fate]]:
+    """Everything that befalls A from its deletion on, while Z deletes as well, and uses the id again."""
+    made = calls(play(scene), "A")
+    begun = next(index for index, call in enumerate(made) if call.key.startswith("ended/"))
+    for at, fate in each([call for call in made[begun:] if "hosts/" not in call.key], STOPS + LOSSES[:2] + DEATHS[1:]):
+        yield {at: fate}
+
+
+def test_a_deletion_reaches_nothing_of_the_next_life() -> None:
+    """Wherever a deleter dies or stalls, somebody finishes the deletion, and what is begun under the id again stays."""
+    kept = worlds = 0
+
+    for fates in each_fate_of_the_deleter(SCENES["deletion"]):
+        world = play(SCENES["deletion"], fates)
+        assert wrong(world, "x") == [], fates
+        worlds += 1
+        kept += bool(world.told.results)
+
+    assert kept > worlds * 0.8 > 20
+
+
+def test_a_deletion_that_looks_once_is_found() -> None:
+    """Planted: a deleter that stalls does not ask whether the tombstone is still the newest commit."""
+    scene = SCENES["deletion"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletion, "is_tombstone", lambda header: True)
+
+        assert any(wrong(play(scene, fates), "x") for fates in each_fate_of_the_deleter(scene))
 
 
 @pytest.mark.parametrize("bug", RETENTION_BUGS)

@@ -11,6 +11,7 @@ from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
 from actorflow.errors import StoreError
 from actorflow.runtime.replay import replay
+from actorflow.store.deletion import is_tombstone
 from actorflow.store.keys import checkpoint_seq
 from actorflow.store.object_log import ObjectLog
 from actorflow.store.verify import verify_run
@@ -48,7 +49,7 @@ class Told:
         self.acknowledged: list[Acknowledged] = []
         self.started: list[Started] = []
         self.refused: set[tuple[str, int]] = set()  # owners that a commit failed: they start nothing any more
-        self.results: list[tuple[str, list[str]]] = []
+        self.results: dict[str, list[str]] = {}  # by run, the newest
         self.wrong: list[str] = []  # seen to be wrong at once
 
     def acknowledge(self, run_id: str, header: Header, *, findable: bool) -> None:
@@ -86,18 +87,23 @@ class Told:
                 found.append(f"{run_id}: what is kept is no end of its history")
             found += _lost(told, frames)
             found += _run_again([one for one in self.started if one.run_id == run_id], frames)
-            found += self._wrong_end(run_id, frames, expected)
+            try:
+                found += self._wrong_end(run_id, kept, expected)
+            except StoreError as error:
+                found.append(f"{run_id}: what is kept of it makes no run: {error}")
         return found
 
     def _wrong_end(self, run_id: str, frames: list[Frame], expected: Counter[str]) -> list[str]:
+        if is_tombstone(frames[-1].header):
+            return []
         run = replay(frames)
         if run.status not in ENDED or frames[-1].header.status != run.status:
             return [f"{run_id}: it is {run.status}, and its newest header says {frames[-1].header.status}"]
         trace = thaw(run.root.values["trace"])
         if run.status == "finished" and Counter(trace) != expected:
             return [f"{run_id}: its state is {trace}"]
-        told = [one for name, one in self.results if name == run_id]
-        return [f"{run_id}: {one} was told, {trace} is there" for one in told if one != trace]
+        told = self.results.get(run_id, trace)
+        return [] if told == trace else [f"{run_id}: {told} was told, {trace} is there"]
 
 
 def _history(store: Store, bucket: Bucket, run_id: str, newest: Frame) -> list[Frame]:

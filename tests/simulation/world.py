@@ -171,11 +171,17 @@ class World:
         self._nursery.start_soon(self._live, process, body, graphs)
         return process
 
+    async def settled(self, *, within: float) -> None:
+        """Back when no marker leads to an unfinished run any more, or after so many virtual seconds."""
+        ends = self.now + within
+        while self.bucket.list(ACTIVE) and self.now < ends:  # noqa: ASYNC110 - waiting costs no time here
+            await trio.sleep(SCAN / 4)
+
     async def quiet(self) -> None:
-        """Back when nothing is on its way, and every process has had the time to look around since."""
-        while self._in_flight:  # noqa: ASYNC110 - waiting costs no time here
+        """Back when nothing is on its way, and what came late has been cleared up, if it is."""
+        while self._in_flight:  # noqa: ASYNC110 - as above
             await trio.sleep(SCAN)
-        await trio.sleep(2 * SCAN)
+        await self.settled(within=3 * SCAN)
 
     def open(self) -> Store:
         """The store as it really is, for looking at it: no network, no delay."""
