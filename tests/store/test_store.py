@@ -67,11 +67,12 @@ def test_a_relative_path_is_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         ("", "give a folder"),
         ("a\0b", "give a folder"),
-        ("s3://bucket/missions", "memory://"),
-        ("http://host/x", "memory://"),
+        ("s3://", "bucket"),
+        ("http://host/x", "can't be a store"),
+        ("github://org:repo@main/x", "can't be a store"),
         ("simplecache::s3://bucket", "chained"),
         ("file://relative/path", "three slashes"),
-        ("FTP://x", "ftp://"),
+        ("nosuch://x", "nosuch"),
     ],
 )
 def test_a_url_that_is_no_store_is_refused_by_name(url: str, hint: str) -> None:
