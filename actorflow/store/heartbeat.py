@@ -9,15 +9,17 @@ until a lease has passed without a beat.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.errors import StoreDenied
+from actorflow.errors import StoreDenied, StoreError
 from actorflow.store.keys import HOSTS
 from actorflow.store.liveness import Incarnation
 from actorflow.store.machine import boot_id, host_name, machine_id, pid_space
@@ -78,9 +80,10 @@ class HeartbeatIncarnation(Incarnation):
         self._clock = clock
         self._beating = threading.Lock()
         self._number = -1
+        self._shown = False
         self._kept: list[str] = []  # our beats that may still be there
         self._looking = threading.Lock()
-        self._looked: float | None = None
+        self._began = self._ended = -math.inf  # the newest look
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._left: set[tuple[str, str]] = set()  # they owned runs, and had no heartbeat when we looked
 
@@ -94,8 +97,9 @@ class HeartbeatIncarnation(Incarnation):
         """
         if self._readonly:
             raise StoreDenied(self.url, "it was opened to be read only")
-        if self._number < 0:
-            self.beat()
+        with self._beating:  # whoever comes second waits until the first beat is there
+            if not self._shown:
+                self._beat()
 
     @property
     def beat_every(self) -> float:
@@ -105,27 +109,33 @@ class HeartbeatIncarnation(Incarnation):
     def beat(self) -> None:
         """Show that this process lives: `BEATS_PER_LEASE` times a lease. Two requests."""
         with self._beating:
-            if self._over is not None:
-                return
-            self._number += 1
-            key = self._key(self._number)
-            self._backend.put_new(key, b"", durable=False)
-            old, self._kept = self._kept, [key]
-            if old:
-                self._backend.delete(old)
+            if self._over is None:
+                self._beat()
+
+    def _beat(self) -> None:
+        self._number += 1
+        self._kept.append(self._key(self._number))  # before it is put: one that fails may be there, too
+        self._backend.put_new(self._kept[-1], b"", durable=False)
+        self._shown = True
+        if old := self._kept[:-1]:
+            self._backend.delete(old)
+            del self._kept[:-1]
 
     def _key(self, number: int) -> str:
         lease = int(self.lease * 1000)
         return f"{HOSTS}{machine_id()}/{self.name}.{lease}.{pid_space()}.{number:020d}.beat"
 
     def _release(self) -> None:
-        with self._beating:  # a beat that is on its way ends first: it would show us alive again
+        # A beat that is on its way ends first: it would show us alive again. If this fails, others wait for a lease:
+        # no reason to fail the commit that was the last to end, or whoever closes the store.
+        with self._beating, suppress(StoreError):
             kept, self._kept = self._kept, []
             if kept:
                 self._backend.delete(kept)
 
     def _abandon(self) -> None:
         self._kept = []  # the parent's
+        self._beating, self._looking = threading.Lock(), threading.Lock()  # its threads may hold the old ones for ever
 
     # -- the others' -------------------------------------------------------------------
 
@@ -136,7 +146,7 @@ class HeartbeatIncarnation(Incarnation):
         """
         who = (owner.machine, owner.incarnation)
         with self._looking:
-            is_fresh = self._looked is not None and self._clock() - self._looked < self.lease * _FRESH
+            is_fresh = self._clock() - self._ended < self.lease * _FRESH
             # Who is missing may have begun since: it beat before the claim that the caller has seen.
             if not is_fresh or (who not in self._seen and who not in self._left):
                 self._look()
@@ -144,12 +154,19 @@ class HeartbeatIncarnation(Incarnation):
             if seen is None:
                 self._left.add(who)
                 return True
-            return _is_gone_here(owner, seen.space) or self._clock() - seen.since >= seen.lease
+            return _is_gone_here(owner, seen.space) or self._stood_still(seen) >= seen.lease
+
+    def _stood_still(self, seen: _Seen) -> float:
+        """Seconds for which it certainly did not beat: from the end of one look to the beginning of another."""
+        return self._began - seen.since
 
     def _look(self) -> None:
+        # A listing may take longer than a lease, and shows what was there at some moment of that time.
+        began = self._clock()
+        keys = self._backend.list(HOSTS)
         now = self._clock()
         found: dict[tuple[str, str], _Seen] = {}
-        for key in self._backend.list(HOSTS):
+        for key in keys:
             if (match := _BEAT.fullmatch(key)) is None:
                 continue
             who, number = (match["machine"], match["incarnation"]), int(match["number"])
@@ -160,13 +177,13 @@ class HeartbeatIncarnation(Incarnation):
             before = self._seen.get(who)
             if before is not None and before.number == seen.number:
                 seen.since = before.since
-        self._seen, self._looked = found, now
+        self._seen, self._began, self._ended = found, began, now
         self._left -= found.keys()
-        self._forget_the_dead(now)
+        self._forget_the_dead()
 
-    def _forget_the_dead(self, now: float) -> None:
+    def _forget_the_dead(self) -> None:
         """A beat that is deleted although its process lives costs nothing: the next one shows it again."""
-        dead = [who for who, seen in self._seen.items() if now - seen.since >= seen.lease * FORGOTTEN_AFTER]
+        dead = [who for who, seen in self._seen.items() if self._stood_still(seen) >= seen.lease * FORGOTTEN_AFTER]
         keys = [key for who in dead for key in self._seen[who].keys]
         if keys and not self._readonly:
             self._backend.delete(keys)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,8 @@ from actorflow.store.object_log import ObjectLog
 from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from actorflow.store.frames import Owner
 
 LEASE = 10.0
@@ -217,6 +221,152 @@ def test_a_forked_child_neither_beats_nor_ends_its_parents_heartbeat(bucket: Cou
         owner.close()
         os._exit(0 if bucket.list("hosts/") == beats else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_forked_child_does_not_wait_for_threads_it_has_not_got(bucket: Counting, clock: Clock) -> None:
+    """One of the parent's may have been beating, another looking, when it was forked."""
+    owner, other = process(bucket, clock), process(bucket, clock)
+    owner.take()
+    with owner._beating, owner._looking:
+        pid = os.fork()
+        if pid == 0:  # pragma: no cover - in the child
+            signal.alarm(5)  # kills it, if it hangs
+            owner.beat()
+            owner.is_dead(elsewhere(other), "r")
+            owner.close()
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+# -- a bucket that is slow, or fails ---------------------------------------------------
+
+
+class Troubled(Counting):
+    """A bucket on which what a test says happens around its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_put: Callable[[], object] = lambda: None
+        self.before_delete: Callable[[], object] = lambda: None
+        self.before_listing: Callable[[], object] = lambda: None
+        self.after_listing: Callable[[], object] = lambda: None
+
+    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """Put, after what is to happen first."""
+        self.before_put()
+        return super().put_new(key, data, durable=durable)
+
+    def list(self, prefix: str) -> list[str]:
+        """List, between what is to happen."""
+        self.before_listing()
+        keys = super().list(prefix)
+        self.after_listing()
+        return keys
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete, after what is to happen first."""
+        self.before_delete()
+        super().delete(keys)
+
+
+@pytest.mark.parametrize("late", ["before_listing", "after_listing"])
+def test_nobody_is_taken_for_dead_because_a_listing_took_longer_than_a_lease(clock: Clock, late: str) -> None:
+    """Only what passed between two looks counts: not what the looks themselves took, at which end of them ever."""
+    bucket = Troubled()
+    owner, observer = process(bucket, clock), process(bucket, clock)
+    owner.take()
+
+    def pass_a_lease() -> None:
+        clock.now += LEASE * 1.5
+
+    setattr(bucket, late, pass_a_lease)
+    assert not observer.is_dead(elsewhere(owner), "r")
+    owner.beat()
+    assert not observer.is_dead(elsewhere(owner), "r")
+    owner.beat()
+    setattr(bucket, late, lambda: None)
+    clock.now += LEASE * 0.5
+
+    assert not observer.is_dead(elsewhere(owner), "r")
+
+
+def test_who_could_not_beat_yet_beats_before_the_next_claim(clock: Clock) -> None:
+    """A claimer without a heartbeat would be taken for one that closed in order, and lose the run at once."""
+    bucket = Troubled()
+    owner, observer = process(bucket, clock), process(bucket, clock)
+    bucket.before_put = fail
+    with pytest.raises(StoreUnavailable):
+        owner.take()
+    bucket.before_put = lambda: None
+
+    owner.take()
+
+    assert not observer.is_dead(elsewhere(owner), "r")
+
+
+def test_of_two_claimers_none_goes_on_before_the_first_beat_is_there(clock: Clock) -> None:
+    """Also the one that did not put it."""
+    bucket = Troubled()
+    owner = process(bucket, clock)
+    putting, go_on, claimed = threading.Event(), threading.Event(), threading.Event()
+
+    def stall() -> None:
+        putting.set()
+        assert go_on.wait(10)
+
+    def take_and_say() -> None:
+        owner.take()
+        beats.append(bool(bucket.list("hosts/")))
+        claimed.set()
+
+    beats: list[bool] = []
+    bucket.before_put = stall
+    first = threading.Thread(target=owner.take)
+    first.start()
+    assert putting.wait(10)
+    second = threading.Thread(target=take_and_say)
+    second.start()
+    early = claimed.wait(0.2)
+    go_on.set()
+    first.join(10)
+    second.join(10)
+
+    assert not early
+    assert beats == [True]
+
+
+def test_a_beat_whose_reply_was_lost_is_cleared_away_in_the_end(clock: Clock) -> None:
+    """Left behind, it would keep others waiting for a lease although its process closed in order."""
+    bucket = Troubled()
+    owner = process(bucket, clock)
+    owner.take()
+    bucket.before_delete = fail
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            owner.beat()
+    bucket.before_delete = lambda: None
+
+    owner.close()
+
+    assert bucket.list("hosts/") == []
+
+
+def test_a_commit_counts_although_the_heartbeat_could_not_be_ended_after_it(clock: Clock) -> None:
+    """The store was closed while the commit was on its way; what follows it has nothing to do with it."""
+    bucket = Troubled()
+    process_ = process(bucket, clock)
+    owned = log(bucket, process_).claim(claiming(part(b"s" * 16)), actor=ACTOR)
+    bucket.before_put = process_.close
+    bucket.before_delete = fail
+
+    header = owned.commit(draft("commit", 1, part(b"s" * 16), b"on"))
+
+    assert header.seq == 1
+
+
+def fail() -> None:
+    """As a bucket does that can't be reached."""
+    raise StoreUnavailable("s3://bucket", "the network is gone")
 
 
 # -- claims ---------------------------------------------------------------------------
