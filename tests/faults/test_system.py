@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from actorflow import END, Graph, Runtime, Update
 from actorflow.errors import RunOwned
+from actorflow.store.heartbeat import HeartbeatIncarnation
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
 from tests.runtime.graphs import Trail
@@ -72,6 +73,16 @@ async def test_without_descriptors_runs_fail_typed_and_go_on_when_there_are_some
     assert lines[-1] == "odd"
 
 
+def test_an_error_of_the_system_that_is_not_translated_is_found(store_url: str) -> None:
+    """Planted: the OSError travels as it is, and nobody who waits for a `StoreError` gets one."""
+    plant = "from actorflow.store.faults import translated\ntranslated.__exit__ = lambda *args: None\n"
+
+    status, lines = run(plant + STARVED, store_url, "asyncio")
+
+    assert status != 0
+    assert lines == []
+
+
 @pytest.mark.parametrize("place", ["disk", "bucket"])
 async def test_clocks_that_jump_change_nothing_but_what_people_read(
     store_url: str, monkeypatch: pytest.MonkeyPatch, place: str
@@ -99,6 +110,24 @@ async def test_clocks_that_jump_change_nothing_but_what_people_read(
     assert [one.seq for one in history] == sorted((one.seq for one in history), reverse=True)
     assert findings == []
     assert max(one.time for one in history) - min(one.time for one in history) > TEN_YEARS
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "time"])
+def test_no_jump_of_the_clock_makes_a_living_owner_look_dead(monkeypatch: pytest.MonkeyPatch, clock: str) -> None:
+    """An observer counts its own seconds. Planted: with the time of day the owner is dead after a jump."""
+    backend, real = MemoryBackend(), time.time
+    living = HeartbeatIncarnation(backend, "x", lease=15.0)
+    living.take()
+    jump = [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + jump[0])
+    observer = HeartbeatIncarnation(backend, "x", lease=15.0, clock=getattr(time, clock))
+    seen = [observer.is_dead(living.owner(b"a"), "r")]
+
+    for jump[0] in (TEN_YEARS, 2 * TEN_YEARS, -TEN_YEARS):
+        seen.append(observer.is_dead(living.owner(b"a"), "r"))
+
+    assert (True in seen) == (clock == "time")
+    living.close()
 
 
 def test_an_owner_that_is_killed_while_it_is_stopped_is_followed_at_once(store_url: str) -> None:
