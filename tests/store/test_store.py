@@ -69,7 +69,6 @@ def test_a_relative_path_is_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("a\0b", "give a folder"),
         ("s3://", "bucket"),
         ("http://host/x", "can't be a store"),
-        ("github://org:repo@main/x", "can't be a store"),
         ("simplecache::s3://bucket", "chained"),
         ("file://relative/path", "three slashes"),
         ("nosuch://x", "nosuch"),
