@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from actorflow.errors import StoreUnavailable
+from actorflow.errors import StoreDenied, StoreFull, StoreUnavailable
 from actorflow.store.backend import Backend, Missing
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class WrappedBackend(Backend):
     def __init__(self, inner: Backend) -> None:
         self.inner = inner
         self.readers = inner.readers
+        self.ascends = inner.ascends
 
     def __str__(self) -> str:
         return str(self.inner)
@@ -48,7 +49,8 @@ class RetryingBackend(WrappedBackend):
     What the store refused is not asked again. A put that failed may have taken
     effect: when it is repeated and finds its key taken, the bytes are compared,
     and its own count as put. So of several who put *the same* bytes under one
-    key, more than one may be told that they did.
+    key, more than one may be told that they did. If it is refused when it is
+    repeated, it stays unclear whether it was put: no refusal is passed on then.
     """
 
     def __init__(self, inner: Backend, *, attempts: int = 4, seconds: float = 10.0) -> None:
@@ -73,13 +75,19 @@ class RetryingBackend(WrappedBackend):
             try:
                 if self.inner.put_new(key, data, durable=durable):
                     return True
-            except StoreUnavailable:
-                failed = True
-                raise
-            try:
                 return failed and self.inner.get(key) == data
             except Missing:
                 raise StoreUnavailable(key, "it was taken a moment ago, and is gone") from None
+            except StoreUnavailable:
+                failed = True
+                raise
+            except (StoreDenied, StoreFull) as error:
+                if not failed:
+                    raise
+                # Of this request it is certain that it took no effect, but not of the one before it.
+                raise StoreUnavailable(
+                    key, f"unclear at first whether it was put, and then refused: {error}"
+                ) from error
 
         return self._again(put)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actorflow.errors import StoreDenied, StoreError, StoreUnavailable
+from actorflow.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
 from actorflow.store.backend import Backend, Missing
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.observing import LoggingBackend, MetricsBackend
@@ -122,6 +122,21 @@ def test_what_was_refused_is_not_asked_again(naps: list[float]) -> None:
         RetryingBackend(flaky).get("k")
 
     assert (flaky.calls, naps) == (2, [])
+
+
+@pytest.mark.parametrize("refusal", [StoreDenied("k", "the token expired"), StoreFull("k", "over the quota")])
+@pytest.mark.parametrize("calm", [0, 1])  # the put again is refused, or the comparison
+def test_a_refusal_after_a_lost_reply_does_not_say_that_nothing_was_put(
+    refusal: StoreError, calm: int, naps: list[float]
+) -> None:
+    """Planted: passed on as it is, an owner would take its commit, which is there, for one that never happened."""
+    flaky = Flaky("lost", *[""] * calm, *[refusal] * 100)
+
+    with pytest.raises(StoreUnavailable) as unclear:
+        RetryingBackend(flaky).put_new("k", b"mine")
+
+    assert flaky.inner.get("k") == b"mine"
+    assert str(refusal) in str(unclear.value)
 
 
 def test_a_put_whose_reply_was_lost_knows_its_own(naps: list[float]) -> None:
