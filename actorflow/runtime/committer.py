@@ -17,6 +17,7 @@ import anyio
 from anyio import CapacityLimiter, Event, to_thread
 from msgspec import Struct, field
 
+from actorflow.errors import StoreUnavailable
 from actorflow.store.backend import Steps
 
 if TYPE_CHECKING:
@@ -110,11 +111,11 @@ class Committer:
             await self.share(steps)
             return
         job = _Job(steps)
-        if self._average < INLINE_UNDER:
+        if self._average < INLINE_UNDER and not self._apart:  # a request may take a minute, however quick the last was
             self._learn(*_run_all([job]))
         else:
             with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
-                self._learn(*await to_thread.run_sync(_run_all, [job], limiter=self._limiter))
+                await self._hop([job])
         job.result()
 
     async def share(self, steps: Steps[T], *, files: int = 1) -> T:
@@ -157,13 +158,22 @@ class Committer:
             try:
                 while self._waiting:
                     batch = self._batch()
-                    took = await to_thread.run_sync(_run_all, batch, limiter=self._limiter)
-                    if all(job.files == 1 for job in batch):  # beginning a run takes longer than a commit
-                        self._learn(*took)
+                    await self._hop(batch)
                     for job in batch:
                         job.done.set()
             finally:
                 self._carriers -= 1
+
+    async def _hop(self, batch: list[_Job]) -> None:
+        try:
+            took = await to_thread.run_sync(_run_all, batch, limiter=self._limiter)
+        except (RuntimeError, MemoryError) as error:  # no thread could be started, so that nothing was
+            for job in batch:
+                job.error = StoreUnavailable("a worker thread", str(error))
+                job.error.__cause__ = error
+            return
+        if all(job.files == 1 for job in batch):  # beginning a run takes longer than a commit
+            self._learn(*took)
 
     def _batch(self) -> list[_Job]:
         """A carrier's share of what waits, and no more than may be open."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from actorflow.errors import StoreFull
+from actorflow.errors import StoreFull, StoreUnavailable
 from actorflow.runtime.committer import FEW_THREADS, THREADS, Committer, _Job, _run_all
 
 if TYPE_CHECKING:
@@ -91,3 +91,43 @@ async def test_commits_that_are_requests_go_apart() -> None:
             for _ in range(100):
                 others.start_soon(partial(committer.commit, quick(), alone=False))
         released.set()
+
+
+async def test_a_request_is_never_made_in_the_event_loop() -> None:
+    """Not even the first, when it is not known yet how long one takes: it may be a minute, in which all else stands."""
+    threads: list[int] = []
+
+    def request() -> Generator[None]:
+        threads.append(threading.get_ident())
+        yield
+        threads.append(threading.get_ident())
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        for _ in range(3):
+            await committer.commit(request(), alone=True)
+
+    assert threading.get_ident() not in threads
+    assert len(threads) == 6
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_a_commit_for_which_there_is_no_thread_fails_and_does_not_hang(
+    apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may have no more threads (``ulimit -u``); whoever waits is told, and the next one may have luck."""
+    log: list[str] = []
+
+    async def no_thread(*_: object, **__: object) -> None:  # as anyio's on either loop, of which trio's keeps threads
+        raise RuntimeError("can't start new thread")
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            committer = Committer(tasks, files=256, apart=apart)
+            monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+            with pytest.raises(StoreUnavailable, match="thread"):
+                await committer.share(commit(log, "a"))
+            monkeypatch.undo()
+            await committer.share(commit(log, "b"))
+
+    assert log == ["write b", "sync b"]
