@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.checkpoint import Checkpoint
     from actorflow.runtime.dryrun import Verdict
     from actorflow.runtime.listing import RunInfo
+    from actorflow.runtime.rekeying import Rekeyed
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.script import run
@@ -67,6 +68,7 @@ else:
         "Migration": "graph.migrate",
         "Overwrite": "graph.reducers",
         "Remove": "graph.reducers",
+        "Rekeyed": "runtime.rekeying",
         "RestartPolicy": "engine.policy",
         "Retention": "store.retention",
         "Retry": "graph.retry",
@@ -123,6 +125,7 @@ __all__ = [
     "Migration",
     "Overwrite",
     "Remove",
+    "Rekeyed",
     "RestartPolicy",
     "Retention",
     "Retry",

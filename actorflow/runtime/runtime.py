@@ -23,7 +23,8 @@ from actorflow.errors import (
     StoreDenied,
 )
 from actorflow.graph.state import State
-from actorflow.runtime.care import Collected, collect, tombstone_of
+from actorflow.runtime.asking import Asking
+from actorflow.runtime.care import tombstone_of
 from actorflow.runtime.claiming import (
     EndedMeanwhile,
     Limits,
@@ -32,47 +33,36 @@ from actorflow.runtime.claiming import (
     nodes_to_start,
     preview_run,
 )
-from actorflow.runtime.dryrun import Verdict, dry_run
 from actorflow.runtime.groups import first_of
-from actorflow.runtime.inspection import verify_store
-from actorflow.runtime.large import Joiner
 from actorflow.runtime.listing import RunInfo, list_runs
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
-from actorflow.runtime.repair import repair_run
-from actorflow.runtime.replay import Moment, moments, reading, replay
 from actorflow.runtime.run import Run
-from actorflow.runtime.transfer import export_run, import_run
+from actorflow.runtime.upkeep import Upkeep
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.backend import Backend
-from actorflow.store.deletion import DELETED
 from actorflow.store.files import default_limit
 from actorflow.store.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
-    from actorflow.engine.events import Stop
-    from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.graph.schema import Schema
-    from actorflow.runtime.life import Life
     from actorflow.runtime.validation import Validate
-    from actorflow.store.frames import FilePart, Frame
+    from actorflow.store.frames import FilePart
     from actorflow.store.log import Tip
-    from actorflow.store.retention import Retention
     from actorflow.store.sealing import Sealing
-    from actorflow.store.verify import Finding
 
 S = TypeVar("S", bound=State)
 T = TypeVar("T")
 
 
-class Runtime:
+class Runtime(Upkeep, Asking):
     """Runs graphs durably: a store, and the actors of its runs that live in this process.
 
     Leaving it normally waits until every run that was spawned or resumed
@@ -431,232 +421,6 @@ class Runtime:
         """
         found = await recover(self._writable(), self._graphs, anywhere=self._anywhere, awaited=True)
         return [Run(self, life.run_id, life.graph, life) for life in found]
-
-    async def preview(self, graph: Graph[Any], id: str) -> tuple[str, ...]:
-        """The nodes that `resume` would start, were this graph to go on with the run; it is read and left as it is.
-
-        Ask before a deployment what the new code would do with the runs there are.
-
-        Raises:
-            NoSuchRun, CorruptCheckpoint, GraphError
-            WrongGraph: it is a run of another graph.
-            Blocked: this code can't run it; the message says why.
-        """
-        _ = graph.plan
-        lives = self._open()
-        tip = await lives.tip(id)
-        log = lives.store.log(id)
-        check_graph(graph, log, tip)
-        preview = await lives.in_store(lambda: preview_run(lives.store, graph, log, tip, self._limits))
-        return nodes_to_start(graph, preview)
-
-    async def dry_run(self, graph: Graph[Any], *, ended: bool = False) -> list[Verdict]:
-        """What this graph could do with each of its unfinished runs; they are read and left as they are.
-
-        Ask before a deployment: it tells for each run whether it would load,
-        from which version it would migrate, and which nodes would start.
-
-        Args:
-            graph: the code that is to be deployed.
-            ended: also ask of runs that have ended, which a resume may reopen.
-
-        Raises:
-            GraphError: the graph can't run.
-        """
-        _ = graph.plan
-        lives = self._open()
-        return await lives.in_store(lambda: dry_run(lives.store, graph, self._limits, ended=ended))
-
-    async def verify(self, id: str | None = None, *, repair: bool = False) -> list[Finding]:
-        """What is wrong or odd about a run, or about the whole store; every finding says what to do.
-
-        Every commit and every large value is read. With ``repair`` the index
-        that leads to runs is put right from their commits, and what the dead
-        have left is taken away; damage is never repaired by this: see `repair`.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-        """
-        lives = self._writable() if repair else self._open()
-        return await lives.in_store(lambda: verify_store(lives.store, id, repair=repair))
-
-    async def repair(self, id: str, *, skip: str, by: str | None = None) -> int:
-        """Let a run whose files are damaged go on from its last commit before the damage; the number of a new commit.
-
-        What was committed after that is given up, acknowledged or not: a copy
-        of the file from a backup is the better remedy. The damaged file stays.
-
-        Args:
-            id: which run.
-            skip: the digest of the damaged file, as `verify` shows it: so nobody gives up what they have not seen.
-            by: who decided; kept in the history.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-            RunError: nothing keeps the run from being read, or ``skip`` names something else.
-            RunOwned: a live actor owns it.
-        """
-        lives = self._writable()
-        return await lives.in_store(lambda: repair_run(lives.store, id, skip=skip, by=by))
-
-    # -- other stores -------------------------------------------------------------------
-
-    async def export(
-        self,
-        id: str,
-        to: str | os.PathLike[str] | Backend,
-        *,
-        history: bool = True,
-        move: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        sealing: Sealing | None = None,
-    ) -> int:
-        """Copy a run, as of its newest commit, into another store; the number of the commit that ends the copy.
-
-        The copy is a run like any other there: whoever opens that store can go
-        on with it. So can the owner of this one, unless it is moved. A copy
-        that was cut off is finished by the same call.
-
-        Args:
-            id: which run.
-            to: the other store; it is made if it is not there.
-            history: all commits that are kept, or else those from the newest snapshot, numbered from 0.
-            move: claim the run first and end it here, as cancelled, once the copy is whole. One that has ended is only
-                copied.
-            storage_options: of the other store.
-            sealing: of the other store.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-            RunExists: the id is taken in the other store.
-            RunOwned: it is to be moved, and a live actor owns it.
-            CorruptCheckpoint: it is damaged; nothing was written.
-        """
-        lives = self._writable() if move else self._open()
-        other = partial(open_store, to, storage_options=storage_options, sealing=sealing)
-        return await lives.in_store(lambda: export_run(lives.store, id, other, history=history, move=move))
-
-    async def import_run(
-        self,
-        id: str,
-        source: str | os.PathLike[str] | Backend,
-        *,
-        history: bool = True,
-        move: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        sealing: Sealing | None = None,
-    ) -> int:
-        """`export`, from the other end: copy a run of another store into this one."""
-        lives = self._writable()
-        other = partial(open_store, source, storage_options=storage_options, sealing=sealing, readonly=not move)
-        return await lives.in_store(lambda: import_run(lives.store, id, other, history=history, move=move))
-
-    async def gc(self, policy: Retention, *, dry_run: bool = False) -> Collected:
-        """Let go of old commits, and of runs that ended long ago; what was done.
-
-        Safe at any moment, from any process, whoever runs or claims the runs
-        meanwhile. What is kept of a run can be read from its first commit on, and
-        a run goes on as if nothing had happened. Runs that can't be read are left
-        as they are, and named.
-
-        Args:
-            policy: what to keep.
-            dry_run: only say what would be done.
-        """
-        lives = self._open() if dry_run else self._writable()
-        return await lives.in_store(lambda: collect(lives.store, policy, set(lives), dry_run=dry_run))
-
-    async def delete(self, id: str, *, by: str | None = None) -> None:
-        """Delete a run: its state, history, large values and messages. Deleting a deleted run finishes the deletion.
-
-        A run that lives here is cancelled first. The id stays taken: a tombstone
-        keeps what a later life must go on from, so that nothing late (a stalled
-        process, a message) is taken for a part of it.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-            RunOwned: a live actor in another process owns it.
-            CorruptCheckpoint: it is damaged: nothing is written after a damaged commit.
-        """
-        if by is not None:
-            check_texts("by", [by])
-        await self._writable().delete(id, by=by)
-
-    # -- what handles ask -------------------------------------------------------------
-
-    def life_of(self, run_id: str) -> Life | None:
-        """The life of a run in this process, if it has one."""
-        return self._open().get(run_id)
-
-    def graph_named(self, name: str) -> Graph[Any] | None:
-        """The registered graph of this name."""
-        return self._graphs.get(name)
-
-    def why_blocked(self, run_id: str) -> str | None:
-        """Why this process found that it can't run this run; None: it did not."""
-        return self._open().blocked.get(run_id)
-
-    async def tip(self, run_id: str) -> Tip:
-        """The newest commit of a run.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-        """
-        return await self._open().tip(run_id)
-
-    async def read(self, run_id: str, *, first: int | None = None) -> list[Frame]:
-        """The frames of a run, from its newest snapshot or from ``first``.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-        """
-        lives = self._open()
-        frames = await lives.in_store(lambda: lives.store.log(run_id).read(first=first))
-        if not frames:
-            raise await lives.unknown(run_id)
-        return frames
-
-    async def load(self, run_id: str) -> tuple[Frame, RunState]:
-        """The newest frame of a run, and the run as of it.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-        """
-        frames, run = await self._made(run_id, replay)
-        return frames[-1], run
-
-    async def moments(self, run_id: str) -> list[Moment]:
-        """Every record of a run, and the run as it was after it.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-        """
-        _, told = await self._made(run_id, lambda frames, joiner: list(moments(frames, joiner)), first=0)
-        return told
-
-    async def _made(
-        self, run_id: str, make: Callable[[list[Frame], Joiner], T], *, first: int | None = None
-    ) -> tuple[list[Frame], T]:
-        lives = self._open()
-        log, blobs = lives.store.log(run_id), lives.store.blobs(run_id)
-
-        def read() -> tuple[list[Frame], T | None]:
-            return reading(log, lambda frames: make(frames, Joiner(blobs)) if frames else None, first=first)
-
-        frames, made = await lives.in_store(read)
-        if made is None:
-            raise await lives.unknown(run_id)
-        if frames[-1].header.status == DELETED:
-            raise RunDeleted(run_id)
-        return frames, made
-
-    async def stop(self, run_id: str, stop: Stop) -> str:
-        """End a run in this status, wherever it is; the status it has then.
-
-        Raises:
-            StoreError: this could not be recorded.
-        """
-        return await self._writable().stop(run_id, stop)
 
     async def _check_input(self, graph: Graph[Any], state: State | None, run_id: str) -> None:
         """Refuse another input than the one the run began with, if it began under the schema of this one."""

@@ -185,3 +185,19 @@ async def test_a_snapshot_with_the_old_large_values_would_need_the_old_key(
     async with Runtime(url, sealing=NEW) as rt:
         with pytest.raises(MissingKey, match="key 'old'"):
             await rt.run(plan(), id="r")
+
+
+async def test_a_runtime_rekeys_one_run_or_all(url: str) -> None:
+    """What became of each is told; from then on the old key is not needed."""
+    async with Runtime(url, sealing=OLD) as rt:
+        for name in ("a", "b"):
+            await rt.run(plan(), Plan(), id=name)
+    async with Runtime(url, sealing=BOTH) as rt:
+        assert (await rt.rekey("a")).done == ("a",)
+        assert {"b"} <= {*(await rt.rekey()).done}
+        with pytest.raises(NoSuchRun):
+            await rt.rekey("c")
+    async with Runtime(url, sealing=NEW) as rt:
+        rt.register(plan())
+        for name in ("a", "b"):
+            assert (await rt.get(name).state()).log == [SECRET + "and tell nobody", "done"]

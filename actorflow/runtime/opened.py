@@ -1,0 +1,35 @@
+"""What every part of a `Runtime` stands on: that it is open, and what it knows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actorflow.graph.graph import Graph
+    from actorflow.runtime.claiming import Limits
+    from actorflow.runtime.lives import Lives
+
+
+class OpenRuntime(ABC):
+    """The store and the lives of a runtime, while it is entered."""
+
+    _graphs: dict[str, Graph[Any]]
+    _limits: Limits
+
+    @abstractmethod
+    def _open(self) -> Lives:
+        """What lives here.
+
+        Raises:
+            RuntimeClosed: the runtime was not entered, or has been left.
+        """
+
+    @abstractmethod
+    def _writable(self) -> Lives:
+        """What lives here, for a caller that is going to write.
+
+        Raises:
+            RuntimeClosed: as above.
+            StoreDenied: this runtime only looks.
+        """
