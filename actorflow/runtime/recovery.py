@@ -1,8 +1,8 @@
 """Recovery: taking up the runs that nobody looks after.
 
-Level-triggered: each look begins with the markers and believes nothing that
-an earlier one found, so nothing is missed for good. Many processes look at the
-same store: each at moments of its own, in an order of its own, and takes no
+Level-triggered: each look begins with the markers, and what an earlier one
+found is not believed for ever, so nothing is missed for good. Many processes
+look at the same store: each at moments of its own, in an order of its own, and takes no
 more at once than a share, so that a dead process's runs are spread.
 """
 
@@ -44,6 +44,9 @@ SHARE = 256
 
 CLAIMS_AT_ONCE = 8
 
+_LOOK_ANYWAY = 1 / 8
+"""The chance that a run's log is read although who owned it at an earlier look lives."""
+
 _logger = logging.getLogger("actorflow.runtime")
 
 
@@ -61,10 +64,11 @@ async def scan(lives: Lives, graphs: Mapping[str, Graph[Any]], *, every: float, 
 
 async def beat(heartbeat: HeartbeatIncarnation) -> None:
     """Show again and again that this process lives; never returns. Runs live elsewhere if it fails for a lease."""
+    thread = anyio.CapacityLimiter(1)  # of its own: users may hold all others for longer than a lease
     while True:
         await anyio.sleep(heartbeat.beat_every)
         try:
-            await anyio.to_thread.run_sync(heartbeat.beat)
+            await anyio.to_thread.run_sync(heartbeat.beat, limiter=thread)
         except StoreError as error:
             _logger.warning("could not show that this process lives: %s", error)
 
@@ -128,8 +132,8 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool, owners: dict
         busy: ids that live here, or are being claimed.
         anywhere: also those last owned by another machine.
         owners: who owned which run (by its name in keys) at an earlier look, to be kept for the next. As
-            long as it lives the run's log is not read: whoever else owns the run by now lives as well, or will be
-            missed when this one goes.
+            long as it lives the run's log is mostly not read. But now and then it is: that process may have let
+            go of the run, or lost it to one that has died since, and live on.
     """
     found: list[tuple[str, str]] = []
     skipped = {encode_id(run_id) for run_id in busy}
@@ -141,7 +145,7 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool, owners: dict
         if encoded in skipped:
             continue
         try:
-            owner = owners.get(encoded)
+            owner = owners.get(encoded) if random.random() >= _LOOK_ANYWAY else None
             if owner is not None and store.incarnation.is_dead(owner, encoded) is False:
                 continue
             log = log_of(store, encoded)

@@ -20,13 +20,13 @@ class BucketStore(Store):
     """A store over a `Backend` that is reached from elsewhere, too: owners show by heartbeats that they live."""
 
     def __init__(self, url: str, backend: Backend, *, lease: float, readonly: bool, sealing: Sealing) -> None:
+        heartbeat = HeartbeatIncarnation(backend, url, lease=lease, readonly=readonly)
         if readonly:
             uuid = read_identity(backend, url)
             if uuid is None:
                 raise BadStoreUrl(url, "there is no store here")
         else:
             uuid = create_identity(backend, url)
-        heartbeat = HeartbeatIncarnation(backend, url, lease=lease, readonly=readonly)
         super().__init__(url, uuid, backend=backend, incarnation=heartbeat, sealing=sealing)
         self.heartbeat = heartbeat
 

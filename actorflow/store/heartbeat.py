@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from actorflow.store.frames import Owner
 
 BEATS_PER_LEASE = 3
+SHORTEST = 0.01  # seconds that a lease may be
 FORGOTTEN_AFTER = 20
 """Leases without a beat after which anybody may clear a process's last heartbeat away."""
 
@@ -72,7 +73,12 @@ class HeartbeatIncarnation(Incarnation):
                 as long as the process they watch said, not as long as they themselves would have.
             readonly: never beat, and so never own.
             clock: seconds, monotonic; for tests.
+
+        Raises:
+            ValueError: such a lease could not be kept, or would never be over.
         """
+        if not SHORTEST <= lease < math.inf:
+            raise ValueError(f"a lease is a number of seconds, at least {SHORTEST}, and not {lease}")
         super().__init__(url)
         self.lease = lease
         self._backend = backend

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from actorflow import Graph, Runtime, State
 from actorflow.errors import RunOwned, StoreUnavailable
+from actorflow.runtime.recovery import orphans
 from actorflow.store.backend import Backend
 from actorflow.store.memory import MemoryBackend
+from actorflow.store.store import open_store
+from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from actorflow.store.frames import Owner
 
 LEASE = 0.4
 
@@ -48,6 +56,17 @@ class Link(Backend):
         if self.cut:
             raise StoreUnavailable("link://bucket", "the network is gone")
         return self.bucket
+
+
+class Counted(MemoryBackend):
+    """A bucket that counts what is read of it."""
+
+    gets = 0
+
+    def get(self, key: str) -> bytes:
+        """Count, and get."""
+        self.gets += 1
+        return super().get(key)
 
 
 class Steps(State):
@@ -152,6 +171,57 @@ async def test_what_is_parked_is_taken_up_although_its_last_owner_lives() -> Non
                 tasks.start_soon(open_when_leaving, a)
             assert (await b.get("r").result()).seen == ("A", "B")
     assert ran == ["B"]
+
+
+def test_what_a_process_released_and_lives_on_is_found_by_who_saw_it_own_that() -> None:
+    """Mostly a look reads no log whose owner lives; but it believes none for ever that it still is the owner."""
+    bucket = Counted()
+    theirs, ours = open_store(bucket, lease=1000), open_store(bucket, lease=1000)
+    theirs.markers.put_active("r", 1)
+    ownership = theirs.log("r").claim(claiming(part(theirs.uuid)), actor=ACTOR)
+    owners: dict[str, Owner] = {}
+    assert orphans(ours, (), anywhere=True, owners=owners) == []
+    bucket.gets = 0
+    for _ in range(200):
+        assert orphans(ours, (), anywhere=True, owners=owners) == []
+    assert bucket.gets < 80
+
+    ownership.commit(draft("release", 1, part(theirs.uuid), b"released"))
+    ownership.close()
+
+    assert any(orphans(ours, (), anywhere=True, owners=owners) for _ in range(200))
+
+
+async def test_the_heartbeat_needs_no_thread_of_the_users() -> None:
+    """However many of the event loop's worker threads users have taken, and for how long: the process lives."""
+    bucket, released = MemoryBackend(), threading.Event()
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    async with Runtime(Link(bucket), lease=LEASE) as rt:
+        await rt.run(steps("A", _open(), []), id="r")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(int(limiter.total_tokens)):
+                tasks.start_soon(anyio.to_thread.run_sync, released.wait, 20)
+            while limiter.available_tokens:
+                await anyio.lowlevel.checkpoint()
+            before = bucket.list("hosts/")
+            with anyio.move_on_after(10):
+                while bucket.list("hosts/") == before:  # noqa: ASYNC110 - nor has a bucket
+                    await anyio.sleep(LEASE / 10)
+            after = bucket.list("hosts/")
+            released.set()
+    assert after != before
+
+
+@pytest.mark.parametrize("lease", [0.0, -1.0, 0.000_1, math.inf, math.nan])
+async def test_a_lease_that_is_none_is_refused(lease: float) -> None:
+    """Nobody could keep it, or nobody would ever be missed; and nothing is written."""
+    bucket = MemoryBackend()
+
+    with pytest.raises(ValueError, match="lease"):
+        async with Runtime(Link(bucket), lease=lease):
+            pass
+
+    assert bucket.list("") == []
 
 
 async def test_closing_ends_the_heartbeat() -> None:
