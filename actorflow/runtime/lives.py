@@ -12,7 +12,16 @@ from msgspec import Struct, field
 
 from actorflow.engine.events import Command, Stop
 from actorflow.engine.records import ENDED
-from actorflow.errors import Blocked, CommitRefused, CommitTooLarge, NoSuchRun, RuntimeClosed, StoreError
+from actorflow.errors import (
+    Blocked,
+    CommitRefused,
+    CommitTooLarge,
+    NoSuchRun,
+    RunDeleted,
+    RunOwned,
+    RuntimeClosed,
+    StoreError,
+)
 from actorflow.graph.graph import Graph
 from actorflow.runtime.actor import Actor
 from actorflow.runtime.care import delete_run
@@ -220,7 +229,7 @@ class Lives:
             self._tasks.cancel_scope.cancel()
         finally:
             del self._by_id[life.run_id]
-            if life.error is not None and not _is_outage(life.error):
+            if life.error is not None and not _may_pass(life.error):
                 self.blocked[life.run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
 
     async def _begin(self, start: _Start) -> Life | None:
@@ -344,6 +353,8 @@ class _Claiming:
         self._over.set()
 
 
-def _is_outage(error: Exception) -> bool:
-    """Whether it is the store's trouble, which may pass, and not the run's."""
+def _may_pass(error: Exception) -> bool:
+    """Whether it is the store's trouble, or somebody else's doing, and not that this process can't run the run."""
+    if isinstance(error, RunOwned | RunDeleted | EndedMeanwhile):
+        return True
     return isinstance(error, StoreError) and not isinstance(error, CommitTooLarge | CommitRefused)

@@ -173,6 +173,42 @@ async def test_what_is_parked_is_taken_up_although_its_last_owner_lives() -> Non
     assert ran == ["B"]
 
 
+async def test_a_run_that_went_elsewhere_during_a_restart_may_come_back() -> None:
+    """That somebody else owns it by now is no fault of the run: it is not blocked here, and taken up again later."""
+    bucket, ran = MemoryBackend(), list[str]()
+    gates, begun = ({name: anyio.Event() for name in "AB"} for _ in range(2))
+    link = Link(bucket)
+
+    def crashing(name: str) -> Graph[Steps]:
+        graph = Graph("steps", Steps)
+
+        @graph.node
+        async def only(state: Steps) -> dict[str, object]:
+            ran.append(name)
+            begun[name].set()
+            if len(ran) > 2:
+                return {"seen": (name,)}
+            await gates[name].wait()
+            raise RuntimeError("down")
+
+        return graph
+
+    with anyio.fail_after(20):
+        async with Runtime(link, lease=LEASE, graphs=[crashing("A")], scan_every=0.02) as a:
+            run = await a.spawn(crashing("A"), id="r")
+            await begun["A"].wait()
+            link.cut = True
+            async with Runtime(Link(bucket), lease=LEASE, graphs=[crashing("B")], scan_every=0.02, drain="park"):
+                await begun["B"].wait()
+                link.cut = False
+                gates["A"].set()
+                with pytest.raises(RunOwned):
+                    await run.result()
+                assert await a.get("r").status() == "running"
+                gates["B"].set()
+            assert (await a.get("r").result()).seen == ("A",)
+
+
 def test_what_a_process_released_and_lives_on_is_found_by_who_saw_it_own_that() -> None:
     """Mostly a look reads no log whose owner lives; but it believes none for ever that it still is the owner."""
     bucket = Counted()
