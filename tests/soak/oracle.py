@@ -1,0 +1,269 @@
+"""The oracle of a soak: never killed, it holds a store against what was promised, while all processes stand still.
+
+Retention works beside them, so what is kept of a run may begin at a snapshot.
+Then the promises say more than the files: what was acknowledged under a number
+by two processes, or acknowledged in an older epoch after a claim, is found in
+the side log alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from actorflow.engine.operations import thaw
+from actorflow.engine.records import ENDED, Finished
+from actorflow.engine.snapshot import dump
+from actorflow.errors import ActorflowError
+from actorflow.runtime.large import Joiner
+from actorflow.runtime.replay import _steps, replay
+from actorflow.store.deletion import DELETED
+from actorflow.store.store import open_store
+from actorflow.store.verify import verify_run
+from tests.soak.graphs import problem_of_result
+from tests.soak.told import Line, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from actorflow.engine.run import Activation, RunState
+    from actorflow.store.frames import Frame
+    from actorflow.store.store import Store
+
+READERS = 4  # runs that are read at once
+
+FAILURES = ("error", "trespass")
+
+
+@dataclass(slots=True)
+class History:
+    """One run, as what is kept of its chain tells it."""
+
+    frames: list[Frame]
+    run: RunState
+    opened: dict[str, int] = field(default_factory=dict)  # activation key: the commit that opened it
+    finished: dict[str, int] = field(default_factory=dict)  # activation key: the commit that finished it
+    nodes: list[str] = field(default_factory=list)  # that finished
+
+    @property
+    def floor(self) -> int:
+        """The number of the oldest commit that is kept."""
+        return self.frames[0].header.seq
+
+
+@dataclass(slots=True)
+class Dossier:
+    """Everything that was told and seen of one run."""
+
+    lines: list[Line] = field(default_factory=list)
+    digests: dict[int, bytes] = field(default_factory=dict)  # by number, whenever it was read
+
+
+@dataclass(slots=True)
+class Oracle:
+    """Judges a store again and again, until each of its runs is over."""
+
+    url: str
+    storage_options: dict[str, Any] | None
+    log: Path
+    victims: set[str] = field(default_factory=set)  # runs that had a damaged file for a while
+    over: dict[str, int] = field(default_factory=dict)  # runs, and the number of the commit that ended them
+    deleted: int = 0  # before their end was judged
+    commits: int = 0  # whose frames were read and found right
+    told: Counter[str] = field(default_factory=Counter)
+    takeovers: list[tuple[str, Line, Line]] = field(default_factory=list)  # run, last word of the old owner, claim
+    _open: dict[str, Dossier] = field(default_factory=dict)
+    _reader: Reader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = Reader(self.log)
+
+    @property
+    def open_runs(self) -> list[str]:
+        """Runs that were begun, and not seen to be over."""
+        return [run for run in self._open if run not in self.over]
+
+    def listen(self) -> list[str]:
+        """Take in what was told; what is wrong by itself."""
+        problems: list[str] = []
+        met: dict[tuple[str, str], str] = {}
+        for line in self._reader.news():
+            self.told[line.what] += 1
+            if line.what in FAILURES or (line.what == "corrupt" and line.run not in self.victims):
+                met.setdefault((line.run, line.what), f"{line.run}: process {line.who} met {line.what}: {line.text}")
+            if line.run and line.what in ("tried", "acknowledged", "started", "result"):
+                if line.run in self.over:
+                    problems += _after_the_end(line, self.over[line.run])
+                else:
+                    self._open.setdefault(line.run, Dossier()).lines.append(line)
+        return [*problems, *met.values()]
+
+    def examine(self, *, ended: bool = False) -> list[str]:
+        """Everything that is wrong just now. ``ended``: every run must be over."""
+        heard = self.listen()
+        problems: list[str] = []
+        store = open_store(self.url, storage_options=self.storage_options, readonly=True)
+        try:
+            with ThreadPoolExecutor(READERS) as pool:
+                judged = pool.map(lambda run: self._judge(store, run, ended=ended), list(self._open))
+                problems += [problem for found in judged for problem in found]
+        finally:
+            store.close()
+        for run in self.over.keys() & self._open.keys():
+            self._note_takeovers(run, self._open.pop(run).lines)
+        return problems + heard
+
+    def newest(self, run: str) -> Line | None:
+        """The newest commit of an unfinished run that was acknowledged."""
+        lines = self._open[run].lines if run in self._open else []
+        return next((line for line in reversed(lines) if line.what == "acknowledged"), None)
+
+    def _judge(self, store: Store, run: str, *, ended: bool) -> list[str]:
+        dossier = self._open[run]
+        promises = [line for line in dossier.lines if line.what == "acknowledged"]
+        problems = [*_broken_promises(run, promises)]
+        tried = max((line.seq for line in dossier.lines if line.what == "tried"), default=-1)
+        known = max((line.seq for line in dossier.lines if line.what in ("acknowledged", "seen")), default=-1)
+        try:
+            tip = store.log(run).tip()
+            if tip is None:
+                if ended and not promises:
+                    self.over[run] = -1  # its spawner died before its claim landed
+                return problems + ([f"{run}: commit {known} was known, and there is no such run"] if promises else [])
+            if tip.header.seq < known:
+                problems.append(f"{run}: commit {known} was known, and the newest is {tip.header.seq}: lost")
+            if tip.header.seq > tried:
+                problems.append(f"{run}: its newest commit is {tip.header.seq}, and only {tried} was tried")
+            if tip.header.status == DELETED:
+                self.over[run] = tip.header.seq
+                self.deleted += 1
+                if not any(line.status in ENDED for line in dossier.lines):
+                    problems.append(f"{run}: deleted, and it had not ended")
+                return problems
+            history = _history(store, run)
+            problems += _broken_chain(store, run, history, dossier)
+            problems += _betrayed(run, dossier.lines, history)
+        except ActorflowError as error:
+            return [*problems, f"{run}: can't be read: {error!r}"]
+        if history.run.ended:
+            self.over[run] = history.frames[-1].header.seq
+            self.commits += len(history.frames)
+            problems += _wrong_end(run, dossier.lines, history)
+        elif ended:
+            problems.append(f"{run}: {history.run.status} after everybody had gone on with it")
+        newest = history.frames[-1].header
+        seen = Line(what="seen", who=0, at=0, run=run, seq=newest.seq, nonce=newest.nonce.hex())
+        dossier.lines.append(seen)
+        return problems
+
+    def _note_takeovers(self, run: str, lines: list[Line]) -> None:
+        promises = sorted((line for line in lines if line.what == "acknowledged"), key=lambda line: line.seq)
+        self.takeovers += [
+            (run, before, claim)
+            for before, claim in pairwise(promises)
+            if claim.kind == "claim" and before.kind != "release" and before.who != claim.who
+        ]
+
+
+def _after_the_end(line: Line, last: int) -> Iterator[str]:
+    """Nothing follows the end but a deletion. An owner that stood still may start a node, and never acknowledges."""
+    if line.what == "acknowledged" and line.seq > last and line.status != DELETED:
+        yield f"{line.run}: process {line.who} acknowledged {line.seq}, and {last} had ended the run"
+
+
+def _broken_promises(run: str, promises: list[Line]) -> Iterator[str]:
+    """What the acknowledgements alone show: one content for a number, and after a claim no older owner."""
+    by_seq: dict[int, set[str]] = defaultdict(set)
+    for line in promises:
+        by_seq[line.seq].add(line.nonce)
+    for seq, nonces in by_seq.items():
+        if len(nonces) > 1:
+            who = sorted({line.who for line in promises if line.seq == seq})
+            yield f"{run}: commit {seq} was acknowledged with {len(nonces)} contents, by {who}: one is lost"
+    for older, newer in pairwise(sorted(promises, key=lambda line: (line.seq, line.epoch))):
+        if newer.epoch < older.epoch:
+            yield f"{run}: epoch {newer.epoch} acknowledged {newer.seq} after the claim of epoch {older.epoch}"
+
+
+def _history(store: Store, run_id: str) -> History:
+    frames = store.log(run_id).read(first=0)
+    joiner = Joiner(store.blobs(run_id))
+    history: History | None = None
+    open_: dict[int, Activation] = {}
+    for frame in frames:
+        seq = frame.header.seq
+        for after, _, record, _ in _steps(None if history is None else history.run, frame, joiner):
+            if history is None:
+                history = History(frames, after)
+            if isinstance(record, Finished) and record.id in open_:  # a snapshot may be of a run before this record
+                activation = open_[record.id]
+                history.finished[activation.key.hex()] = seq
+                history.nodes.append(activation.node)
+            for activation in after.open.values():
+                history.opened.setdefault(activation.key.hex(), seq)
+            open_, history.run = dict(after.open), after
+    assert history is not None
+    return history
+
+
+def _broken_chain(store: Store, run: str, history: History, dossier: Dossier) -> Iterator[str]:
+    """Whether the chain is whole, is what it was, and the shortest way to the newest state leads to the same state."""
+    log = store.log(run)
+    for finding in verify_run(log):
+        if finding.broken:
+            yield f"{run}: {finding.path}: {finding.what}"
+    for frame in history.frames:
+        seq = frame.header.seq
+        if dossier.digests.setdefault(seq, frame.digest) != frame.digest:
+            yield f"{run}: commit {seq} has another digest than when it was read before"
+    if dump(replay(log.read(), Joiner(store.blobs(run)))) != dump(history.run):
+        yield f"{run}: from its newest snapshot it is another run than from commit {history.floor} on"
+    trace = thaw(history.run.root.values["trace"])
+    if history.floor == 0 and Counter(trace) != Counter(history.nodes):
+        yield f"{run}: the state was made by {Counter(trace)}, but {Counter(history.nodes)} are committed"
+
+
+def _betrayed(run: str, told: list[Line], history: History) -> Iterator[str]:
+    """Promises that the store did not keep, in the order in which they were made."""
+    nonces = {frame.header.seq: frame.header.nonce.hex() for frame in history.frames}
+    known = -1  # everything up to this number was acknowledged, or seen by the oracle, at this point of the log
+    starts: set[tuple[int, str]] = set()
+    epochs: dict[int, int] = {}  # process: that of its claim
+    newest = 0  # epoch that was claimed
+    for line in told:
+        if line.what in ("acknowledged", "seen"):
+            if line.seq >= history.floor and nonces.get(line.seq) != line.nonce:
+                yield f"{run}: commit {line.seq} was {line.what} (process {line.who}), and is lost"
+            known = max(known, line.seq)
+            if line.kind == "claim":
+                epochs[line.who] = newest = max(newest, line.epoch)
+        elif line.what == "started":
+            what = f"{run}: process {line.who} started {line.text} ({line.key[:8]})"
+            # a fenced owner may start what its last commit opened, until its next one answers (guarantee 3)
+            owns = epochs.get(line.who, 0) >= newest
+            if owns and history.finished.get(line.key, known + 1) <= known:
+                yield f"{what}, finished by commit {history.finished[line.key]}, when {known} was known"
+            if run.endswith("-sync") and history.floor == 0 and history.opened.get(line.key, known + 1) > known:
+                yield f"{what}, opened by commit {history.opened.get(line.key)}, when only {known} was known"
+            if (line.who, f"{line.key}/{epochs.get(line.who)}") in starts:
+                yield f"{what} twice"
+            starts.add((line.who, f"{line.key}/{epochs.get(line.who)}"))
+        elif line.what == "result" and not history.run.ended:
+            yield f"{run}: process {line.who} had its result, but it is {history.run.status}"
+
+
+def _wrong_end(run: str, told: list[Line], history: History) -> Iterator[str]:
+    if history.run.status != "finished":
+        yield f"{run}: it ended as {history.run.status}"
+        return
+    values = {name: thaw(value) for name, value in history.run.root.values.items()}
+    if (problem := problem_of_result(run, values)) is not None:
+        yield f"{run}: {problem}"
+    began = next((line.version for line in told if line.what == "acknowledged" and line.seq == 0), None)
+    origin = values.get("origin", "version 1")
+    if began is not None and origin != f"version {began}":
+        yield f"{run}: it began with version {began}, but says {origin!r}"
