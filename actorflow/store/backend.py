@@ -49,6 +49,13 @@ class Backend(ABC):
     readers: int = 1
     """How many reads of small objects are worth making at once: on a bucket each takes tens of milliseconds."""
 
+    ascends: bool = False
+    """Whether the service lists ascending by key, also while others write: a higher key is looked for later.
+
+    Sorting what came in any order does not make it so. Only where it is so may the number of a commit come free
+    (see `merging` and `pruning`): a claimer that took such a number finds out by a listing that it came too late.
+    """
+
     @abstractmethod
     def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         """Store ``data`` if ``key`` is free; False if it was taken, and nothing changed.
@@ -74,7 +81,7 @@ class Backend(ABC):
 
     @abstractmethod
     def list(self, prefix: str) -> list[str]:
-        """All keys below ``prefix`` ("" or ending in "/"), at any depth, ascending."""
+        """All keys below ``prefix`` ("" or ending in "/"), at any depth, sorted (`ascends`: also as found)."""
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class MemoryBackend(Backend):
     """Bytes in a dict under one lock."""
 
+    ascends = True  # all of a listing is of one moment
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._data: dict[str, bytes] = {}

@@ -41,6 +41,8 @@ def merge(chain: ObjectChain, snapshot: int) -> None:
         Missing: somebody else merges, too.
         StoreError: nothing was lost; the next merge tries again.
     """
+    if not chain.backend.ascends:
+        return  # no number may come free there, so it would only be one more object
     names = chain.names()
     _finish_last(chain, names)
     numbers = max(_runs(names.unmerged(below=snapshot)), key=len, default=_NONE)

@@ -3,7 +3,11 @@
 On the object log numbers come free. First the floor is put, so that what is
 gone was let go of and is not missing; then, by exact key, loose commits below
 it, but never a claim's number (see `retention`), and merged files. Where an
-object can't be read it stays: what it is nobody knows.
+object can't be read it stays: what it is nobody knows. And where listings don't
+ascend, all loose commits stay: there a claimer that took a number which came
+free can't find out that it came too late, for its second listing may have gone
+by the newest number before that was taken. The history begins at the floor all
+the same.
 
 On the append log no name is ever removed: a file whose commits are let go of
 becomes a stub, replaced at once as a whole.
@@ -40,7 +44,7 @@ def let_go_of_objects(chain: ObjectChain, below: int, *, dry_run: bool) -> Freed
     floor = max(below, names.floor)
     spans = [span for span in names.spans if span[1] < floor]
     loose = [seq for seq in names.loose if seq < floor]
-    seen = chain.look([*spans, *loose])
+    seen = chain.look([*spans, *loose] if chain.backend.ascends else spans)
     releases = releases_among(frame for _, frames in seen for frame in frames or ())
     gone = [place for place, frames in seen if frames and (place in spans or freeable(frames[0], releases))]
     if not dry_run:

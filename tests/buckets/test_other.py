@@ -216,3 +216,9 @@ def test_options_that_it_does_not_take_are_refused() -> None:
 
     with pytest.raises(BadStoreUrl, match="storage_options"):
         OtherBackend(parse_place("strict://host/x"), {"colour": "red"})
+
+
+def test_its_listings_are_not_believed_to_ascend() -> None:
+    """They are sorted here, in whatever order they came; also seen through what is in front of it."""
+    assert not bucket_backend("honest://bucket/folder", {}).ascends
+    assert bucket_backend("s3://bucket/folder", {}).ascends

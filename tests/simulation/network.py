@@ -58,6 +58,8 @@ class LostReply(StoreUnavailable):
 class Network(Backend):
     """What one process sees of the bucket. Once the process is dead, nothing goes through."""
 
+    ascends = True
+
     def __init__(self, process: Process, bucket: Backend) -> None:
         self._process = process
         self._bucket = bucket

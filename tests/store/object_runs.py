@@ -34,6 +34,7 @@ class Watched(Backend):
     def __init__(self) -> None:
         self.inner = MemoryBackend()
         self.readers = 1
+        self.ascends = True
         self.here = MemoryIncarnation("memory://here")
         self.calls: Counter[str] = Counter()
         self.before: Callable[[str, str], object] = lambda kind, key: None

@@ -39,6 +39,7 @@ class BucketBackend(Backend):
     """
 
     readers = 16
+    ascends = True  # and each listing is checked for it
 
     def __init__(self, place: Place) -> None:
         self.place = place

@@ -37,8 +37,10 @@ _MEANING = {
 class OtherBackend(BucketBackend):
     """Files or objects of any file system that fsspec knows.
 
-    Its listings are sorted by fsspec, so nothing is known of the order in which the service lists.
+    Its listings are sorted here, and nothing is known of the order in which the service lists.
     """
+
+    ascends = False
 
     def __init__(self, place: Place, options: Options) -> None:
         """Make the file system; many connect at once.
