@@ -103,6 +103,8 @@ class AppendOwnership(Ownership):
             found = os.fstat(fd)
             if (found.st_dev, found.st_ino) != self._inode:
                 raise CorruptCheckpoint(self.path, "another file has taken its place under its owner")
+            if found.st_nlink == 0:
+                raise CorruptCheckpoint(self.path, "it was deleted under its owner")
             if self._ragged:
                 self._cut(fd)
             elif found.st_size != self._size:

@@ -205,6 +205,16 @@ def test_an_owner_never_appends_to_a_file_that_took_the_place_of_its_own(store_u
     assert len((elsewhere / checkpoint_name(0)).read_bytes()) > len(data)
 
 
+def test_an_owner_never_appends_to_a_file_that_was_deleted_under_it(store: Store) -> None:
+    """Its open descriptor takes and syncs whatever is written, and nobody would ever read it."""
+    owned = store.log("r").claim(claiming(part(store)), actor=ACTOR)
+    owned.commit(draft("commit", 1, part(store), b"kept"))
+    shutil.rmtree(folder(store).parent)
+
+    with pytest.raises(CorruptCheckpoint, match="deleted under its owner"):
+        owned.commit(draft("commit", 1, part(store), b"into the void"))
+
+
 def test_open_files_are_bounded(store_url: str) -> None:
     """However many runs are being written."""
     store = open_store(store_url, max_open_files=3)
