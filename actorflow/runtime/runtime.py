@@ -135,6 +135,8 @@ class Runtime(Upkeep, Asking):
         if recover is not None:
             check_word("recover", recover, Recover)
         check_word("drain", drain, Drain)
+        if scan_every is not None and not scan_every > 0:  # NaN is neither
+            raise ValueError(f"scan_every={scan_every}: must be a number of seconds above 0")
         self.url = str(store) if isinstance(store, Backend) else os.fspath(store)
         self.max_crashes = max_crashes
         self.migration_timeout = migration_timeout

@@ -248,6 +248,13 @@ async def test_the_heartbeat_needs_no_thread_of_the_users() -> None:
     assert after != before
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan])
+def test_a_pause_that_is_none_between_two_looks_is_refused(seconds: float) -> None:
+    """It would look without a rest; on one event loop, and on the other it would end the runtime."""
+    with pytest.raises(ValueError, match="scan_every"):
+        Runtime("memory://", scan_every=seconds)
+
+
 @pytest.mark.parametrize("lease", [0.0, -1.0, 0.000_1, math.inf, math.nan])
 async def test_a_lease_that_is_none_is_refused(lease: float) -> None:
     """Nobody could keep it, or nobody would ever be missed; and nothing is written."""
