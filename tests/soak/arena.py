@@ -209,7 +209,7 @@ class Arena:
             (2, self._kill_a_recovery),
             (4, self._pause_one),
             (2, self._jump_a_clock),
-            (2, self._turn_a_bit),
+            (4, self._turn_a_bit),
             (1, self._change_the_code),
         ]
         weights = [weight for weight, _ in events]

@@ -77,7 +77,12 @@ def damage_object(client: Any, bucket: str, root: str, encoded: str, chance: ran
         right = reply["Body"].read()
         wrong = bytearray(right)
         wrong[chance.randrange(len(wrong))] ^= 1 << chance.randrange(8)
-        put = client.put_object(Bucket=bucket, Key=keys[-1], Body=bytes(wrong), IfMatch=reply["ETag"])
+        put = client.put_object(Bucket=bucket, Key=keys[-1], Body=bytes(wrong), IfMatch=_bare(reply["ETag"]))
     except client.exceptions.ClientError:
         return None
-    return DamagedObject(client, bucket, keys[-1], right, put["ETag"])
+    return DamagedObject(client, bucket, keys[-1], right, _bare(put["ETag"]))
+
+
+def _bare(etag: str) -> str:
+    """Without its quotes: Ceph does not know it with them."""
+    return etag.strip('"')
