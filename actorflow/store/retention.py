@@ -3,7 +3,8 @@
 What can be let go of is a prefix of the history, up to a snapshot: whatever is
 kept can be read from its first commit on. Never let go of are the newest
 commit, anything at or above the newest snapshot, and the name of a claim's
-number (but of a claim on top of a release: there was no owner left to fence).
+number (but of a claim on top of a release: there was no owner left to fence)
+or of a repair's.
 A stalled old owner always aims at the number of the claim that fenced it; were
 that number free, its commit would get in (guarantee 3).
 """
@@ -105,6 +106,8 @@ def freeable(frame: Frame, releases: Collection[bytes]) -> bool:
     header = frame.header
     if header.status == DELETED:
         return False
+    if header.kind == "release" and header.snapshot == header.seq:
+        return False  # put by a repair, it fences as a claim does: an owner that was found gone may aim at its number
     return header.seq > 0 and (header.kind != "claim" or header.parent in releases)
 
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 import actorflow.runtime.repair
-from actorflow import END, Graph, Overwrite, RestartPolicy, Runtime, Update
-from actorflow.errors import CorruptCheckpoint, NoSuchRun, RunError, RunFailed, RunOwned
+from actorflow import END, Graph, Overwrite, RestartPolicy, Retention, Runtime, Update
+from actorflow.errors import CorruptCheckpoint, Fenced, NoSuchRun, RunError, RunFailed, RunOwned
+from actorflow.runtime.claiming import Limits, claim_run
+from actorflow.store import merging, pruning
 from actorflow.store.backend import Backend
 from actorflow.store.damage import find_damage
+from actorflow.store.frames import Draft
+from actorflow.store.liveness import MemoryIncarnation
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
-from tests.runtime.graphs import Trail, chain
+from tests.runtime.graphs import Trail, chain, counter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from actorflow.store.frames import Frame
+    from actorflow.store.ownership import Ownership
 
 ONCE = RestartPolicy(max_restarts=0)
 
@@ -251,3 +262,60 @@ async def test_damage_below_the_newest_snapshot_keeps_nobody_from_going_on(store
         assert [finding.broken for finding in await rt.verify("r")][:1] == [True]
         with pytest.raises(RunError, match="nothing to repair"):
             await rt.repair("r", skip="0" * 64)
+
+
+async def stalled_repaired_collected(bucket: MemoryBackend) -> Ownership:
+    """An owner stalls and is taken for dead; its run is repaired, goes on, and is collected. It wakes up."""
+    graph = counter(200)
+    async with Runtime(bucket, recover="never", drain="park") as rt:
+        await rt.spawn(graph, id="r")
+    there = open_store(bucket)
+    stalled = claim_run(there, graph, "r", Limits(migration_timeout=10, max_crashes=3), reopen=None).ownership
+    there.close()
+    Files(bucket).spoil(stalled.path, -40)
+
+    async with Runtime(bucket, recover="never") as rt:
+        await rt.repair("r", skip=digest_of(bucket))
+        await (await rt.resume(graph, "r")).result()
+        await rt.gc(Retention(last=1))
+
+    stalled._incarnation = MemoryIncarnation("memory://woken")
+    return stalled
+
+
+def next_of(owner: Ownership) -> Draft:
+    """Something to commit."""
+    header = owner.header
+    return Draft(
+        kind="commit",
+        epoch=header.epoch,
+        status=header.status,
+        opening=header.opening,
+        crashes=0,
+        file=owner.file,
+        body=b"too late",
+    )
+
+
+async def test_a_repair_fences_for_ever() -> None:
+    """Its number never comes free: the owner whose run it was aims at just that one (guarantee 3)."""
+    stalled = await stalled_repaired_collected(MemoryBackend())
+
+    with pytest.raises(Fenced):
+        stalled.commit(next_of(stalled))
+
+
+async def test_planted_a_repair_whose_number_comes_free_lets_an_owner_back_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: only claims' numbers are kept. What the stalled owner commits is acknowledged, and in no history."""
+
+    def only_claims(frame: Frame, releases: Collection[bytes]) -> bool:
+        return frame.header.seq > 0 and (frame.header.kind != "claim" or frame.header.parent in releases)
+
+    monkeypatch.setattr(merging, "freeable", only_claims)
+    monkeypatch.setattr(pruning, "freeable", only_claims)
+    bucket = MemoryBackend()
+    stalled = await stalled_repaired_collected(bucket)
+
+    stalled.commit(next_of(stalled))
+
+    assert all(frame.body != b"too late" for frame in open_store(bucket).log("r").read(first=0))
