@@ -8,7 +8,8 @@ import shutil
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,16 +51,21 @@ def main() -> int:
     failed = False
     with ProcessPoolExecutor(len(kinds), mp_context=get_context("spawn")) as processes:
         begun = {
-            kind: processes.submit(soak, folder / kind, kind, given.seed + number, given.minutes * 60)
+            processes.submit(soak, folder / kind, kind, given.seed + number, given.minutes * 60): kind
             for number, kind in enumerate(kinds)
         }
-        for kind, one in begun.items():
+        for one in as_completed(begun):
+            kind = begun[one]
             print(f"\n{kind}")
             try:
                 figures = one.result()
             except Breach as breach:
                 failed = True
                 print(f"VIOLATION: {breach}", flush=True)
+                continue
+            except Exception:  # noqa: BLE001 - the other one goes on
+                failed = True
+                traceback.print_exc()
                 continue
             print("\n".join(figures.shown()))
             failed |= _is_too_little(kind, figures, given.minutes)
