@@ -86,6 +86,9 @@ class Told:
             if [frame.digest for frame in kept] != [frame.digest for frame in frames[-len(kept) :]]:
                 found.append(f"{run_id}: what is kept is no end of its history")
             found += _lost(told, frames)
+            if frames[0].header.seq:
+                found.append(f"{run_id}: commit {frames[0].header.seq} was built on one that never was")
+                continue
             found += _run_again([one for one in self.started if one.run_id == run_id], frames)
             try:
                 found += self._wrong_end(run_id, kept, expected)
@@ -116,8 +119,8 @@ def _history(store: Store, bucket: Bucket, run_id: str, newest: Frame) -> list[F
             for frame in log.chain.parse(data, seq):
                 ever.setdefault(frame.digest, frame)
     chain = [newest]
-    while chain[-1].header.seq:
-        chain.append(ever[chain[-1].header.parent])
+    while before := ever.get(chain[-1].header.parent):
+        chain.append(before)
     return chain[::-1]
 
 
