@@ -40,6 +40,7 @@
     ├── StoreError (OSError)                 about the store
     │   ├── UnsafeStore                      this store can't keep the guarantees
     │   ├── BadStoreUrl (ValueError)         this URL names no store
+    │   │   └── NoSuchStore                  there is none, and it was not to be made
     │   ├── StoreMarkerMissing               runs without actorflow.json: not touched
     │   ├── ForeignStore                     actorflow.json is not ours, or of a later format
     │   ├── StoreFull                        no space, no quota, or over a limit
@@ -460,6 +461,10 @@ class UnsafeStore(StoreError):
 
 class BadStoreUrl(StoreError, ValueError):
     """This URL names no store that actorflow can open."""
+
+
+class NoSuchStore(BadStoreUrl):
+    """There could be a store at this URL, but there is none, and who only looks makes none."""
 
 
 class StoreMarkerMissing(StoreError):

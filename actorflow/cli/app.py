@@ -6,6 +6,7 @@ import click
 
 from actorflow.cli.caring import doctor_, export, import_, repair
 from actorflow.cli.checking import check, graph, migrate
+from actorflow.cli.clearing import delete, gc, rekey
 from actorflow.cli.demo import demo
 from actorflow.cli.exits import MEANINGS
 from actorflow.cli.going import resume, run
@@ -27,6 +28,6 @@ def app(*, traceback: bool) -> None:
 
 for _command in (
     *(demo, run, resume, ls, show, history, graph, check, migrate, schema),
-    *(verify, repair, export, import_, doctor_),
+    *(verify, repair, export, import_, gc, delete, rekey, doctor_),
 ):
     app.add_command(_command)

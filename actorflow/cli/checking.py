@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from actorflow.cli.command import Command, in_event_loop
 from actorflow.cli.exits import Exit
 from actorflow.cli.output import remark, say, say_json, say_table
-from actorflow.cli.store import json_option, looking_at, store_option
+from actorflow.cli.store import Where, json_option, options_option, store_option
 from actorflow.cli.target import Target, target_argument
 from actorflow.cli.text import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from actorflow import Verdict
 
 
@@ -28,10 +30,18 @@ def graph(target: Target, format: Literal["text", "mermaid"]) -> None:
 @click.command(cls=Command)
 @target_argument()
 @click.option("--against", "store", metavar="URL", help="Also ask of each run of the graph in this store.")
+@options_option()
 @json_option
 @click.pass_context
 @in_event_loop
-async def check(ctx: click.Context, target: Target, store: str | None, *, as_json: bool) -> None:
+async def check(
+    ctx: click.Context,
+    target: Target,
+    store: str | None,
+    storage_options: Mapping[str, Any] | None,
+    *,
+    as_json: bool,
+) -> None:
     """Say what is wrong or doubtful about a graph; with --against, what it would do with the runs of a store.
 
     For each run: would it load, would its state migrate, and which nodes would
@@ -51,7 +61,7 @@ async def check(ctx: click.Context, target: Target, store: str | None, *, as_jso
         remark(f"graph {target.graph.name!r} can run")
     if store is None:
         return
-    await _ask(ctx, target, store, ended=True, as_json=as_json)
+    await _ask(ctx, target, Where(store, storage_options), ended=True, as_json=as_json)
 
 
 @click.command(cls=Command)
@@ -64,7 +74,9 @@ async def check(ctx: click.Context, target: Target, store: str | None, *, as_jso
 @json_option
 @click.pass_context
 @in_event_loop
-async def migrate(ctx: click.Context, target: Target, store: str, *, dry_run: bool, ended: bool, as_json: bool) -> None:
+async def migrate(
+    ctx: click.Context, target: Target, store: Where, *, dry_run: bool, ended: bool, as_json: bool
+) -> None:
     """Say which runs of a store this code could go on with, and which of them it would migrate.
 
     There is no need to migrate anything beforehand: a run does so when it
@@ -78,9 +90,9 @@ async def migrate(ctx: click.Context, target: Target, store: str, *, dry_run: bo
     await _ask(ctx, target, store, ended=ended, as_json=as_json)
 
 
-async def _ask(ctx: click.Context, target: Target, store: str, *, ended: bool, as_json: bool) -> None:
+async def _ask(ctx: click.Context, target: Target, store: Where, *, ended: bool, as_json: bool) -> None:
     """What the graph could do with the runs of a store."""
-    async with looking_at(store) as rt:
+    async with store.look() as rt:
         verdicts = await rt.dry_run(target.graph, ended=ended)
     if as_json:
         say_json(verdicts)
@@ -90,13 +102,13 @@ async def _ask(ctx: click.Context, target: Target, store: str, *, ended: bool, a
     ctx.exit(Exit.BLOCKED if "blocked" in kinds else Exit.CORRUPT if "corrupt" in kinds else Exit.OK)
 
 
-def _say_verdicts(verdicts: list[Verdict], store: str) -> None:
+def _say_verdicts(verdicts: list[Verdict], store: Where) -> None:
     if verdicts:
         say_table(
             ("RUN", "STATUS", "VERDICT", "WOULD START"),
             [(one.run, one.status, _verdict(one), one.reason or ", ".join(one.starts) or "-") for one in verdicts],
         )
-    remark(f"{len(verdicts)} run{'s' * (len(verdicts) != 1)} of this graph in {visible(store)}")
+    remark(f"{len(verdicts)} run{'s' * (len(verdicts) != 1)} of this graph in {store}")
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ import enum
 from typing import TYPE_CHECKING, Any
 
 from actorflow import errors
-from actorflow.cli.text import quoted
+from actorflow.cli.text import quoted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Exit(enum.IntEnum):
 
 MEANINGS = {
     Exit.OK: "all is well",
-    Exit.FAILED: "the run failed or was cancelled; the results of the demo differ",
+    Exit.FAILED: "the run failed or was cancelled; runs were left as they are; the results of the demo differ",
     Exit.USAGE: "wrong usage: options, input, run id, or a graph that can't run",
     Exit.NOT_FOUND: "no such run, checkpoint or store",
     Exit.CORRUPT: "a file is damaged, or the run is quarantined",
@@ -50,6 +50,7 @@ _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.UnknownNode, Exit.BLOCKED),
     (errors.RunFailed, Exit.FAILED),
     (errors.RunCancelled, Exit.FAILED),
+    (errors.NoSuchStore, Exit.NOT_FOUND),
     (errors.BadStoreUrl, Exit.USAGE),
     (errors.StoreError, Exit.STORE),
     (errors.RunError, Exit.USAGE),  # RunExists, WrongGraph, BadRunId
@@ -83,8 +84,8 @@ def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
             return f"actorflow history {run}{store}"
         case errors.NoSuchRun() | errors.BadRunId() | errors.RunDeleted():
             return f"actorflow ls{store}"
-        case errors.CorruptCheckpoint():
-            return f"actorflow verify{store}"
+        case errors.StoreError():
+            return _remedy_in_store(error, run if given.get("run_id") else "", store)
         case errors.Blocked() | errors.MigrationError() | errors.UnknownNode():
             return f"actorflow check {graph} --against {quoted(str(given.get('store') or './.actorflow'))}"
         case errors.GraphError():
@@ -95,5 +96,20 @@ def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
             return "actorflow run --help"
         case LookupError():
             return f"actorflow history {run}{store}"
+        case _:
+            return None
+
+
+def _remedy_in_store(error: errors.StoreError, run: str, store: str) -> str | None:
+    match error:
+        case errors.MissingKey():
+            return f"the same with key {visible(error.key_id)} in the variable ACTORFLOW_KEYS too, as id:base64"
+        case errors.NotSealed():
+            rekey = " ".join(filter(None, ("actorflow rekey", run)))
+            return f"ACTORFLOW_REQUIRE={error.found} {rekey}{store}, if it is from before there were keys"
+        case errors.NoSuchStore():
+            return "actorflow run module:graph, which makes one"
+        case errors.CorruptCheckpoint():
+            return f"actorflow verify{store}"
         case _:
             return None

@@ -9,17 +9,21 @@ import anyio
 import click
 import msgspec
 
-from actorflow import Graph, Runtime, State
 from actorflow.cli.command import Command, Refusal
 from actorflow.cli.exits import Exit
+from actorflow.cli.given import to_text
 from actorflow.cli.output import remark, say
-from actorflow.cli.store import DEFAULT, existing, looking_at, store_option
+from actorflow.cli.store import store_option
 from actorflow.cli.target import Target, target_argument
 from actorflow.cli.text import json_whole, quoted, visible
 from actorflow.errors import RunExists
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from actorflow import Graph, Runtime, State
+    from actorflow.cli.store import Where
 
 GRAPH_TAG = "graph"
 """The tag under which ``run`` notes how its graph was named: to be shown, never to be imported."""
@@ -28,7 +32,13 @@ GRAPH_TAG = "graph"
 @click.command("run", cls=Command)
 @target_argument()
 @click.option("--id", "run_id", metavar="ID", help="The run's id; if there is such a run, it goes on.")
-@click.option("--state", "given", metavar="JSON|@FILE", help="The input: fields as JSON, or @FILE (@- is stdin).")
+@click.option(
+    "--state",
+    "given",
+    callback=to_text,
+    metavar="JSON|@FILE",
+    help="The input: fields as JSON, or @FILE (@- is stdin).",
+)
 @store_option
 @click.option(
     "--durability",
@@ -38,7 +48,7 @@ GRAPH_TAG = "graph"
     help="When a successor may start: after the commit, while it is in flight, or regardless of it.",
 )
 def run(
-    target: Target, run_id: str | None, given: str | None, store: str, durability: Literal["sync", "async", "exit"]
+    target: Target, run_id: str | None, given: str | None, store: Where, durability: Literal["sync", "async", "exit"]
 ) -> None:
     """Run a graph to its end, and print its final state as JSON.
 
@@ -61,14 +71,14 @@ def run(
         remark(f"run {visible(run.id)} begins")
         return await run.result()
 
-    _to_the_end(work, store, lambda: _again(known[-1], target.text, store) if known else None)
+    _to_the_end(work, store.make(), lambda: _again(known[-1], target.text, store) if known else None)
 
 
 @click.command("resume", cls=Command)
 @click.argument("run_id", metavar="RUN")
 @target_argument(required=False, envvar="ACTORFLOW_GRAPH")
 @store_option
-def resume(run_id: str, target: Target | None, store: str) -> None:
+def resume(run_id: str, target: Target | None, store: Where) -> None:
     """Go on with a run, and print its final state as JSON.
 
     After a crash, Ctrl-C or a failure, out of quarantine, and under a graph
@@ -85,14 +95,18 @@ def resume(run_id: str, target: Target | None, store: str) -> None:
         run = await rt.resume(graph, run_id)
         return await run.result()
 
-    _to_the_end(work, existing(store), lambda: _again(run_id, target.text, store))
+    _to_the_end(work, store.open(), lambda: _again(run_id, target.text, store))
 
 
-def _to_the_end(work: Callable[[Runtime], Awaitable[Any]], store: str, again: Callable[[], str | None]) -> None:
+def _to_the_end(
+    work: Callable[[Runtime], Awaitable[Any]],
+    opened: AbstractAsyncContextManager[Runtime],
+    again: Callable[[], str | None],
+) -> None:
     """Do the work in an open runtime and print what comes out; Ctrl-C lets go of the run and says how to go on."""
 
     async def main() -> Any:
-        async with Runtime(store, recover="never") as rt:
+        async with opened as rt:
             return await work(rt)
 
     _show_warnings()
@@ -115,9 +129,9 @@ async def _tell_where(rt: Runtime, run_id: str) -> None:
     remark(visible(f"run {run_id} is at commit {checkpoint.seq}; {why}"))
 
 
-async def _show_result(run_id: str, store: str) -> None:
+async def _show_result(run_id: str, store: Where) -> None:
     """Without a graph: the result of a run that has finished; for any other run a graph is needed."""
-    async with looking_at(store) as rt:
+    async with store.look() as rt:
         checkpoint = await rt.get(run_id).at()
     if checkpoint.status != "finished":
         named = checkpoint.tags.get(GRAPH_TAG, "module:graph")
@@ -129,22 +143,17 @@ async def _show_result(run_id: str, store: str) -> None:
     say(json_whole(checkpoint.values))
 
 
-def _again(run_id: str, graph: str, store: str) -> str:
-    where = "" if store == DEFAULT else f"--store {quoted(store)} "
-    return f"actorflow resume {where}{quoted(run_id)} {quoted(graph)}"
+def _again(run_id: str, graph: str, store: Where) -> str:
+    return f"actorflow resume{store.option} {quoted(run_id)} {quoted(graph)}"
 
 
 def _input(graph: Graph[Any], given: str) -> State:
     """The input as the graph's State; a field that it does not have is an error, as in code."""
     state_type = graph.state_type
     try:
-        text = given
-        if given.startswith("@"):
-            with click.open_file(given[1:], encoding="utf-8") as file:
-                text = file.read()
-        fields = msgspec.json.decode(text)
+        fields = msgspec.json.decode(given)
         state: State = graph.schema.codecs.convert(fields, state_type)
-    except (OSError, UnicodeError, msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (UnicodeError, msgspec.DecodeError) as error:
         raise click.BadParameter(visible(str(error)), param_hint="--state") from error
     if unknown := sorted(set(fields) - set(state_type.__struct_fields__)):
         known = ", ".join(state_type.__struct_fields__)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actorflow import Runtime
 from actorflow.cli.command import Command, in_event_loop
 from actorflow.cli.exits import Exit
 from actorflow.cli.output import remark, say, say_json, say_table
-from actorflow.cli.store import DEFAULT, existing, json_option, looking_at, store_option
+from actorflow.cli.store import json_option, store_option
 from actorflow.cli.text import json_brief, quoted, visible
 
 if TYPE_CHECKING:
     from actorflow import Checkpoint, RunInfo
+    from actorflow.cli.store import Where
 
 _STATUSES = ("running", "waiting", "paused", "finished", "failed", "cancelled", "quarantined", "corrupt")
 
@@ -29,13 +29,13 @@ _STATUSES = ("running", "waiting", "paused", "finished", "failed", "cancelled", 
 @store_option
 @json_option
 @in_event_loop
-async def ls(status: str | None, graph: str | None, limit: int | None, store: str, *, as_json: bool) -> None:
+async def ls(status: str | None, graph: str | None, limit: int | None, store: Where, *, as_json: bool) -> None:
     """List the runs of a store, the most recently changed first.
 
     An orphan is a run that has not ended and that nobody carries on: its
     process has let go of it, or is gone.
     """
-    async with looking_at(store) as rt:
+    async with store.look() as rt:
         found = await rt.runs(status=status, graph=graph, limit=limit)
     if as_json:
         say_json(
@@ -67,9 +67,9 @@ async def ls(status: str | None, graph: str | None, limit: int | None, store: st
 @store_option
 @json_option
 @in_event_loop
-async def show(run_id: str, seq: int | None, node: str | None, store: str, *, as_json: bool) -> None:
+async def show(run_id: str, seq: int | None, node: str | None, store: Where, *, as_json: bool) -> None:
     """Show a run and its state, as of now or of an earlier checkpoint, and where it failed."""
-    async with looking_at(store) as rt:
+    async with store.look() as rt:
         checkpoint = await rt.get(run_id).at(seq, node=node)
     if as_json:
         say_json([{**_facts(checkpoint), "state": checkpoint.values}])
@@ -101,9 +101,9 @@ async def show(run_id: str, seq: int | None, node: str | None, store: str, *, as
 @store_option
 @json_option
 @in_event_loop
-async def history(run_id: str, limit: int | None, store: str, *, as_json: bool) -> None:
+async def history(run_id: str, limit: int | None, store: Where, *, as_json: bool) -> None:
     """Tell a run's history, a line for each checkpoint, the oldest first."""
-    async with looking_at(store) as rt:
+    async with store.look() as rt:
         story = [checkpoint async for checkpoint in rt.get(run_id).history()]
     story.reverse()
     notes = ["", *(_what_changed(before, after) for before, after in pairwise(story))]
@@ -138,14 +138,14 @@ async def history(run_id: str, limit: int | None, store: str, *, as_json: bool) 
 @json_option
 @click.pass_context
 @in_event_loop
-async def verify(ctx: click.Context, run_id: str | None, store: str, *, repair: bool, as_json: bool) -> None:
+async def verify(ctx: click.Context, run_id: str | None, store: Where, *, repair: bool, as_json: bool) -> None:
     """Read every byte of a run's files, or of a whole store, and say what is not as it should be.
 
     Exits with 4 if a run can't be read because of it. With --repair the index
     that leads to runs is put right from their commits; a commit is never
     touched, and a damaged one is left to ``actorflow repair``.
     """
-    async with Runtime(existing(store), recover="never") if repair else looking_at(store) as rt:
+    async with store.open() if repair else store.look() as rt:
         findings = await rt.verify(run_id, repair=repair)
     if as_json:
         say_json(findings)
@@ -224,14 +224,13 @@ def _status(info: RunInfo) -> str:
     return f"{info.status} (orphan)" if unfinished and info.owned is False else info.status
 
 
-def _summary(found: list[RunInfo], store: str) -> str:
-    where = "" if store == DEFAULT else f" --store {quoted(store)}"
-    text = f"{len(found)} run{'s' * (len(found) != 1)} in {visible(store)}"
+def _summary(found: list[RunInfo], store: Where) -> str:
+    text = f"{len(found)} run{'s' * (len(found) != 1)} in {store}"
     odd = next((info for info in found if info.status in ("corrupt", "failed", "quarantined")), None)
     if odd is None:
         return text
     command = "verify" if odd.status == "corrupt" else "history"
-    return f"{text}; see actorflow {command}{where} {quoted(odd.id)}"
+    return f"{text}; see actorflow {command}{store.option} {quoted(odd.id)}"
 
 
 def _ago(moment: float) -> str:

@@ -47,6 +47,7 @@ class Collected(Struct, frozen=True):
     deleted: tuple[str, ...] = ()  # runs that ended long enough ago
     summaries: int = 0  # of listings, replaced by later ones
     failed: dict[str, str] = field(default_factory=dict[str, str])  # runs that were left as they are, and why
+    trimmed: dict[str, int] = field(default_factory=dict[str, int])  # how many of the files were of which run
 
 
 def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: bool) -> Collected:
@@ -58,9 +59,10 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
         busy: ids that live in this process: nothing of them is claimed.
         dry_run: only say what would be done.
     """
-    files = blobs = 0
+    blobs = 0
     deleted: list[str] = []
     failed: dict[str, str] = {}
+    trimmed: dict[str, int] = {}
     now = time.time()
     names = [summary.run_id for summary in store.markers.ended()]
     for encoded in dict.fromkeys(encoded for encoded, _ in store.markers.active()):
@@ -84,7 +86,8 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
                 continue
             floor = floor_of(policy, tip, log.snapshots(tip), now=now)
             freed = log.let_go(floor, dry_run=dry_run) if floor else None
-            files += 0 if freed is None else freed.files
+            if freed is not None and freed.files:
+                trimmed[run_id] = freed.files
             if run_id not in busy:
                 blobs += sweep_unowned(store, log, dry_run=dry_run)
         except (RunOwned, EndedMeanwhile):
@@ -92,7 +95,15 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
         except Exception as error:  # noqa: BLE001 - see above
             _logger.warning("run %r is left as it is: %r", run_id, error)
             failed[run_id] = str(error)
-    return Collected(len(runs), files, blobs, tuple(deleted), store.markers.drop_stale(dry_run=dry_run), failed)
+    return Collected(
+        len(runs),
+        sum(trimmed.values()),
+        blobs,
+        tuple(deleted),
+        store.markers.drop_stale(dry_run=dry_run),
+        failed,
+        trimmed,
+    )
 
 
 def delete_run(store: Store, run_id: str, *, by: str | None, seen: Tip | None = None) -> None:

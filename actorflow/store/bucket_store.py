@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actorflow.errors import BadStoreUrl
+from actorflow.errors import NoSuchStore
 from actorflow.store.heartbeat import HeartbeatIncarnation
 from actorflow.store.identity import create_identity, read_identity
 from actorflow.store.object_log import ObjectLog
@@ -24,7 +24,7 @@ class BucketStore(Store):
         if readonly:
             uuid = read_identity(backend, url)
             if uuid is None:
-                raise BadStoreUrl(url, "there is no store here")
+                raise NoSuchStore(url, "there is no store here")
         else:
             uuid = create_identity(backend, url)
         super().__init__(url, uuid, backend=backend, incarnation=heartbeat, sealing=sealing)

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from actorflow.errors import BadStoreUrl, CorruptCheckpoint
+from actorflow.errors import BadStoreUrl, CorruptCheckpoint, NoSuchStore
 from actorflow.store.append_log import AppendLog
 from actorflow.store.append_ownership import log_opener
 from actorflow.store.backend import Backend
@@ -153,7 +153,7 @@ class LocalStore(Store):
         check_filesystem(root)
         if readonly:
             if (uuid := read_identity(self._local, root)) is None:
-                raise BadStoreUrl(root, "there is no store in this folder")
+                raise NoSuchStore(root, "there is no store in this folder")
             return uuid
         self._incarnation.take()
         probe(root, f"{TEMP}{self._local.mark}-")
@@ -198,7 +198,8 @@ def open_store(
         sealing: Whether commits are compressed, and how they are protected; by default neither.
 
     Raises:
-        BadStoreUrl: not such a URL, or read-only and not there.
+        BadStoreUrl: not such a URL.
+        NoSuchStore: read-only and not there.
         UnsafeStore: the file system can't keep the guarantees, or a symbolic link is in the way.
         StoreMarkerMissing: there are runs, but no actorflow.json.
         ForeignStore: actorflow.json is not ours.
@@ -220,7 +221,7 @@ def open_store(
         raise BadStoreUrl(text, f"a folder takes no storage_options, and these were given: {sorted(storage_options)}")
     if readonly:
         if not os.path.isdir(rest):
-            raise BadStoreUrl(rest, "there is no store here")
+            raise NoSuchStore(rest, "there is no store here")
     else:
         _make_root(rest)
     return LocalStore(rest, max_open_files=max_open_files, readonly=readonly, sealing=sealing)
