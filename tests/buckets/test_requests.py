@@ -12,6 +12,7 @@ from actorflow.store.buckets.gcs import GcsBackend
 from actorflow.store.buckets.place import parse_place
 from actorflow.store.buckets.s3 import S3Backend
 from tests.buckets.conftest import bare
+from tests.servers.gcs import failed
 from tests.servers.place import Place, free_port
 from tests.servers.proxy import Proxy, Says
 
@@ -73,6 +74,26 @@ def test_elsewhere_a_put_and_a_get_are_one_request_too(gcs: Any) -> None:
             assert backend.put_new(key, data)
             assert backend.get(key) == data
             assert asked(proxy) == ["POST", "GET"]
+
+
+def test_google_is_sent_no_put_twice_by_its_client(gcs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself it repeats one whose reply was lost, and would tell only of the refusal that followed."""
+    insert, answers = gcs.objects.insert, ["the reply is lost", "the token is no longer good"]
+
+    def troubled(bucket: str, name: str, data: bytes, **condition: Any) -> Any:
+        if answers.pop(0) == "the reply is lost":
+            insert(bucket, name, data, **condition)
+            return failed(503, "backendError", "try again")
+        return failed(403, "forbidden", "no more")
+
+    monkeypatch.setattr(gcs.objects, "insert", troubled)
+    backend = bare(gcs.place())
+
+    with pytest.raises(StoreUnavailable):
+        backend.put_new("k/a", b"x")
+
+    assert len(answers) == 1
+    assert backend.get("k/a") == b"x"
 
 
 def test_on_azure_a_put_and_a_get_are_one_request_too(azurite: Any) -> None:

@@ -169,12 +169,14 @@ class Gcs:
     """The service in threads of this process, on loopback. Buckets need not be made."""
 
     endpoint: str
+    objects: Objects
 
     def __enter__(self) -> Self:
         self._server = _Server()
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.objects = self._server.objects
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

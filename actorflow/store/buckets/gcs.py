@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from actorflow.store.buckets.bucket import (
     BucketBackend,
     Options,
     load,
+    run,
     run_many,
 )
 
@@ -32,8 +34,8 @@ _OBJECT = "b/{}/o/{}"
 class GcsBackend(BucketBackend):
     """Objects in a bucket of Google Cloud Storage.
 
-    gcsfs repeats what failed for a passing reason, up to five times; a put that
-    meets its own object is settled by whoever reads it back.
+    gcsfs repeats what failed for a passing reason, up to five times, but no put:
+    a refusal of the second would hide that the first took effect.
     """
 
     def __init__(self, place: Place, options: Options) -> None:
@@ -61,8 +63,12 @@ class GcsBackend(BucketBackend):
         return None if host.endswith(".googleapis.com") else str(self._fs.base)
 
     def _create(self, name: str, data: bytes) -> None:
+        run(self._fs, self._insert, name, data)
+
+    async def _insert(self, name: str, data: bytes) -> None:
         # As media, not by gcsfs's pipe_file: that wraps data in a fixed boundary, which data may contain.
-        self._call(
+        await unwrap(self._fs._request)(  # noqa: SLF001 - it is `call`, without the wrapper that repeats
+            self._fs,
             "POST",
             self._fs.base.removesuffix("storage/v1/") + "upload/storage/v1/" + _OBJECTS,
             self.place.bucket,
