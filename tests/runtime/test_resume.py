@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from actorflow import END, Graph, Runtime, State, Update, migrate
+from actorflow.engine.spawn import spawn
 from actorflow.errors import (
     Blocked,
     MigrationFailed,
@@ -19,9 +20,13 @@ from actorflow.errors import (
     SchemaTooNew,
     UnknownNode,
 )
+from actorflow.runtime.claiming import Limits, claim_run, creating_run, end_unowned
+from actorflow.store.backend import whole
 from tests.runtime.graphs import Trail, add, chain
+from tests.store.object_runs import Died, Watched, WatchedStore
 
 if TYPE_CHECKING:
+    from actorflow.engine.decide import Decision
     from actorflow.runtime.options import Durability
 
 
@@ -372,6 +377,38 @@ async def test_orphans_of_registered_graphs_are_recovered(store_url: str) -> Non
             assert (await run.result()).trace == ["a", "waited"]
         assert await rt.get("other").status() == "running"
         assert await rt.recover() == []
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_an_open_run_has_its_marker_wherever_its_opener_died(*, reopened: bool) -> None:
+    """Before each call in turn: a commit that opens a run without a marker would never be recovered."""
+    graph, seen = chain("a"), 0
+    for nth in range(1, 100):
+        bucket = Watched()
+        store = WatchedStore(bucket)
+        if reopened:
+            whole(creating_run(store, graph, "x", _spawn(graph), {})).ownership.close()
+            end_unowned(store, "x", "cancelled", None)
+        bucket.die_at(nth)
+        try:
+            if reopened:
+                claim_run(store, graph, "x", Limits(migration_timeout=10, max_crashes=3), reopen=1)
+            else:
+                whole(creating_run(store, graph, "x", _spawn(graph), {}))
+        except Died:
+            bucket.revive()
+        else:
+            break
+        tip = store.log("x").tip()
+        if tip is not None and tip.header.status == "running":
+            seen += 1
+            assert ("x", tip.header.opening) in store.markers.active()
+        store.close()
+    assert seen > 0
+
+
+def _spawn(graph: Graph[Trail]) -> Decision:
+    return spawn(graph.plan, graph.schema, Trail(), run_id="x", life=1)
 
 
 async def test_the_scan_takes_up_an_orphan_by_itself(store_url: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actorflow.engine.records import Body, encode_body
 from actorflow.engine.spawn import spawn
 from actorflow.errors import NoSuchRun, RunDeleted, RunExists, RunOwned
 from actorflow.runtime.care import delete_run, tombstone_of
@@ -19,7 +20,8 @@ from actorflow.store.store import open_store
 from actorflow.store.verify import verify_run
 from tests.runtime.graphs import Trail, chain
 from tests.store.children import run
-from tests.store.object_runs import Died, Watched, WatchedStore
+from tests.store.drafts import draft
+from tests.store.object_runs import Died, Watched, WatchedStore, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +120,35 @@ def test_openings_epochs_and_numbers_go_on_in_the_next_life(any_store: Store) ->
     assert [frame.header.seq for frame in any_store.log("r").read(first=0)] == [header.seq]
     assert any_store.markers.active() == [("r", header.opening)]
     adopted.ownership.close()
+
+
+def test_marks_outlive_the_run(any_store: Store) -> None:
+    """A message that comes back after the deletion was taken in the life before (guarantee 5)."""
+    adopted = begin(any_store)
+    adopted.ownership.commit(draft("commit", 1, adopted.file, encode_body(Body(())), marks=b"marks"))
+    adopted.ownership.close()
+    delete_run(any_store, "r", by=None)
+    assert tip_of_run(any_store).header.marks == b"marks"
+
+    adopted = begin(any_store, reuse=True)
+
+    assert adopted.ownership.header.marks == b"marks"
+    adopted.ownership.close()
+
+
+def test_the_numbers_of_a_deletion_never_come_free() -> None:
+    """Neither the tombstone's nor its claim's, also if that was made on top of a release, and in later lives."""
+    bucket = Watched()
+    store = WatchedStore(bucket)
+    end(store)
+    delete_run(store, "r", by=None)
+    tombstone = tip_of_run(store).header.seq
+    end(store, reuse=True)
+
+    store.log("r").let_go(tip_of_run(store).header.snapshot)
+
+    assert {tombstone - 1, tombstone} <= set(names_of(bucket).loose)
+    store.close()
 
 
 def test_a_deleted_id_is_taken_unless_asked_for(any_store: Store) -> None:

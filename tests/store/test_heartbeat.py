@@ -290,6 +290,23 @@ def test_nobody_is_taken_for_dead_because_a_listing_took_longer_than_a_lease(clo
     assert not observer.is_dead(elsewhere(owner), "r")
 
 
+@pytest.mark.parametrize("late", ["before_listing", "after_listing"])
+def test_what_a_listing_took_is_no_silence(clock: Clock, late: str) -> None:
+    """It shows the beat of the look before: the owner may have beaten since, while the listing was on its way."""
+    bucket = Troubled()
+    owner, observer = process(bucket, clock), process(bucket, clock)
+    owner.take()
+    assert not observer.is_dead(elsewhere(owner), "r")
+    clock.now += LEASE * 0.2
+
+    def pass_a_lease() -> None:
+        clock.now += LEASE * 1.5
+
+    setattr(bucket, late, pass_a_lease)
+
+    assert not observer.is_dead(elsewhere(owner), "r")
+
+
 def test_who_could_not_beat_yet_beats_before_the_next_claim(clock: Clock) -> None:
     """A claimer without a heartbeat would be taken for one that closed in order, and lose the run at once."""
     bucket = Troubled()

@@ -159,6 +159,18 @@ def test_a_file_that_comes_back_is_not_taken_again(inbox: Inbox, run: Receiver) 
     assert inbox.letters("r") == []
 
 
+def test_a_mark_outlives_its_messages(inbox: Inbox, run: Receiver) -> None:
+    """However long nothing was there: what comes back is not new."""
+    inbox.send(message(1, body=b"one"))
+    run.turn()
+    run.turn()
+
+    inbox.send(message(1, body=b"one"))
+    run.turn()
+
+    assert run.did == [b"one"]
+
+
 def test_a_message_whose_commit_never_came_is_taken_again(inbox: Inbox, run: Receiver) -> None:
     """Taking changes nothing: a receiver that dies has taken nothing."""
     inbox.send(message(1, body=b"one"))

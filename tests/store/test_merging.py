@@ -172,6 +172,22 @@ def test_what_another_object_under_the_name_holds_is_what_counts(bucket: Watched
     assert names_of(bucket).loose == tuple(range(65))
 
 
+def test_what_came_under_the_name_after_the_listing_is_what_counts_too(bucket: Watched) -> None:
+    """Who finds the name taken when it puts the merged file looks at what is there before any number comes free."""
+    grow(log_of(bucket), 64, merge=False)
+    chain = log_of(bucket).chain
+
+    def faster(kind: str, key: str) -> None:
+        if kind == "put":
+            bucket.inner.put_new(key, b"something else")
+
+    bucket.before = faster
+    with pytest.raises(CorruptCheckpoint):
+        merge(chain, 64)
+
+    assert names_of(bucket).loose == tuple(range(65))
+
+
 def test_a_reader_that_is_overtaken_reads_again(bucket: Watched) -> None:
     """It listed the loose names; when it reads them they are merged and gone."""
     owned = grow(log_of(bucket), 64, merge=False)

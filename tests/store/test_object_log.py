@@ -230,6 +230,19 @@ def test_a_stalled_owner_is_fenced_by_the_claim(wire: Wire, incarnations: Made) 
     assert [frame.body for frame in log.read()] == [b"claim", b"1", b"claim", b"3"]
 
 
+def test_a_number_of_another_is_not_ours_because_the_reply_was_lost(wire: Wire, incarnations: Made) -> None:
+    """What is found there is compared byte for byte: the claim that fenced a stalled owner is no commit of its own."""
+    stalled = incarnations()
+    old = log_of(wire, stalled).claim(claiming(FILE), actor=ACTOR)
+    stalled.close()
+    log_of(wire, incarnations()).claim(claiming(FILE), actor=b"actor-02")
+    stalled._over = None  # not dead, as above
+    wire.script.extend(["dropped"])
+
+    with pytest.raises(Fenced):
+        old.commit(draft("commit", 1, FILE, b"too late"))
+
+
 def overtaken(wire: Wire, incarnations: Made) -> ObjectLog:
     """A log whose next claim stalls until its number was taken, built upon, released and freed by others."""
     first, prefix = incarnations(), log_prefix("r")
