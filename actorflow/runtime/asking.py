@@ -67,13 +67,13 @@ class Asking(OpenRuntime):
         frames, run = await self._made(run_id, replay)
         return frames[-1], run
 
-    async def moments(self, run_id: str) -> list[Moment]:
-        """Every record of a run, and the run as it was after it.
+    async def moments(self, run_id: str, *, whole: bool = True) -> list[Moment]:
+        """Every record of a run, or those from its newest snapshot on, and the run as it was after it.
 
         Raises:
             NoSuchRun: with ids that look alike.
         """
-        _, told = await self._made(run_id, lambda frames, joiner: list(moments(frames, joiner)), first=0)
+        _, told = await self._made(run_id, lambda frames, joiner: list(moments(frames, joiner)), first=0 if whole else None)
         return told
 
     async def _made(

@@ -119,7 +119,8 @@ class Run(Generic[S]):
             CheckpointGone: retention let go of it.
             LookupError: the run has no such checkpoint.
         """
-        kept = await self._checkpoints()
+        # the newest is there without what came before, which may be long, or under a key that is gone
+        kept = await self._checkpoints(whole=seq is not None or node is not None)
         found = [one for one in kept if (seq is None or one.seq == seq) and (node is None or one.node == node)]
         if not found:
             if seq is not None and 0 <= seq < kept[0].seq:
@@ -154,8 +155,8 @@ class Run(Generic[S]):
         """Whether this is how the run ended last: what failed may have been resumed since."""
         return end.status == "finished" or (await self._runtime.tip(self.id)).header.seq == end.seq
 
-    async def _checkpoints(self) -> list[Checkpoint[S]]:
-        told = await self._runtime.moments(self.id)
+    async def _checkpoints(self, *, whole: bool = True) -> list[Checkpoint[S]]:
+        told = await self._runtime.moments(self.id, whole=whole)
         graph = self._graph or self._runtime.graph_named(told[-1].frame.file.graph)
         return list(checkpoints(told, graph, time_limit=self._runtime.migration_timeout))
 
