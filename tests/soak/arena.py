@@ -29,7 +29,7 @@ from tests.servers.place import buckets_of
 from tests.servers.proxy import Proxy
 from tests.soak.damage import Damage, damage_file, damage_object
 from tests.soak.figures import Figures
-from tests.soak.network import BadNetwork
+from tests.soak.network import BadNetwork, OneAtATime
 from tests.soak.oracle import Oracle
 from tests.soak.worker import JUMPS, Job, work
 
@@ -45,6 +45,7 @@ Kind = Literal["local", "ceph", "moto"]
 TICK = 0.05  # seconds between two looks at what is due
 PAUSE = (0.1, 30.0)  # seconds that a process stands still
 ROUND = 20.0  # seconds between two judgements
+SLOWEST = 4  # times as long as it should, at most, where too little comes about
 LEAVING = 20.0  # seconds that a process may take to leave in order
 DRAIN = 150.0  # seconds that the last process may take
 WEIGH_EVERY = 5.0  # seconds between two looks at the memory of the process that lives longest
@@ -92,7 +93,9 @@ class Arena:
     seed: int
     seconds: float
     workers: int = 3
+    at_once: int = 4  # runs that each of them begins
     bug: str = ""
+    least: int = 0  # commits that must be acknowledged before it is over, on however slow a machine
     figures: Figures = field(default_factory=Figures)
     _chance: random.Random = field(init=False)
     _slots: list[Slot] = field(default_factory=list)
@@ -119,7 +122,7 @@ class Arena:
             Breach: something is wrong; the files are kept.
         """
         began = time.monotonic()
-        self._until = began + self.seconds + LEAVING + DRAIN
+        self._until = began + self.seconds * SLOWEST + LEAVING + DRAIN
         with ExitStack() as stack:
             self._open(stack)
             stack.callback(self._end_all)
@@ -141,13 +144,13 @@ class Arena:
             self._url = str(self.folder / "store")
         else:
             server = stack.enter_context(_server(self.kind))
-            proxy = stack.enter_context(Proxy(server.endpoint))
+            proxy = stack.enter_context((OneAtATime if self.kind == "moto" else Proxy)(server.endpoint))
             self._network = BadNetwork(proxy, self._chance)
             place = server.place(through=proxy.endpoint)
             self._url, self._through = place
             self._direct = {**place.storage_options, "endpoint_url": server.endpoint}
             self._client = stack.enter_context(buckets_of(server.endpoint, server.key, server.secret))
-        open_store(self._url, storage_options=self._direct).close()  # made by one who lives: it is not what is tested
+        open_store(self._url, storage_options=self._through).close()  # made by one who lives: it is not what is tested
         self._oracle = Oracle(self._url, self._direct, self.folder / "log")
 
     def _finish(self) -> None:
@@ -191,6 +194,7 @@ class Arena:
             seed=self._chance.getrandbits(32),
             backend=self._chance.choice(("asyncio", "trio")),
             version=1 if spared else self._version,
+            at_once=self.at_once,
             until=self._until,
             clock=0.0 if role == "finish" else self._chance.choice(JUMPS),
             crash=f"{point}:{self._chance.choice((1, 3, 10, 30))}" if point else "",
@@ -214,8 +218,9 @@ class Arena:
         ]
         weights = [weight for weight, _ in events]
         judges = weighs = time.monotonic() + min(ROUND, self.seconds / 3)
-        while (now := time.monotonic()) < end:
-            self._wait(min(self._chance.uniform(0.2, 5.0), end - now))
+        latest = end + self.seconds * (SLOWEST - 1)
+        while (now := time.monotonic()) < end or (now < latest and self._oracle.told["acknowledged"] < self.least):
+            self._wait(min(self._chance.uniform(0.2, 5.0), max(end - now, 1.0)))
             self._chance.choices([event for _, event in events], weights)[0]()
             if self._network is not None and self._chance.random() < 0.7:
                 self._network.disturb()
@@ -433,9 +438,9 @@ class Arena:
             figures.recoveries.append(claim.at - died - stood)
 
 
-def soak(folder: Path, kind: Kind, seed: int, seconds: float, *, workers: int = 3, bug: str = "") -> Figures:
+def soak(folder: Path, kind: Kind, seed: int, seconds: float, **more: Any) -> Figures:
     """One arena from beginning to end; see `Arena`."""
-    return Arena(folder, kind, seed, seconds, workers, bug).soak()
+    return Arena(folder, kind, seed, seconds, **more).soak()
 
 
 def _server(kind: Kind) -> Any:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.servers.proxy import BlackHole, ReplyLost, ResetAfterBody, ResetBeforeBody, Says, Slow
+from tests.servers.proxy import BlackHole, Proxy, ReplyLost, ResetAfterBody, ResetBeforeBody, Says, Slow
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from tests.servers.proxy import Fault, Proxy, Request
+    from tests.servers.proxy import Fault, Reply, Request
 
 MOST = 4  # requests that meet one fault
 SILENCE = 8.0  # seconds, at most
 DELAY = 3.0  # seconds, at most
+
+
+class OneAtATime(Proxy):
+    """Before an emulator that looks, and then writes: asked for one thing at a time, it creates exclusively."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint)
+        self._asking = threading.Lock()
+
+    def ask(self, request: Request, body: bytes) -> Reply:
+        """The server's own answer, when it has given the one before."""
+        with self._asking:
+            return super().ask(request, body)
 
 
 class BadNetwork:

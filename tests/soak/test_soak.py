@@ -24,12 +24,12 @@ def test_a_short_soak_finds_nothing(tmp_path: Path, kind: Kind) -> None:
     if kind == "moto":
         pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server,s3]'")
 
-    figures = soak(tmp_path / kind, kind, SEED, 8.0, workers=2)
+    figures = soak(tmp_path / kind, kind, SEED, 8.0, workers=2, at_once=2 if kind == "local" else 1, least=40)
 
-    assert figures.runs >= 5
-    assert figures.told["acknowledged"] >= 50
+    assert figures.runs >= 2
+    assert figures.told["acknowledged"] >= 40
     assert figures.rounds >= 1
-    assert sum(figures.events.values()) >= 2
+    assert sum(figures.events.values()) >= 1
     assert (figures.told["outage"] == 0 and not figures.faults) or kind == "moto"
 
 

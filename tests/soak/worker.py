@@ -76,7 +76,7 @@ class Job:
     backend: str
     version: int
     until: float  # on the monotonic clock; a process that nobody stops ends by itself then
-    at_once: int = 4  # runs that it begins
+    at_once: int  # runs that it begins
     clock: float = 0.0  # seconds that its clock is off
     crash: str = ""  # name:n
     bug: str = ""
