@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import anyio
 import click
 
 from actorflow import Retention
@@ -73,19 +74,16 @@ async def gc(
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @store_option
 @click.pass_context
-@in_event_loop
-async def delete(ctx: click.Context, run_id: str, store: Where, *, yes: bool) -> None:
+def delete(ctx: click.Context, run_id: str, store: Where, *, yes: bool) -> None:
     """Delete a run for good: its state, history, large values and messages. Its id stays taken.
 
     Asks first on a terminal, and needs --yes elsewhere. A deletion that was cut
     off is finished by the same command.
     """
-    if not yes and not _is_sure(ctx, run_id, store):
+    if yes or _is_sure(ctx, run_id, store):  # asked outside the event loop, which would keep Ctrl-C for itself
+        anyio.run(_delete, run_id, store)
+    else:
         remark("nothing was deleted")
-        return
-    async with store.open() as rt:
-        await rt.delete(run_id, by=who())
-    remark(f"run {visible(run_id)} is deleted from {store}")
 
 
 @click.command(cls=Command)
@@ -108,6 +106,12 @@ async def rekey(ctx: click.Context, run_id: str | None, store: Where, *, as_json
         _say_rekeyed(rekeyed)
     if rekeyed.left:
         ctx.exit(Exit.FAILED)
+
+
+async def _delete(run_id: str, store: Where) -> None:
+    async with store.open() as rt:
+        await rt.delete(run_id, by=who())
+    remark(f"run {visible(run_id)} is deleted from {store}")
 
 
 def _is_sure(ctx: click.Context, run_id: str, store: Where) -> bool:

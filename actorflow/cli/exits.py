@@ -106,7 +106,8 @@ def _remedy_in_store(error: errors.StoreError, run: str, store: str) -> str | No
             return f"the same with key {visible(error.key_id)} in the variable ACTORFLOW_KEYS too, as id:base64"
         case errors.NotSealed():
             rekey = " ".join(filter(None, ("actorflow rekey", run)))
-            return f"ACTORFLOW_REQUIRE={error.found} {rekey}{store}, if it is from before there were keys"
+            why = "if this is from before there were keys (older history is told with that variable, too)"
+            return f"ACTORFLOW_REQUIRE={error.found} {rekey}{store}, {why}"
         case errors.NoSuchStore():
             return "actorflow run module:graph, which makes one"
         case errors.CorruptCheckpoint():

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actorflow.cli.app import app
+from tests.servers.fixtures import moto  # noqa: F401 - pytest finds it here
 
 APP = """
 from pathlib import Path
@@ -91,6 +92,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    for name in ("ACTORFLOW_STORE", "ACTORFLOW_GRAPH", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("STORE", "STORAGE_OPTIONS", "GRAPH", "KEYS", "SEALING", "REQUIRE"):
+        monkeypatch.delenv(f"ACTORFLOW_{name}", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
     return Project(Path.cwd())

@@ -38,6 +38,20 @@ CASES: list[tuple[Exception, Exit, str | None]] = [
     (errors.StoreDenied("s", "denied"), Exit.STORE, None),
     (errors.Fenced("s", "fenced"), Exit.STORE, None),
     (errors.BadStoreUrl("s", "no url"), Exit.USAGE, None),
+    (errors.NoSuchStore("s", "nothing there"), Exit.NOT_FOUND, "actorflow run module:graph, which makes one"),
+    (
+        errors.MissingKey("a.ckpt", "2026"),
+        Exit.STORE,
+        "the same with key 2026 in the variable ACTORFLOW_KEYS too, as id:base64",
+    ),
+    (
+        errors.NotSealed("a.ckpt", "plain", "sealed"),
+        Exit.CORRUPT,
+        (
+            "ACTORFLOW_REQUIRE=plain actorflow rekey r, "
+            "if this is from before there were keys (older history is told with that variable, too)"
+        ),
+    ),
 ]
 
 
