@@ -78,7 +78,7 @@ class ObjectChain:
                 newest = self.frames(names.loose[-1])[0]
                 return self.back_from(newest, newest.header.snapshot if first is None else first, names)
             except Missing as missing:
-                if attempt >= _GAPS and missing.key not in self.backend.list(self.prefix):
+                if attempt >= _GAPS and self._is_gap(missing.key):
                     name = missing.key.rpartition("/")[2]
                     raise CorruptCheckpoint(self.prefix + name, "it is missing, and the chain needs it") from missing
             except CorruptCheckpoint:
@@ -166,10 +166,20 @@ class ObjectChain:
         for place, data in zip(places, self.get_all(places), strict=True):
             yield self.parse(data, place)
 
+    def _is_gap(self, key: str) -> bool:
+        """Whether a listing shows nothing under a key, and no reason for it: it was neither merged nor let go of."""
+        now, gone = self.names(), names_in([key])
+        if gone.spans:
+            return gone.spans[0] not in now.spans and gone.spans[0][1] >= now.floor
+        seq = gone.loose[0]
+        return seq not in now.loose and seq >= now.floor and now.span_of(seq) is None
+
     def _since_snapshot(self, tip: Tip) -> list[Frame]:
         """Without a listing: nobody frees what the newest snapshot needs."""
         numbers = range(tip.header.snapshot, tip.header.seq)
         newest = self.frames(tip.header.seq)[0]
+        if newest.digest != tip.digest:
+            raise CorruptCheckpoint(newest.path, "it is another commit by now")
         return self.back_from(newest, tip.header.snapshot, Names(tuple(numbers), (), ()))
 
     def _vanishing(self) -> StoreUnavailable:
