@@ -29,8 +29,7 @@ EVENTS = (
     "clock jump",
     "bit turned",
     "bit turned, and refused",
-    "upgrade",
-    "downgrade",
+    "change of the code",
 )
 """What must have happened in a soak of ten minutes or more."""
 

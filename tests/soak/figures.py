@@ -5,6 +5,10 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.soak.oracle import Oracle
 
 _WARM = 1 / 3  # of the time: until then memory grows because caches fill
 
@@ -17,13 +21,24 @@ class Figures:
     rounds: int = 0  # judgements in the middle
     runs: int = 0  # that ended
     judged: int = 0  # whose end the oracle read before retention deleted them
-    commits_read: int = 0
     takeovers: int = 0  # of runs whose owner had not released them
     events: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)  # of the network, that a request met
     told: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)  # seconds from a death to the claim that followed
     weights: list[tuple[float, float]] = field(default_factory=list)  # seconds, MiB of the process that lived longest
+
+    def take(self, oracle: Oracle, died: dict[int, float], stood: list[tuple[float, float]]) -> None:
+        """What the oracle heard in all, and how long the runs of the dead waited while somebody could move."""
+        self.told = oracle.told
+        self.runs = len(oracle.over)
+        self.judged = self.runs - oracle.deleted
+        self.takeovers = len(oracle.takeovers)
+        for before, claim in oracle.takeovers:
+            death = died.get(before.who)
+            if death is not None and claim.at >= death:
+                idle = sum(max(0.0, min(claim.at, end) - max(death, began)) for began, end in stood)
+                self.recoveries.append(claim.at - death - idle)
 
     @property
     def growth(self) -> float | None:

@@ -73,9 +73,8 @@ class Oracle:
     victims: set[str] = field(default_factory=set)  # runs that had a damaged file for a while
     over: dict[str, int] = field(default_factory=dict)  # runs, and the number of the commit that ended them
     deleted: int = 0  # before their end was judged
-    commits: int = 0  # whose frames were read and found right
     told: Counter[str] = field(default_factory=Counter)
-    takeovers: list[tuple[str, Line, Line]] = field(default_factory=list)  # run, last word of the old owner, claim
+    takeovers: list[tuple[Line, Line]] = field(default_factory=list)  # the old owner's last commit, the claim
     _open: dict[str, Dossier] = field(default_factory=dict)
     _reader: Reader = field(init=False)
 
@@ -97,7 +96,7 @@ class Oracle:
                 met.setdefault((line.run, line.what), f"{line.run}: process {line.who} met {line.what}: {line.text}")
             if line.run and line.what in ("tried", "acknowledged", "started", "result"):
                 if line.run in self.over:
-                    problems += _after_the_end(line, self.over[line.run])
+                    problems += after_the_end(line, self.over[line.run])
                 else:
                     self._open.setdefault(line.run, Dossier()).lines.append(line)
         return [*problems, *met.values()]
@@ -114,18 +113,13 @@ class Oracle:
         finally:
             store.close()
         for run in self.over.keys() & self._open.keys():
-            self._note_takeovers(run, self._open.pop(run).lines)
+            self._note_takeovers(self._open.pop(run).lines)
         return problems + heard
-
-    def newest(self, run: str) -> Line | None:
-        """The newest commit of an unfinished run that was acknowledged."""
-        lines = self._open[run].lines if run in self._open else []
-        return next((line for line in reversed(lines) if line.what == "acknowledged"), None)
 
     def _judge(self, store: Store, run: str, *, ended: bool) -> list[str]:
         dossier = self._open[run]
         promises = [line for line in dossier.lines if line.what == "acknowledged"]
-        problems = [*_broken_promises(run, promises)]
+        problems = [*broken_promises(run, promises)]
         tried = max((line.seq for line in dossier.lines if line.what == "tried"), default=-1)
         known = max((line.seq for line in dossier.lines if line.what in ("acknowledged", "seen")), default=-1)
         try:
@@ -151,7 +145,6 @@ class Oracle:
             return [*problems, f"{run}: can't be read: {error!r}"]
         if history.run.ended:
             self.over[run] = history.frames[-1].header.seq
-            self.commits += len(history.frames)
             problems += _wrong_end(run, dossier.lines, history)
         elif ended:
             problems.append(f"{run}: {history.run.status} after everybody had gone on with it")
@@ -160,22 +153,22 @@ class Oracle:
         dossier.lines.append(seen)
         return problems
 
-    def _note_takeovers(self, run: str, lines: list[Line]) -> None:
+    def _note_takeovers(self, lines: list[Line]) -> None:
         promises = sorted((line for line in lines if line.what == "acknowledged"), key=lambda line: line.seq)
         self.takeovers += [
-            (run, before, claim)
+            (before, claim)
             for before, claim in pairwise(promises)
             if claim.kind == "claim" and before.kind != "release" and before.who != claim.who
         ]
 
 
-def _after_the_end(line: Line, last: int) -> Iterator[str]:
+def after_the_end(line: Line, last: int) -> Iterator[str]:
     """Nothing follows the end but a deletion. An owner that stood still may start a node, and never acknowledges."""
     if line.what == "acknowledged" and line.seq > last and line.status != DELETED:
         yield f"{line.run}: process {line.who} acknowledged {line.seq}, and {last} had ended the run"
 
 
-def _broken_promises(run: str, promises: list[Line]) -> Iterator[str]:
+def broken_promises(run: str, promises: list[Line]) -> Iterator[str]:
     """What the acknowledgements alone show: one content for a number, and after a claim no older owner."""
     by_seq: dict[int, set[str]] = defaultdict(set)
     for line in promises:

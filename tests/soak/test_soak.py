@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from actorflow.store.deletion import DELETED
 from tests.soak.arena import Breach, soak
+from tests.soak.oracle import after_the_end, broken_promises
+from tests.soak.told import Line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +17,50 @@ if TYPE_CHECKING:
     from tests.soak.arena import Kind
 
 SEED = 3
+
+
+def acknowledged(seq: int, *, epoch: int, nonce: str, who: int, status: str = "running") -> Line:
+    """A promise."""
+    return Line(
+        what="acknowledged", who=who, at=0.0, run="r", seq=seq, epoch=epoch, nonce=nonce, kind="commit", status=status
+    )
+
+
+def test_promises_that_fit_each_other_are_no_problem() -> None:
+    """Two owners, one after the other; the older one hears late of a commit that landed before the claim."""
+    promises = [
+        acknowledged(0, epoch=1, nonce="a", who=1),
+        acknowledged(2, epoch=2, nonce="c", who=2),
+        acknowledged(1, epoch=1, nonce="b", who=1),
+    ]
+
+    assert list(broken_promises("r", promises)) == []
+
+
+def test_a_number_that_was_acknowledged_with_two_contents_is_a_violation() -> None:
+    """Also when neither is kept any more: only one of them can be part of the history."""
+    promises = [acknowledged(4, epoch=1, nonce="a", who=1), acknowledged(4, epoch=1, nonce="b", who=2)]
+
+    assert list(broken_promises("r", promises)) == [
+        "r: commit 4 was acknowledged with 2 contents, by [1, 2]: one is lost"
+    ]
+
+
+def test_a_commit_of_an_owner_that_was_fenced_is_a_violation() -> None:
+    """Above a claim no older epoch has anything to say (guarantee 3)."""
+    promises = [acknowledged(4, epoch=2, nonce="a", who=2), acknowledged(5, epoch=1, nonce="b", who=1)]
+
+    assert list(broken_promises("r", promises)) == ["r: epoch 1 acknowledged 5 after the claim of epoch 2"]
+
+
+def test_nothing_follows_the_end_of_a_run_but_its_deletion() -> None:
+    """What was committed before it may still be told."""
+    late = acknowledged(8, epoch=1, nonce="a", who=1)
+    deleted = acknowledged(10, epoch=2, nonce="b", who=2, status=DELETED)
+    more = acknowledged(10, epoch=2, nonce="b", who=2)
+
+    assert [*after_the_end(late, 9), *after_the_end(deleted, 9)] == []
+    assert list(after_the_end(more, 9)) == ["r: process 2 acknowledged 10, and 9 had ended the run"]
 
 
 @pytest.mark.slow

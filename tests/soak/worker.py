@@ -66,17 +66,17 @@ SPARED = {"spared": "yes"}
 class Job:
     """What one process is to do, and where it is to die if at a named point."""
 
-    who: int
-    role: Role
     url: str
     storage_options: dict[str, Any] | None
     log: Path
     errors: Path
-    seed: int
-    backend: str
-    version: int
     until: float  # on the monotonic clock; a process that nobody stops ends by itself then
     at_once: int  # runs that it begins
+    who: int = 0
+    role: Role = "carry"
+    seed: int = 0
+    backend: str = "asyncio"
+    version: int = 1
     clock: float = 0.0  # seconds that its clock is off
     crash: str = ""  # name:n
     bug: str = ""
