@@ -68,7 +68,9 @@ class _Walk:
         self._store = store
         self._run_id = run_id
         self._log = store.log(run_id)
-        self._files = list(self._listed())
+        # On the object log some stay that are below the floor, claims as a rule: nothing is built on them any more.
+        self._floor = self._log.chain.names().floor if isinstance(self._log, ObjectLog) else 0
+        self._files = [file for file in self._listed() if file.last >= self._floor]
         self._good: list[Frame] = []
         self._hurt: tuple[str, str] | None = None
         self._stub: int | None = None
@@ -125,7 +127,7 @@ class _Walk:
         if isinstance(self._log, ObjectLog):
             place = file.first if file.last == file.first and span_range(_name(file.key)) is None else file[1:3]
             try:
-                return self._log.chain.frames(place), None
+                return [frame for frame in self._log.chain.frames(place) if frame.header.seq >= self._floor], None
             except (UnsupportedFormat, NotSealed):
                 raise
             except CorruptCheckpoint as error:
