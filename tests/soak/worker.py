@@ -95,7 +95,7 @@ def work(job: Job) -> None:
     log = SideLog(job.log, who=job.who)
     if job.bug:
         BUGS[job.bug]()
-    _watch_the_store(job, log)
+    watch_the_store(job, log)
     logging.getLogger("actorflow").addHandler(Listener(log))
     anyio.run(_live, job, log, clock, backend=job.backend)
 
@@ -245,7 +245,7 @@ async def _finish(runtime: Runtime, made: dict[str, Any], run_id: str, log: Side
             return
 
 
-def _watch_the_store(job: Job, log: SideLog) -> None:
+def watch_the_store(job: Job, log: SideLog) -> None:
     """Tell what is tried, and what has come to its end, where the runtime hears of it."""
     committing, claiming = Ownership.committing, RunLog.claiming
 
