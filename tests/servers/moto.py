@@ -1,13 +1,21 @@
-"""moto: S3 as AWS words it, errors included. It emulates: what must be exclusive is proved on a real server."""
+"""moto: S3 as AWS words it, errors included.
+
+It emulates: it looks whether a key is free and then writes, so of two threads
+both may win. One request at a time makes it exclusive; what must be exclusive
+without such help is proved on a real server.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
-from typing import TYPE_CHECKING, Self
+import threading
+from typing import TYPE_CHECKING, Any, Self
 
 from tests.servers.place import S3Server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
 
@@ -22,6 +30,8 @@ class Moto(S3Server):
         logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it would say every request
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
+        inner: Any = self._server._server
+        inner.app = one_at_a_time(inner.app)
         host, port = self._server.get_host_and_port()
         self.endpoint = f"http://{host}:{port}"
         self.make_bucket()
@@ -29,3 +39,16 @@ class Moto(S3Server):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._server.stop()
+
+
+def one_at_a_time(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """The application, answering one request after the other; a body that is slow to come holds up nobody."""
+    answering = threading.Lock()
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if length := environ.get("CONTENT_LENGTH"):
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(length)))
+        with answering:
+            return [b"".join(app(environ, start_response))]
+
+    return answer
