@@ -49,7 +49,13 @@ def run(tests: list[str], folder: Path, planted: str = "") -> Ran:
     """Run these tests in a process of their own, with that bug in it."""
     report = folder / "report.xml"
     options = ["-q", "--tb=short", "-p", "tests.planted.plugin", "-p", "no:cacheprovider", "-p", "no:cov"]
-    environment = {**os.environ, VARIABLE: planted, "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis")}
+    environment = {
+        **os.environ,
+        VARIABLE: planted,
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
+        "PYTHONDONTWRITEBYTECODE": "",  # what one run compiles the next ones need not: that is half of their time
+        "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled"),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, f"--junitxml={report}", f"--basetemp={folder / 'tmp'}", *tests],
         cwd=ROOT,
@@ -80,7 +86,7 @@ def _name(case: ET.Element) -> str:
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ran]]]:
     """A run for each bug that is asked for, two at a time."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {bug: pool.submit(run, tests_of(bug), tmp_path_factory.mktemp("run"), bug) for bug in asked(request)}
+        yield {bug: pool.submit(run, all_of(bug), tmp_path_factory.mktemp("run"), bug) for bug in asked(request)}
         pool.shutdown(cancel_futures=True)
 
 
@@ -90,11 +96,12 @@ def asked(request: pytest.FixtureRequest) -> list[str]:
     return [item.callspec.params["bug"] for item in items if hasattr(item, "callspec")]
 
 
-def tests_of(bug: str) -> list[str]:
+def all_of(bug: str) -> list[str]:
     """Those that must find it; without a bug all of them, each once."""
     return list(dict.fromkeys(test for bug in ([BUGS[bug]] if bug else BUGS.values()) for test in bug.found_by))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(LONG)
 @pytest.mark.parametrize("bug", [""], ids=["none"])
 def test_without_a_bug_nothing_is_found(bug: str, runs: dict[str, Future[Ran]]) -> None:
@@ -102,9 +109,10 @@ def test_without_a_bug_nothing_is_found(bug: str, runs: dict[str, Future[Ran]]) 
     ran = runs[bug].result()
 
     assert {name: why for name, why in ran.verdicts.items() if why} == {}
-    assert all(ran.of(test) for test in tests_of(bug) if shutil.which("strace") or "test_power_loss.py" not in test)
+    assert all(ran.of(test) for test in all_of(bug) if shutil.which("strace") or "test_power_loss.py" not in test)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(LONG)
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str, runs: dict[str, Future[Ran]]) -> None:
