@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,14 +54,15 @@ class Slot:
         """Whether the kernel has stopped it, or it is gone."""
         try:
             status = Path(f"/proc/{self.process.pid}/stat").read_text("ascii")
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         return status.rpartition(")")[2].split()[0] in "TZX"
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is there to get one."""
         if self.lives and self.process.pid is not None:
-            os.kill(self.process.pid, number)
+            with suppress(ProcessLookupError):  # it has just ended, and we have yet to hear of it
+                os.kill(self.process.pid, number)
 
 
 @dataclass(slots=True)
