@@ -17,9 +17,9 @@ from actorflow.engine.records import ENDED, Status
 from actorflow.errors import CorruptCheckpoint, MissingExtra, MissingKey, NoSuchRun, StoreError
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import near_ids
-from actorflow.runtime.large import Joiner, references
+from actorflow.runtime.large import Joiner, referenced, references
 from actorflow.runtime.repair import NAMED
-from actorflow.runtime.replay import replay
+from actorflow.runtime.replay import reading, replay
 from actorflow.store.damage import find_damage
 from actorflow.store.deletion import DELETED
 from actorflow.store.keys import active_key, encode_id, log_prefix
@@ -158,9 +158,10 @@ def _of_bodies(store: Store, log: RunLog, tip: Tip) -> Iterator[_Found]:
         try:
             blobs.get([ref])
         except CorruptCheckpoint as error:
-            yield _Found(_broken(error, remedy))
+            if ref.name in referenced(log.read(first=0)):  # not let go of meanwhile
+                yield _Found(_broken(error, remedy))
     try:
-        replay(log.read(), Joiner(blobs))
+        reading(log, lambda frames: replay(frames, Joiner(blobs)))
     except CorruptCheckpoint as error:
         if not error.path.startswith(blobs.path("")):
             yield _Found(_broken(error, remedy))

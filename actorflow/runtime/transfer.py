@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from actorflow.engine.records import ENDED, Body, Imported, encode_body
 from actorflow.errors import ImportUnfinished, NoSuchRun
 from actorflow.runtime.claiming import EndedMeanwhile, check_there, end_unowned, near_ids
-from actorflow.runtime.large import Joiner
-from actorflow.runtime.replay import replay
+from actorflow.runtime.large import Joiner, referenced
+from actorflow.runtime.replay import reading, replay
+from actorflow.store.log import tip_of
 from actorflow.store.markers import summary_of
-from actorflow.store.transfer import IMPORTING, copy_run
+from actorflow.store.transfer import IMPORTING, check_free, copy_blobs, copy_commits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,15 +82,26 @@ def _transfer(source: Store, target: Store, run_id: str, *, ended: bool, history
 
 
 def _copy(source: Store, target: Store, run_id: str, *, history: bool) -> int:
-    def last(newest: Frame) -> bytes:
+    def last(frames: list[Frame]) -> bytes:
         # before the copy counts: what a resume would need is there, large values included, and can be read
-        replay(source.log(run_id).read(), Joiner(target.blobs(run_id)))
+        newest = frames[-1]
+        needed = [frame for frame in frames if frame.header.seq >= newest.header.snapshot]
+        replay(needed, Joiner(target.blobs(run_id)))
         return encode_body(Body((Imported(source.uuid, newest.header.seq, newest.digest),)))
 
     def is_unfinished(header: Header) -> bool:
         return header.status not in ENDED
 
-    tip = copy_run(source, target, run_id, history=history, last=last, is_unfinished=is_unfinished)
+    check_free(target, run_id)
+    frames, _ = reading(
+        source.log(run_id),
+        lambda frames: copy_blobs(source, target, run_id, referenced(frames)),
+        first=0 if history else None,
+    )
+    if not frames:
+        raise NoSuchRun(run_id)
+    check_there(tip_of(frames[-1]))
+    tip = copy_commits(frames, source, target, last=last, is_unfinished=is_unfinished)
     if not is_unfinished(tip.header):
         target.markers.put_ended(summary_of(tip))
     return tip.header.seq

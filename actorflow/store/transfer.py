@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from actorflow.errors import NoSuchRun, RunExists
+from actorflow.errors import CorruptCheckpoint, RunExists
+from actorflow.store.backend import Missing
 from actorflow.store.keys import blobs_prefix, encode_id
 from actorflow.store.log import Tip
 from actorflow.store.placing import Commit, Placing, derived_nonce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from actorflow.store.frames import FilePart, Frame, Header
     from actorflow.store.store import Store
@@ -35,38 +36,54 @@ ORIGIN = "actorflow.origin"
 _FILE_SIZE = 16 * 1024 * 1024
 
 
-def copy_run(
+def check_free(target: Store, run_id: str) -> None:
+    """Refuse an id that is taken by anything but a copy that was cut off.
+
+    Raises:
+        RunExists: it is.
+    """
+    tip = target.log(run_id).tip()
+    if tip is not None and tip.header.status != IMPORTING:
+        raise RunExists(run_id)
+
+
+def copy_blobs(source: Store, target: Store, run_id: str, names: Iterable[str]) -> None:
+    """Copy large values, before the commits that refer to them; byte for byte, since their names are digests.
+
+    Raises:
+        CorruptCheckpoint: one is missing.
+    """
+    prefix = blobs_prefix(encode_id(run_id))
+    for name in sorted(names):
+        try:
+            data = source.backend.get(prefix + name)
+        except Missing:
+            raise CorruptCheckpoint(prefix + name, "this blob is missing, and a commit refers to it") from None
+        target.backend.put_new(prefix + name, data)
+
+
+def copy_commits(
+    frames: list[Frame],
     source: Store,
     target: Store,
-    run_id: str,
     *,
-    history: bool,
-    last: Callable[[Frame], bytes],
+    last: Callable[[list[Frame]], bytes],
     is_unfinished: Callable[[Header], bool],
 ) -> Tip:
-    """Copy a run as of its newest commit; the commit that ends the copy. The source stays as it is.
+    """Copy the commits of a run, whose large values are there; the commit that ends the copy.
 
     Args:
-        source: where it is.
-        target: where it is to be.
-        run_id: which run. It keeps its id.
-        history: all commits that are kept, or else those from the newest snapshot; what comes first gets number 0.
-        last: the body of the commit that ends the copy, from the newest one of the source. What it raises leaves the
+        frames: all commits that are kept, or those from a snapshot on; the first one gets number 0.
+        source: where they are from. It stays as it is.
+        target: where the run is to be. It keeps its id.
+        last: the body of the commit that ends the copy, from the ones of the source. What it raises leaves the
             copy unfinished.
         is_unfinished: whether a marker must lead to a run with this header.
 
     Raises:
-        NoSuchRun: the source has none of this id.
-        RunExists: the target has one, and it is no copy of this one that was cut off.
-        CorruptCheckpoint: it is damaged. Nothing was written.
+        RunExists: the target has a run of this id, and it is no copy of this one that was cut off.
     """
-    frames = source.log(run_id).read(first=0 if history else None)
-    if not frames:
-        raise NoSuchRun(run_id)
-    tip = target.log(run_id).tip()
-    if tip is not None and tip.header.status != IMPORTING:
-        raise RunExists(run_id)
-    _copy_blobs(source, target, encode_id(run_id))
+    run_id = frames[0].file.run_id
     placing = Placing(target, run_id)
     for part, commits in _files(frames, source, target):
         placing.put(part, commits)
@@ -75,7 +92,7 @@ def copy_run(
     if is_unfinished(end):
         target.markers.put_active(run_id, end.opening)
     part = _part(newest, target)
-    path = placing.put(part, [(end, last(newest))])
+    path = placing.put(part, [(end, last(frames))])
     return Tip(header=end, file=part, digest=placing.parent, path=path)
 
 
@@ -125,9 +142,3 @@ def _end(newest: Frame, first: int, target: Store) -> Header:
 
 def _part(frame: Frame, target: Store) -> FilePart:
     return replace(frame.file, store=target.uuid)
-
-
-def _copy_blobs(source: Store, target: Store, encoded: str) -> None:
-    """Before the commits that refer to them; byte for byte, since their names are digests."""
-    for key in source.backend.list(blobs_prefix(encoded)):
-        target.backend.put_new(key, source.backend.get(key))
