@@ -401,6 +401,7 @@ class Actor:
             snapshot=sealed.snapshot,
             node=run.last_node,
             tags=header.tags,
+            marks=header.marks,
         )
         self._refuse_invalid(draft)
         if ended:

@@ -329,6 +329,7 @@ def _claim_draft(store: Store, tip: Tip, *, reopen: int | None) -> Draft:
         body=encode_body(Body((Claimed(header.epoch + 1, opening),))),
         node=header.node,
         tags=header.tags,
+        marks=header.marks,
     )
 
 
@@ -345,6 +346,7 @@ def _commit_end(ownership: Ownership, status: Status, by: str | None = None) -> 
             body=encode_body(Body((ended,))),
             node=header.node,
             tags=header.tags,
+            marks=header.marks,
         )
     )
     return ended

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import anyio
 import pytest
+from msgspec import structs
 
 from actorflow import Runtime
+from actorflow.engine.records import Body, encode_body
 from actorflow.errors import CheckpointGone, NoSuchRun, RunDeleted, RunOwned
+from actorflow.store.frames import Draft
+from actorflow.store.store import open_store
 from tests.runtime.graphs import Trail, chain
 from tests.runtime.scenes import waiting
+
+if TYPE_CHECKING:
+    from actorflow.store.frames import FilePart, Header, Kind
+    from actorflow.store.log import Tip
 
 
 @pytest.fixture(params=["memory://", ""], ids=["memory", "disk"])
@@ -131,3 +141,42 @@ async def test_large_values_go_with_it(any_url: str) -> None:
         run = await runtime.spawn(graph, Trail(trace=["y" * 1_000_000]), id="a", reuse=True)
         assert (await run.result()).trace == ["y" * 1_000_000, "only"]
         assert len((await runtime.get("a").state()).trace) == 2
+
+
+async def test_marks_in_a_header_are_carried_on(store_url: str) -> None:
+    """By claims, by commits, by the end: what a tombstone kept of its life is there in the next, and stays."""
+    async with Runtime(store_url) as rt:
+        await (await rt.spawn(chain("a"), id="r")).result()
+    store = open_store(store_url)
+    owned = store.log("r").claim(_marked, actor=b"a" * 16)
+    owned.commit(_draft_after(owned.header, owned.file, kind="release"))
+    owned.close()
+    store.close()
+    async with Runtime(store_url) as rt:
+        await (await rt.resume(chain("a", "b", "c"), "r")).result()
+
+    frames = open_store(store_url, readonly=True).log("r").read(first=0)
+    later = [frame.header for frame in frames if frame.header.epoch > 1]
+    assert {header.kind for header in later} == {"claim", "commit", "release"}
+    assert {header.marks for header in later} == {b"marks"}
+
+
+def _marked(tip: Tip | None) -> Draft:
+    assert tip is not None
+    header = structs.replace(tip.header, marks=b"marks")
+    return _draft_after(header, tip.file, kind="claim", epoch=header.epoch + 1)
+
+
+def _draft_after(header: Header, file: FilePart, *, kind: Kind, epoch: int | None = None) -> Draft:
+    return Draft(
+        kind=kind,
+        epoch=epoch or header.epoch,
+        status=header.status,
+        opening=header.opening,
+        crashes=0,
+        file=file,
+        body=encode_body(Body(())),
+        node=header.node,
+        tags=header.tags,
+        marks=b"marks",
+    )
