@@ -25,6 +25,7 @@ from actorflow.runtime.replay import reading, replay
 from actorflow.store.deletion import DELETED, clear_away, is_tombstone
 from actorflow.store.frames import Draft
 from actorflow.store.retention import Retention, floor_of
+from actorflow.store.transfer import IMPORTING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.ownership import Ownership
     from actorflow.store.store import Store
+
+_NOT_OURS = (DELETED, IMPORTING)
+"""The status of runs whose commits and large values are left alone: of a half copy everything is still needed."""
 
 _logger = logging.getLogger("actorflow.runtime")
 
@@ -77,7 +81,7 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
         try:
             log = store.log(run_id)
             tip = log.tip()
-            if tip is None or tip.header.status == DELETED or policy.spares(tip.header):
+            if tip is None or _is_left(store, policy, tip, dry_run=dry_run):
                 continue
             if _is_long_over(policy, tip, now):
                 if not dry_run:
@@ -200,8 +204,8 @@ def sweep_unowned(store: Store, log: RunLog, *, dry_run: bool) -> int:
         return len(stale)
 
     def draft_for(tip: Tip | None) -> Draft:
-        if tip is None or tip.header.status == DELETED:
-            raise EndedMeanwhile(f"run {log.run_id!r} was deleted meanwhile")
+        if tip is None or tip.header.status in _NOT_OURS:
+            raise EndedMeanwhile(f"run {log.run_id!r} was deleted meanwhile, or is being imported")
         log.read(tip=tip)  # no claim follows a damaged commit (guarantee 7)
         header = tip.header
         return Draft(
@@ -244,6 +248,13 @@ def _commit(ownership: Ownership, kind: Kind, body: Body, *, snapshot: bool = Fa
             marks=header.marks,
         )
     )
+
+
+def _is_left(store: Store, policy: Retention, tip: Tip, *, dry_run: bool) -> bool:
+    """Whether nothing is let go of here. What a deletion has left goes all the same, and a summary that came late."""
+    if tip.header.status == DELETED and not dry_run:
+        delete_run(store, tip.file.run_id, by=None)
+    return tip.header.status in _NOT_OURS or policy.spares(tip.header)
 
 
 def _is_long_over(policy: Retention, tip: Tip, now: float) -> bool:

@@ -221,6 +221,14 @@ def _of_deletion(store: Store, log: RunLog, header: Header, index: _Index) -> It
             repairable=True,
         )
         yield _Found(finding, lambda: delete_run(store, log.run_id, by=None))
+    elif any(encoded == log.encoded for encoded, _ in index.ended):
+        finding = Finding(
+            path=f"ended/ of {log.run_id!r}",
+            what=f"run {log.run_id!r} was deleted, and listings still show it: whoever ended it put its summary late",
+            remedy="none needed: gc takes it away, and so does repair",
+            repairable=True,
+        )
+        yield _Found(finding, lambda: delete_run(store, log.run_id, by=None))
 
 
 def _is_right(status: str, run: tuple[str, int], index: _Index) -> bool:

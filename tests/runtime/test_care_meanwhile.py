@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.from_thread
+import pytest
 
 from actorflow import END, Graph, Retention, Runtime, State, Update
 from actorflow.runtime.care import collect
 from actorflow.runtime.inspection import verify_store
+from actorflow.store.keys import checkpoint_name
+from actorflow.store.markers import summary_of
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
 from actorflow.store.wrappers import WrappedBackend
@@ -101,6 +104,57 @@ async def test_what_is_let_go_of_meanwhile_is_not_copied() -> None:
 
     async with Runtime(other) as rt:
         assert [one.values["n"] async for one in rt.get("r").history()][-1] > 100
+        assert await rt.verify() == []
+
+
+async def test_retention_leaves_half_a_copy_alone() -> None:
+    """All that was copied is still needed, and no number of it is taken: the export ends as if nothing had been."""
+    bucket, other = MemoryBackend(), MemoryBackend()
+    async with Runtime(bucket, drain="park") as rt:
+        await rt.spawn(counting(100_000), id="r")
+        while (await rt.tip("r")).header.seq < 100:  # noqa: ASYNC110 - there is no event: the store is asked
+            await anyio.sleep(0.005)
+    store = open_store(bucket)
+    tip = store.log("r").tip()
+    store.close()
+    assert tip is not None
+
+    def collected() -> None:
+        there = open_store(other)
+        names = there.backend.list("runs/")
+        assert collect(there, Retention(last=1), (), dry_run=False).looked == 1
+        assert there.backend.list("runs/") == names
+        there.close()
+
+    between = Between(other)
+    between.before(checkpoint_name(tip.header.seq + 1), collected)
+    open_store(other).blobs("r").put([open_store(other).blobs("r").make(b"of a try before", epoch=1, n=1)])
+    async with Runtime(bucket, recover="never") as rt:
+        await rt.export("r", between)
+
+    async with Runtime(other, recover="never") as rt:
+        assert (await rt.get("r").at()).seq == tip.header.seq + 1
+
+
+@pytest.mark.parametrize("how", ["gc", "verify"])
+async def test_a_summary_that_comes_after_the_deletion_is_taken_away(how: str) -> None:
+    """Who ended the run stalled before telling of it; meanwhile it was deleted. It is not listed for ever."""
+    bucket = MemoryBackend()
+    async with Runtime(bucket) as rt:
+        await rt.run(counting(2), Large(), id="r")
+        tip = await rt.tip("r")
+        await rt.delete("r")
+        store = open_store(bucket)
+        store.markers.put_ended(summary_of(tip))
+        store.close()
+        listed = [one.id for one in await rt.runs()]
+
+        if how == "gc":
+            await rt.gc(Retention())
+        else:
+            assert [one.repaired for one in await rt.verify(repair=True)] == [True]
+
+        assert (listed, await rt.runs()) == (["r"], [])
         assert await rt.verify() == []
 
 
