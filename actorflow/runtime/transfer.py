@@ -11,12 +11,12 @@ from actorflow.runtime.large import Joiner, referenced
 from actorflow.runtime.replay import reading, replay
 from actorflow.store.log import tip_of
 from actorflow.store.markers import summary_of
-from actorflow.store.transfer import IMPORTING, check_free, copy_blobs, copy_commits
+from actorflow.store.transfer import IMPORTING, check_free, copy_blobs, copy_commits, end_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actorflow.store.frames import Frame, Header
+    from actorflow.store.frames import Header
     from actorflow.store.log import Tip
     from actorflow.store.store import Store
 
@@ -29,8 +29,8 @@ def export_run(store: Store, run_id: str, to: Callable[[], Store], *, history: b
         run_id: which run.
         to: opens the other store, when it is known that there is something to copy.
         history: all commits, or else those from the newest snapshot.
-        move: claim the run first, and end it here, as cancelled, once the copy is whole: so nobody goes on with
-            it here. A run that has ended is only copied.
+        move: claim the run first, and end it here, as cancelled, once all is copied and before anybody may go on
+            with it there. A run that has ended is only copied.
 
     Raises:
         NoSuchRun, RunExists, CorruptCheckpoint, StoreError
@@ -66,32 +66,25 @@ def _tip(source: Store, run_id: str) -> Tip:
 
 
 def _transfer(source: Store, target: Store, run_id: str, *, ended: bool, history: bool, move: bool) -> int:
-    ends: list[int] = []
+    copies: list[Callable[[], int]] = []
 
     def copy() -> None:
-        ends.append(_copy(source, target, run_id, history=history))
+        copies.append(_copy(source, target, run_id, history=history))
 
     if ended or not move:
         copy()
     else:
+        # It ends here before anybody may go on with it there: who dies in between leaves it in neither, to be copied
+        # once more. The other way round it would be recovered in both.
         try:
             end_unowned(source, run_id, "cancelled", f"moved to {target.url}", before=copy)
         except EndedMeanwhile:
             copy()
-    return ends[-1]
+    return copies[-1]()
 
 
-def _copy(source: Store, target: Store, run_id: str, *, history: bool) -> int:
-    def last(frames: list[Frame]) -> bytes:
-        # before the copy counts: what a resume would need is there, large values included, and can be read
-        newest = frames[-1]
-        needed = [frame for frame in frames if frame.header.seq >= newest.header.snapshot]
-        replay(needed, Joiner(target.blobs(run_id)))
-        return encode_body(Body((Imported(source.uuid, newest.header.seq, newest.digest),)))
-
-    def is_unfinished(header: Header) -> bool:
-        return header.status not in ENDED
-
+def _copy(source: Store, target: Store, run_id: str, *, history: bool) -> Callable[[], int]:
+    """Copy all but the commit that ends the copy; what puts that one, and returns its number."""
     check_free(target, run_id)
     frames, _ = reading(
         source.log(run_id),
@@ -100,8 +93,22 @@ def _copy(source: Store, target: Store, run_id: str, *, history: bool) -> int:
     )
     if not frames:
         raise NoSuchRun(run_id)
-    check_there(tip_of(frames[-1]))
-    tip = copy_commits(frames, source, target, last=last, is_unfinished=is_unfinished)
-    if not is_unfinished(tip.header):
-        target.markers.put_ended(summary_of(tip))
-    return tip.header.seq
+    newest = frames[-1]
+    check_there(tip_of(newest))
+    placing = copy_commits(frames, source, target)
+    # before the copy counts: what a resume would need is there, large values included, and can be read
+    needed = [frame for frame in frames if frame.header.seq >= newest.header.snapshot]
+    replay(needed, Joiner(target.blobs(run_id)))
+
+    def end() -> int:
+        body = encode_body(Body((Imported(source.uuid, newest.header.seq, newest.digest),)))
+        tip = end_copy(placing, frames, target, body=body, is_unfinished=_is_unfinished)
+        if not _is_unfinished(tip.header):
+            target.markers.put_ended(summary_of(tip))
+        return tip.header.seq
+
+    return end
+
+
+def _is_unfinished(header: Header) -> bool:
+    return header.status not in ENDED

@@ -62,37 +62,35 @@ def copy_blobs(source: Store, target: Store, run_id: str, names: Iterable[str]) 
         target.backend.put_new(prefix + name, data)
 
 
-def copy_commits(
-    frames: list[Frame],
-    source: Store,
-    target: Store,
-    *,
-    last: Callable[[list[Frame]], bytes],
-    is_unfinished: Callable[[Header], bool],
-) -> Tip:
-    """Copy the commits of a run, whose large values are there; the commit that ends the copy.
+def copy_commits(frames: list[Frame], source: Store, target: Store) -> Placing:
+    """Copy the commits of a run, whose large values are there; what `end_copy` takes.
 
     Args:
         frames: all commits that are kept, or those from a snapshot on; the first one gets number 0.
         source: where they are from. It stays as it is.
         target: where the run is to be. It keeps its id.
-        last: the body of the commit that ends the copy, from the ones of the source. What it raises leaves the
-            copy unfinished.
-        is_unfinished: whether a marker must lead to a run with this header.
 
     Raises:
         RunExists: the target has a run of this id, and it is no copy of this one that was cut off.
     """
-    run_id = frames[0].file.run_id
-    placing = Placing(target, run_id)
+    placing = Placing(target, frames[0].file.run_id)
     for part, commits in _files(frames, source, target):
         placing.put(part, commits)
+    return placing
+
+
+def end_copy(
+    placing: Placing, frames: list[Frame], target: Store, *, body: bytes, is_unfinished: Callable[[Header], bool]
+) -> Tip:
+    """Put the commit that ends a copy, with this body: from now on anybody may go on with the run there.
+
+    ``is_unfinished`` says whether a marker must lead to a run with this header.
+    """
     newest = frames[-1]
-    end = _end(newest, frames[0].header.seq, target)
+    end, part = _end(newest, frames[0].header.seq, target), _part(newest, target)
     if is_unfinished(end):
-        target.markers.put_active(run_id, end.opening)
-    part = _part(newest, target)
-    path = placing.put(part, [(end, last(frames))])
+        target.markers.put_active(newest.file.run_id, end.opening)
+    path = placing.put(part, [(end, body)])
     return Tip(header=end, file=part, digest=placing.parent, path=path)
 
 

@@ -20,8 +20,10 @@ from actorflow.errors import (
     StoreError,
     StoreUnavailable,
 )
+from actorflow.runtime import claiming
 from actorflow.store.backend import Backend
 from actorflow.store.memory import MemoryBackend
+from actorflow.store.store import open_store
 from tests.runtime.graphs import Trail, chain
 
 if TYPE_CHECKING:
@@ -311,6 +313,53 @@ async def test_a_moved_run_is_over_where_it_was(here: str | Backend, other: str 
             await rt.get("r").result()
 
     async with Runtime(other) as rt:
+        assert (await (await rt.resume(graph, "r")).result()).trace == ["a", "b"]
+
+
+@pytest.mark.parametrize("takes", range(4))
+async def test_a_move_that_is_cut_off_leaves_the_run_in_one_place_at_most(store_url: str, takes: int) -> None:
+    """Wherever it was cut off, no two stores have the run unfinished; asked again, it is whole, and can be resumed."""
+    graph, bucket = chain("a"), Stopping(takes)
+    await leave_open(store_url, graph)
+    async with Runtime(store_url, recover="never") as rt:
+        with pytest.raises(StoreError):
+            await rt.export("r", bucket, move=True)
+        bucket.takes = -1
+        here = await rt.get("r").status()
+        there = open_store(bucket)
+        copied = there.log("r").tip()
+        there.close()
+        await rt.export("r", bucket, move=True)
+        assert await rt.get("r").status() == "cancelled"
+
+    assert here == "cancelled" or copied is None or copied.header.status == "importing"
+    async with Runtime(bucket) as rt:
+        assert (await (await rt.resume(graph, "r")).result()).trace == ["a", "b"]
+
+
+async def test_a_moved_run_has_ended_here_before_it_begins_there(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end here can't be recorded: then it has not come there either, or both stores would recover it."""
+    graph, bucket = chain("a"), MemoryBackend()
+    await leave_open(store_url, graph)
+
+    def refused(*_: object) -> None:
+        raise StoreUnavailable(store_url, "on purpose")
+
+    async with Runtime(store_url, recover="never") as rt:
+        monkeypatch.setattr(claiming, "_commit_end", refused)
+        with pytest.raises(StoreUnavailable):
+            await rt.export("r", bucket, move=True)
+        monkeypatch.undo()
+
+    async with Runtime(bucket, graphs=[graph], recover="always") as rt:
+        assert await rt.recover() == []
+        with pytest.raises(ImportUnfinished):
+            await rt.resume(graph, "r")
+    async with Runtime(store_url, recover="never") as rt:
+        await rt.export("r", bucket, move=True)
+    async with Runtime(bucket) as rt:
         assert (await (await rt.resume(graph, "r")).result()).trace == ["a", "b"]
 
 
