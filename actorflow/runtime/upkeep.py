@@ -119,7 +119,7 @@ class Upkeep(OpenRuntime):
             id: which run.
             to: the other store; it is made if it is not there.
             history: all commits that are kept, or else those from the newest snapshot, numbered from 0.
-            move: claim the run first and end it here, as cancelled, once the copy is whole. One that has ended is only
+            move: claim the run first and end it here, as cancelled, once all is copied. One that has ended is only
                 copied.
             storage_options: of the other store.
             sealing: of the other store.
