@@ -144,7 +144,12 @@ class FileChain:
         data = self.backend.get(self.key(first))
         if self._stub(first, data) is not None:
             return None
-        after, _ = self._load_newest(stop, keyless=True)
+        try:
+            after, _ = self._load_newest(stop, keyless=True)
+        except Missing:
+            if is_stub(self.backend.get(self.key(first))):
+                return None  # somebody else lets go of the same
+            raise
         copy, its = _parted(after, stop)
         _, own = self._load_older(data, first, stop, copy, keyless=True)
         _check_joint(own[-1].header.seq, own[-1].digest, own[-1].path, its[0])
@@ -176,6 +181,8 @@ class FileChain:
         """The newest file may be growing under our eyes: read again before calling it damaged."""
         for attempt in range(_REREAD):
             data = self.backend.get(self.key(first))
+            if is_stub(data) and self.firsts()[-1:] != [first]:
+                raise Missing(self.key(first))  # its owner went on, and retention let go of it: list again
             try:
                 return self._parse(data, first, keyless=keyless)[0], data
             except CorruptCheckpoint:

@@ -1,4 +1,4 @@
-"""``python -m tests.soak [MINUTES] [--seed N]``: a local folder and a bucket at once, for so long; what came of it."""
+"""``python -m tests.soak [MINUTES]``: a local folder and a bucket at once, for so long; what came of it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./check --soak")
     parser.add_argument("minutes", nargs="?", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=random.getrandbits(31))
+    bucket: Kind = "moto" if Ceph.missing() else "ceph"
+    parser.add_argument("--only", choices=("local", bucket))
     given = parser.parse_args()
-    kinds: list[Kind] = ["local", "moto" if Ceph.missing() else "ceph"]
+    kinds: list[Kind] = [given.only] if given.only else ["local", bucket]
     folder = Path(tempfile.mkdtemp(prefix="actorflow-soak-"))
     print(f"soak of {given.minutes:g} minutes, --seed {given.seed}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
 

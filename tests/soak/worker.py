@@ -38,6 +38,7 @@ from actorflow.errors import (
     StoreUnavailable,
 )
 from actorflow.store import crashpoints
+from actorflow.store.deletion import DELETED
 from actorflow.store.log import RunLog
 from actorflow.store.ownership import Ownership
 from tests.kill.bugs import BUGS
@@ -260,7 +261,8 @@ def watch_the_store(job: Job, log: SideLog) -> None:
             draft = draft_for(tip)
             seq = 0 if tip is None else tip.header.seq + 1
             log.tell("tried", self.run_id, seq=seq, epoch=draft.epoch, kind="claim", status=draft.status)
-            if job.role == "carry" and tip is not None and tip.file.version != job.version == 1:
+            needs_code = job.role == "carry" and draft.status != DELETED  # finishing a deletion needs none
+            if needs_code and tip is not None and tip.file.version != job.version == 1:
                 log.tell(
                     "trespass", self.run_id, seq=seq, text=f"version 1 claims what is of version {tip.file.version}"
                 )
