@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actorflow.errors import CorruptCheckpoint
+from actorflow.store.deletion import DELETED
 from actorflow.store.log import RunLog
 from actorflow.store.ownership import Ownership
 from actorflow.store.store import open_store
@@ -38,11 +39,11 @@ def test_a_turned_bit_is_refused_until_it_is_turned_back(store_url: str, seed: i
     store.close()
 
 
-@pytest.mark.parametrize(("version", "problems"), [(1, 1), (2, 0)])
+@pytest.mark.parametrize(("version", "status", "problems"), [(1, "running", 1), (2, "running", 0), (1, DELETED, 0)])
 def test_old_code_that_claims_a_newer_run_is_told_of(
-    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, problems: int
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, status: str, problems: int
 ) -> None:
-    """Planted: a claim that did not look whether this code can run what is there (guarantee 9)."""
+    """Planted: a claim that did not look whether this code can run what is there (guarantee 9). A deletion need not."""
     monkeypatch.setattr(Ownership, "committing", Ownership.committing)  # given back when the test is over
     monkeypatch.setattr(RunLog, "claiming", RunLog.claiming)
     store = open_store(store_url)
@@ -51,7 +52,7 @@ def test_old_code_that_claims_a_newer_run_is_told_of(
     oracle = Oracle(store_url, None, tmp_path / "log")
 
     watch_the_store(Job(store_url, None, tmp_path, tmp_path, time.monotonic(), 1, version=version), log)
-    store.log("r").claim(claiming(part(store)), actor=ACTOR).close()
+    store.log("r").claim(claiming(part(store), status=status), actor=ACTOR).close()
 
     assert len([one for one in oracle.listen() if "trespass" in one]) == problems
     assert oracle.told["acknowledged"] == 1
