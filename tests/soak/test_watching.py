@@ -41,11 +41,12 @@ def test_a_turned_bit_is_refused_until_it_is_turned_back(store_url: str, seed: i
 
 @pytest.mark.parametrize(("version", "status", "problems"), [(1, "running", 1), (2, "running", 0), (1, DELETED, 0)])
 def test_old_code_that_claims_a_newer_run_is_told_of(
-    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, status: str, problems: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, status: str, problems: int
 ) -> None:
     """Planted: a claim that did not look whether this code can run what is there (guarantee 9). A deletion need not."""
     monkeypatch.setattr(Ownership, "committing", Ownership.committing)  # given back when the test is over
     monkeypatch.setattr(RunLog, "claiming", RunLog.claiming)
+    store_url = str(tmp_path / "store")
     store = open_store(store_url)
     store.log("r").claim(claiming(part(store, version=2)), actor=ACTOR).close()
     log = SideLog(tmp_path / "log", who=1)
