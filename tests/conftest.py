@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# A shell lets what it starts in the background ignore Ctrl-C, and every child of the tests would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine's load is no property of the code: the per-test timeout bounds the time instead.
 settings.register_profile("actorflow", deadline=None, print_blob=True)

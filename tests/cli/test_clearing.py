@@ -126,9 +126,7 @@ def test_delete_asks_on_a_terminal(project: Project, answer: str, left: list[str
     """Only a yes is one; Ctrl-C at the question exits as it does everywhere."""
     project.call("run", "app:trail", "--id", "r")
     ours, theirs = pty.openpty()
-    # Whoever runs the tests in the background may have them ignore Ctrl-C, and a child inherits that.
-    heard = "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    command = [sys.executable, "-c", f"{heard}runpy.run_module('actorflow.cli', run_name='__main__')", "delete", "r"]
+    command = [sys.executable, "-m", "actorflow.cli", "delete", "r"]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         os.close(theirs)
         assert child.stderr is not None
