@@ -98,15 +98,16 @@ NO_CODECS = Codecs()
 def problems_of_codecs(codecs: tuple[Any, ...]) -> list[str]:
     """What is wrong with the codecs of a graph as declared."""
     problems: list[str] = []
-    seen: set[Any] = set()
+    seen: set[type[Any]] = set()
     for codec in codecs:
-        if not isinstance(codec, Codec) or not isinstance(codec.type, type):
+        known: Codec[Any] | None = codec if isinstance(codec, Codec) else None
+        declared: Any = None if known is None else known.type
+        if not isinstance(declared, type):
             problems.append(f"types={codec!r}: give Codec(type, encode, decode)")
             continue
-        name = codec.type.__name__
-        if codec.type in seen:
-            problems.append(f"types: two codecs for {name}")
-        seen.add(codec.type)
-        if not isinstance(msgspec.inspect.type_info(codec.type), msgspec.inspect.CustomType):
-            problems.append(f"types: msgspec stores {name} by itself, and would never ask the codec")
+        if declared in seen:
+            problems.append(f"types: two codecs for {declared.__name__}")
+        seen.add(declared)
+        if not isinstance(msgspec.inspect.type_info(declared), msgspec.inspect.CustomType):
+            problems.append(f"types: msgspec stores {declared.__name__} by itself, and would never ask the codec")
     return problems

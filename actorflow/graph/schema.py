@@ -26,7 +26,7 @@ from actorflow.graph.reducers import DECLARED, SAME_TYPE, Append, Bounded, Dedup
 from actorflow.graph.state import State, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 Copying = Literal["share", "list", "dict", "convert"]
@@ -109,19 +109,22 @@ def _refuse_unreadable(plain: Any) -> None:
     might not be read from a deeper call. And an extension of ours would be
     taken for a reference.
     """
-    level = [plain]
+    level: list[Any] = [plain]
     for _ in range(MAX_DEPTH + 1):
         if any(type(value) is Ext and value.code in {VALUE, PIECE} for value in level):
             raise ValueError(f"the msgpack extensions {VALUE} and {PIECE} are actorflow's own; use another code")
-        level = [
-            child
-            for value in level
-            if isinstance(value, dict | list | tuple)
-            for child in ((*value, *value.values()) if isinstance(value, dict) else value)
-        ]
+        level = [child for value in level for child in _inside(value)]
         if not level:
             return
     raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
+def _inside(plain: Any) -> Iterable[Any]:
+    if isinstance(plain, dict):
+        inside: dict[Any, Any] = plain
+        return (*inside, *inside.values())
+    elements: Iterable[Any] = plain if isinstance(plain, list | tuple) else ()
+    return elements
 
 
 class Schema(Struct, frozen=True):

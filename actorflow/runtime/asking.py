@@ -73,7 +73,9 @@ class Asking(OpenRuntime):
         Raises:
             NoSuchRun: with ids that look alike.
         """
-        _, told = await self._made(run_id, lambda frames, joiner: list(moments(frames, joiner)), first=0 if whole else None)
+        _, told = await self._made(
+            run_id, lambda frames, joiner: list(moments(frames, joiner)), first=0 if whole else None
+        )
         return told
 
     async def _made(
