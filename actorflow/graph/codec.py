@@ -7,7 +7,7 @@ A graph registers them, in code. Nothing in a file names a codec or a class
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import msgspec
 from msgspec import Struct, msgpack
@@ -100,8 +100,7 @@ def problems_of_codecs(codecs: tuple[Any, ...]) -> list[str]:
     problems: list[str] = []
     seen: set[type[Any]] = set()
     for codec in codecs:
-        known: Codec[Any] | None = codec if isinstance(codec, Codec) else None
-        declared: Any = None if known is None else known.type
+        declared: Any = codec.type if _is_codec(codec) else None
         if not isinstance(declared, type):
             problems.append(f"types={codec!r}: give Codec(type, encode, decode)")
             continue
@@ -111,3 +110,7 @@ def problems_of_codecs(codecs: tuple[Any, ...]) -> list[str]:
         if not isinstance(msgspec.inspect.type_info(declared), msgspec.inspect.CustomType):
             problems.append(f"types: msgspec stores {declared.__name__} by itself, and would never ask the codec")
     return problems
+
+
+def _is_codec(given: object) -> TypeGuard[Codec[Any]]:
+    return isinstance(given, Codec)

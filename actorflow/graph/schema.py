@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping
 from functools import lru_cache
 from types import FunctionType, GenericAlias, UnionType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import msgspec
 from msgspec import Struct
@@ -120,11 +120,13 @@ def _refuse_unreadable(plain: Any) -> None:
 
 
 def _inside(plain: Any) -> Iterable[Any]:
-    if isinstance(plain, dict):
-        inside: dict[Any, Any] = plain
-        return (*inside, *inside.values())
-    elements: Iterable[Any] = plain if isinstance(plain, list | tuple) else ()
-    return elements
+    if _is_dict(plain):
+        return (*plain, *plain.values())
+    return cast("Iterable[Any]", plain) if isinstance(plain, list | tuple) else ()
+
+
+def _is_dict(plain: object) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(plain, dict)
 
 
 class Schema(Struct, frozen=True):
