@@ -85,7 +85,7 @@ class Codecs:
     def _decode(self, type_: type[Any], plain: Any) -> Any:
         codec = self.by_type.get(type_)
         if codec is None:
-            raise NotImplementedError(f"the graph has no Codec for {type_.__name__}")
+            raise TypeError(f"a {type_.__name__} can't be decoded, and the graph has no Codec for it")
         try:
             return codec.decode(plain)
         except Exception as error:

@@ -96,7 +96,7 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
                 blobs += sweep_unowned(store, log, dry_run=dry_run)
         except (RunOwned, EndedMeanwhile):
             continue  # it goes on: next time
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - one bad run never stops the others (guarantee 8)
             _logger.warning("run %r is left as it is: %r", run_id, error)
             failed[run_id] = str(error)
     return Collected(

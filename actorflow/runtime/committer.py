@@ -85,9 +85,8 @@ class Committer:
         self._files = files
         self._apart = apart
         self._limiter = CapacityLimiter(REQUESTS if apart else THREADS)
-        self._calls = CapacityLimiter(
-            REQUESTS if apart else THREADS
-        )  # claims may migrate for long, and must not hold up commits
+        # claims may migrate for long, and must not hold up commits
+        self._calls = CapacityLimiter(REQUESTS if apart else THREADS)
         self._waiting: list[_Job] = []
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took

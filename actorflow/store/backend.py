@@ -25,7 +25,8 @@ def whole(steps: Steps[T]) -> T:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            value: T = end.value
+            return value
 
 
 class Missing(LookupError):
