@@ -5,10 +5,15 @@ the commits byte for byte; if that name is taken, only what the object there
 holds counts. Then the loose names in the range are deleted, but never a
 claim's (a stalled old owner aims at it) unless it is on top of a release. The
 newest commit is never among them: a merge ends below the newest snapshot.
+
+An owner hands over the bytes of what it committed itself, as far as it kept
+them. An acknowledged put is in the store as it was sent, and merged files are
+checked like all others, so only what somebody else committed is read back.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from actorflow.errors import CorruptCheckpoint
@@ -16,7 +21,7 @@ from actorflow.store.crashpoints import reached
 from actorflow.store.retention import freeable, releases_among
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from actorflow.store.frames import Frame, Header
     from actorflow.store.object_chain import ObjectChain
@@ -28,14 +33,48 @@ MERGE_AT = 32
 SPAN_BYTES = 16 * 1024 * 1024
 """A merged file is not made larger, but for a single commit."""
 
+RECENT_BYTES = 64 * 1024
+"""What an owner keeps of its commits until they are merged: twice what 64 small ones take. All others are read back."""
+
 _AT_ONCE = 16
 _NONE: list[int] = []
+_NOTHING: Mapping[int, bytes] = {}
 
 
-def merge(chain: ObjectChain, snapshot: int) -> None:
+class Recent:
+    """The bytes of an owner's unmerged commits, by number, as far as they fit. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._data: dict[int, bytes] = {}
+        self._room = RECENT_BYTES
+
+    def add(self, seq: int, data: bytes) -> None:
+        """Keep the bytes of a commit that was acknowledged, if there is room."""
+        with self._mutex:
+            if len(data) <= self._room:
+                self._data[seq] = data
+                self._room -= len(data)
+
+    def take(self, below: int) -> dict[int, bytes]:
+        """What is kept of the commits below that number, from now on the caller's."""
+        with self._mutex:
+            taken = {seq: data for seq, data in self._data.items() if seq < below}
+            for seq, data in taken.items():
+                del self._data[seq]
+                self._room += len(data)
+            return taken
+
+
+def merge(chain: ObjectChain, snapshot: int, *, recent: Mapping[int, bytes] = _NOTHING) -> None:
     """Merge the loose commits below a snapshot of the chain, if they are many; finish merges that were cut off.
 
     Harmless whoever does it, and whenever: also for an owner that has been fenced.
+
+    Args:
+        chain: of the run.
+        snapshot: the number of a commit with a snapshot, at most the newest such.
+        recent: the bytes under these numbers, of commits that were acknowledged to the caller.
 
     Raises:
         Missing: somebody else merges, too.
@@ -53,7 +92,7 @@ def merge(chain: ObjectChain, snapshot: int) -> None:
     group: list[tuple[Frame, bytes]] = []
     for start in range(0, len(numbers), _AT_ONCE):
         some = numbers[start : start + _AT_ONCE]
-        for seq, data in zip(some, chain.get_all(some), strict=True):
+        for seq, data in zip(some, _bytes_of(chain, some, recent), strict=True):
             frame = chain.parse(data, seq, keyless=True)[0]
             if frame.digest != parent:
                 raise CorruptCheckpoint(frame.path, f"commit {seq + 1} was not built on it")
@@ -63,6 +102,12 @@ def merge(chain: ObjectChain, snapshot: int) -> None:
                 group = []
             group.append((frame, data))
     _merge_group(chain, group, names)
+
+
+def _bytes_of(chain: ObjectChain, numbers: Sequence[int], recent: Mapping[int, bytes]) -> Iterator[bytes]:
+    """The bytes of these commits, in order."""
+    read = chain.get_all([seq for seq in numbers if seq not in recent])
+    return (recent[seq] if seq in recent else next(read) for seq in numbers)
 
 
 def _finish_last(chain: ObjectChain, names: Names) -> None:

@@ -19,7 +19,7 @@ from actorflow.errors import (
 from actorflow.store.backend import Backend, Missing, Steps
 from actorflow.store.framing import encode_file, encode_frame
 from actorflow.store.log import RunLog, of_one_life, part_of, tip_of
-from actorflow.store.merging import MERGE_AT, merge
+from actorflow.store.merging import MERGE_AT, Recent, merge
 from actorflow.store.object_chain import ObjectChain
 from actorflow.store.object_names import is_ours
 from actorflow.store.ownership import NONCE, Ownership, State, make_header
@@ -83,6 +83,9 @@ class ObjectLog(RunLog):
         names = [key for key in self._backend.list(self.chain.prefix) if not is_ours(key)]
         return [Finding(path=name, what="a file that is no checkpoint", remedy="remove it") for name in names]
 
+    def _backwards(self, *, keyless: bool) -> Iterator[list[Frame]]:
+        return self.chain.backwards(keyless=keyless)
+
     def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
         part = part_of(tip, draft)
         file, file_digest = encode_file(part)
@@ -102,7 +105,7 @@ class ObjectLog(RunLog):
             return None
         if not self._is_newest(seq):
             return None
-        return ObjectOwnership(
+        ownership = ObjectOwnership(
             self,
             self._backend,
             incarnation=self._incarnation,
@@ -111,6 +114,8 @@ class ObjectLog(RunLog):
             file=part,
             sealing=self._sealing,
         )
+        ownership.recent.add(seq, data)
+        return ownership
 
     def key(self, seq: int) -> str:
         """The key of that commit."""
@@ -141,6 +146,7 @@ class ObjectOwnership(Ownership):
         self._log = log
         self._sealing = sealing
         self._backend = backend
+        self.recent = Recent()
         self._unmerged = MERGE_AT  # below the next snapshot; who claims does not know how many, and looks
         self._merged = header.snapshot  # up to here, as far as this owner goes
 
@@ -162,8 +168,9 @@ class ObjectOwnership(Ownership):
         return partial(self._merge, snapshot)
 
     def _merge(self, snapshot: int) -> None:
+        recent = self.recent.take(snapshot)
         with self._incarnation.working(), suppress(Missing):  # somebody was faster: retention, or a merger of before
-            merge(self._log.chain, snapshot)
+            merge(self._log.chain, snapshot, recent=recent)
 
     def _put(self, draft: Draft) -> Steps[tuple[Header, bytes]]:
         file, file_digest = encode_file(draft.file)
@@ -182,6 +189,7 @@ class ObjectOwnership(Ownership):
             raise Fenced(key, State.FENCED.value)
         self._file = draft.file
         self._unmerged += 1
+        self.recent.add(header.seq, data)
         return header, digest
 
     def _let_go(self) -> None:
