@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from actorflow.errors import DuplicateMigration
 from actorflow.graph.check import problems_of_shape
 from actorflow.graph.codec import problems_of_codecs
+from actorflow.graph.fan import fan_of, item_type, problems_of_fan
+from actorflow.graph.inner import inner_of, problems_of_inner
 from actorflow.graph.migrate import register
 from actorflow.graph.node import (
     Node,
+    input_type,
     problems_of_function,
     problems_of_name,
     problems_of_parameters,
@@ -21,7 +24,7 @@ from actorflow.graph.node import (
 )
 from actorflow.graph.plan import Branch, Plan
 from actorflow.graph.retry import Retry
-from actorflow.graph.routing import END, End, as_tuple, label, targets_in
+from actorflow.graph.routing import END, End, NodeHandle, as_tuple, label, targets_in
 from actorflow.graph.schema import schema_of
 from actorflow.graph.signature import identity, is_async, is_generator, placed, resolve, signature_of, site_of
 from actorflow.graph.state import State
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode
+    from actorflow.graph.schema import Schema
 
 
 def compile_graph(declaration: Declaration) -> tuple[Plan, tuple[str, ...]]:
@@ -58,12 +62,17 @@ class _Compilation:
         for declared in self.graph.nodes:
             self._read_name(declared)
         nodes = {name: self._read_node(name, declared) for name, declared in self.declared.items()}
-        after = [(node.after, name, site_of(node.fn)) for name, node in self.declared.items() if node.after is not None]
+        after = [
+            (node.after, name, node.site or site_of(node.fn))
+            for name, node in self.declared.items()
+            if node.after is not None
+        ]
         for source, target, site in (*after, *((edge.source, edge.target, edge.site) for edge in self.graph.edges)):
             self._read_edge(as_tuple(source), target, site)
         for branch in self.graph.branches:
             self._read_branch(branch)
         plan = self._plan(nodes)
+        self._check_sent(plan)
         self.problems.extend(problems_of_shape(plan, self.loose))
         return plan, tuple(self.problems)
 
@@ -110,36 +119,79 @@ class _Compilation:
         if name == "<lambda>":
             self._note(placed("a node", site_of(fn)), ["its function has no name of its own; say name="])
             return
-        place = placed(f"node {name!r}", site_of(fn))
+        place = placed(f"node {name!r}", declared.site or site_of(fn))
         self._note(place, problems_of_name(name))
         if not isinstance(name, str):
             return
         if name in self.declared:
-            first = placed("first", site_of(self.declared[name].fn))
+            other = self.declared[name]
+            first = placed("first", other.site or site_of(other.fn))
             self._note(place, [f"this name is declared twice, {first}; give one of them another with name="])
             return
         self.declared[name] = declared
-        self.names[identity(fn)].append(name)
+        for reference in (fn, *(() if declared.handle is None else (declared.handle,))):
+            self.names[identity(reference)].append(name)
+
+    def _check_sent(self, plan: Plan) -> None:
+        """Things are sent to the nodes that take them, and nothing else leads there."""
+        for name, node in plan.nodes.items():
+            for target in node.send:
+                if plan.nodes[target].takes is None and plan.nodes[target].inner is None:
+                    self._note(node.place, [f"it sends to {target!r}, which takes the state; give that one takes="])
+            if node.takes is not None and node.fan is None:
+                decided = (branch.targets for branches in plan.branches.values() for branch in branches)
+                if name in plan.entries or name in self.inward or any(name in targets for targets in decided):
+                    self._note(node.place, ["it takes what is sent to it, so no edge, branch or entry can lead there"])
 
     def _read_node(self, name: str, declared: DeclaredNode) -> Node:
         fn, graph = declared.fn, self.graph
-        place = placed(f"node {name!r}", site_of(fn))
-        sync = not is_async(fn)
+        place = self._place(name, declared)
+        inner, fan = declared.inner, declared.fan
+        sync = inner is None and not is_async(fn)
         if self.has_state:
-            self._note(place, problems_of_function(fn, graph.state_type))
+            schema = schema_of(graph.state_type, graph.types if not problems_of_codecs(graph.types) else ())
+            if fan is not None:
+                self._note(place, problems_of_fan(fan, schema))
+            if inner is not None:
+                problems = list(problems_of_inner(inner, schema, fan=fan))
+                self._note(place, problems)
+                if problems:
+                    inner = None
+            else:
+                takes: Any = "item" if fan is not None else "state" if declared.takes is None else "input"
+                self._note(place, problems_of_function(fn, graph.state_type, takes=takes))
+        else:
+            inner, schema = None, None
+        if declared.join not in ("all", "any") and (type(declared.join) is not int or declared.join < 1):
+            self._note(place, [f"join={declared.join!r}: give 'all', 'any', or how many legs open it"])
         self._check_policy(place, declared.retry, declared.timeout, sync=sync)
+        if inner is not None and fan is None and declared.retry is not None:
+            self._note(place, ["retry= is for functions and for the items of a map; give it to the nodes inside"])
         # The graph's timeout is for the nodes that can be stopped.
         timeout = declared.timeout if declared.timeout is not None or sync else graph.timeout
+        takes_type = declared.takes
+        if fan is not None and schema is not None and inner is None:
+            takes_type = item_type(fan, schema, input_type(fn))
         return Node(
             name=name,
             fn=fn,
             is_async=not sync,
-            takes_context=takes_context(fn),
-            retry=graph.retry if declared.retry is None else declared.retry,
+            takes_context=inner is None and takes_context(fn),
+            takes=takes_type,
+            retry=graph.retry if declared.retry is None and inner is None else declared.retry,
             timeout=None if timeout == float("inf") else timeout,
             goto=self._targets(as_tuple(declared.goto), f"{place}, goto="),
+            send=tuple(str(name) for name in self._targets(as_tuple(declared.send), f"{place}, send=")),
             entry=declared.entry,
+            join={"all": None, "any": 1}.get(str(declared.join), declared.join),  # type: ignore[arg-type]
+            defer=declared.defer,
+            fan=None if fan is None else fan_of(fan),
+            inner=None if inner is None or schema is None else inner_of(inner, schema, fan=fan),
+            site=declared.site,
         )
+
+    def _place(self, name: str, declared: DeclaredNode) -> str:
+        return placed(f"node {name!r}", declared.site or site_of(declared.fn))
 
     def _find(self, reference: object, place: str) -> str | None:
         """The node that is meant; after a note also the one that most likely is."""
@@ -154,10 +206,10 @@ class _Compilation:
                 hint = "; the end is actorflow.END, for a branch in to=(..., END)"
             self._note(place, [f"there is no node {reference!r}{hint}"])
             return near[0] if near else None
-        if not callable(reference):
+        if not callable(reference) and not isinstance(reference, NodeHandle):
             self._note(place, [f"{reference!r} is no node; give a node's function or its name"])
             return None
-        found = self.names.get(identity(reference), [])
+        found = self.names.get(identity(reference), [])  # type: ignore[arg-type]
         if not found:
             self._note(place, [f"{label(reference)} is no node of this graph; declare it with node()"])
         elif len(found) > 1:
@@ -252,6 +304,7 @@ class _Compilation:
                 self._note(place, [f"{old!r} is still a node here; only nodes that are gone are moved"])
         return Plan(
             graph=self.graph.name,
+            schema=self._schema(),
             nodes=MappingProxyType(nodes),
             edges=_frozen(self.edges),
             legs=_frozen(legs),
@@ -259,7 +312,20 @@ class _Compilation:
             branches=_frozen(self.branches),
             entries=self._entries(nodes),
             max_activations=self.graph.max_activations,
+            interrupt_before=self._held("interrupt_before", self.graph.interrupt_before, nodes),
+            interrupt_after=self._held("interrupt_after", self.graph.interrupt_after, nodes),
         )
+
+    def _schema(self) -> Schema:
+        state_type = self.graph.state_type if self.has_state else State
+        return schema_of(state_type, () if problems_of_codecs(self.graph.types) else self.graph.types)
+
+    def _held(self, what: str, given: object, nodes: dict[str, Node]) -> frozenset[str]:
+        """The nodes before or after which a run waits; ``"*"`` is all of them."""
+        if given == "*":
+            return frozenset(nodes)
+        found = (self._find(reference, f"the graph, {what}=") for reference in as_tuple(given))
+        return frozenset(name for name in found if name is not None)
 
     def _entries(self, nodes: dict[str, Node]) -> tuple[str, ...]:
         """The nodes marked as entry, else those that nothing leads to, else those that only they themselves lead to."""

@@ -7,27 +7,98 @@ every mistake can be reported at once, with the place where it was made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from msgspec import Struct, field
 
 from actorflow.graph.codec import Codec
 from actorflow.graph.migrate import Migration
 from actorflow.graph.retry import Retry
-from actorflow.graph.routing import End, NodeRef, Target
+from actorflow.graph.routing import End, NodeHandle, NodeRef, Target
 from actorflow.graph.state import State
 
+Join = int | Literal["all", "any"]
+"""How many legs of a join open it."""
 
-class DeclaredNode(Struct, frozen=True):
-    """A call of `Graph.node`."""
 
-    name: str | None  # None: the function's own
-    fn: Callable[..., Any]
+class FlowOptions(TypedDict, total=False):
+    """What every kind of node takes: where it stands in the graph."""
+
+    name: str | None
     after: NodeRef | Sequence[NodeRef] | None
     goto: Target | Sequence[Target]
     entry: bool
+    join: Join
+    defer: bool
+
+
+class NodeOptions(FlowOptions, total=False):
+    """What `Graph.node` takes beside the function; each is described there."""
+
+    send: NodeRef | Sequence[NodeRef]
     retry: Retry | None
     timeout: float | None
+
+
+class MapOptions(FlowOptions, total=False):
+    """What `Graph.map` takes beside what it maps, over and into; each is described there."""
+
+    limit: int | Callable[[Any], int]
+    on_error: Literal["fail", "collect"]
+    on_empty: Literal["skip", "fail"]
+    errors: str | None
+    enter: str | Callable[..., Any] | None
+    leave: str | Callable[..., Any] | None
+    retry: Retry | None
+    timeout: float | None
+
+
+class SubgraphOptions(FlowOptions, total=False):
+    """What `Graph.subgraph` takes beside the graph; each is described there."""
+
+    enter: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
+    leave: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
+    lifetime: Literal["visit", "run"]
+
+
+class DeclaredFan(Struct, frozen=True, kw_only=True):
+    """What `Graph.map` says about its items."""
+
+    over: str | int | Callable[..., Any]
+    into: str | Mapping[str, str] | None
+    limit: int | Callable[..., Any] = 100
+    on_error: str = "fail"
+    on_empty: str = "skip"
+    errors: str | None = None
+
+
+class DeclaredInner(Struct, frozen=True, kw_only=True):
+    """The graph that a node runs in a scope of its own, and what goes in and out."""
+
+    graph: Any  # a Graph
+    enter: Any = None
+    leave: Any = None
+    lifetime: str = "visit"
+
+
+class DeclaredNode(Struct, frozen=True, kw_only=True):
+    """A call of `Graph.node`, `Graph.map` or `Graph.subgraph`."""
+
+    fn: Callable[..., Any]  # of a subgraph never called
+    name: str | None = None  # None: the function's own
+    takes: Any = None  # the type of what is sent to it; None: it takes the state
+    after: NodeRef | Sequence[NodeRef] | None = None
+    goto: Target | Sequence[Target] = ()
+    send: NodeRef | Sequence[NodeRef] = ()
+    entry: bool = False
+    join: Join = "all"
+    defer: bool = False
+    retry: Retry | None = None
+    timeout: float | None = None
+    fan: DeclaredFan | None = None
+    inner: DeclaredInner | None = None
+    handle: NodeHandle | None = None  # what it is referred to by as well
+    site: str = ""
 
 
 class DeclaredEdge(Struct, frozen=True):
@@ -57,6 +128,8 @@ class Declaration(Struct):
     moves: Mapping[str, str | End]
     migrations: list[Migration]
     types: tuple[Codec[Any], ...]
+    interrupt_before: NodeRef | Sequence[NodeRef] = ()
+    interrupt_after: NodeRef | Sequence[NodeRef] = ()
     nodes: list[DeclaredNode] = field(default_factory=list[DeclaredNode])
     edges: list[DeclaredEdge] = field(default_factory=list[DeclaredEdge])
     branches: list[DeclaredBranch] = field(default_factory=list[DeclaredBranch])

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, Unpack, overload
 
 from actorflow.errors import GraphError
 from actorflow.graph.check import Finding, warnings_of
 from actorflow.graph.compile import compile_graph
-from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredEdge, DeclaredNode
+from actorflow.graph.declaration import (
+    Declaration,
+    DeclaredBranch,
+    DeclaredEdge,
+    DeclaredFan,
+    DeclaredInner,
+    DeclaredNode,
+    MapOptions,
+    NodeOptions,
+    SubgraphOptions,
+)
 from actorflow.graph.draw import draw_mermaid, draw_text
 from actorflow.graph.migrate import Migration, Plain, migrate, register
 from actorflow.graph.node import Outcome
-from actorflow.graph.routing import End, NodeRef, Target, label
+from actorflow.graph.routing import End, NodeHandle, NodeRef, Target, label
 from actorflow.graph.schema import Schema, schema_of
 from actorflow.graph.signature import site_of_caller
 from actorflow.graph.state import State, Version
@@ -26,21 +36,26 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound=Outcome | Awaitable[Outcome])
 B = TypeVar("B", bound=Target | Sequence[Target])
+I = TypeVar("I", contravariant=True)  # noqa: E741 - what a node takes: the state, or what is sent to it
 
 
-class _NodeDecorator(Protocol[S]):
+class _NodeDecorator(Protocol[I]):
     """What ``@graph.node(...)`` is: it hands the function back as it was."""
 
     @overload
-    def __call__(self, fn: Callable[[S], R], /) -> Callable[[S], R]: ...
+    def __call__(self, fn: Callable[[I], R], /) -> Callable[[I], R]: ...
     @overload
-    def __call__(self, fn: Callable[[S, Context], R], /) -> Callable[[S, Context], R]: ...
+    def __call__(self, fn: Callable[[I, Context], R], /) -> Callable[[I, Context], R]: ...
 
 
 class _BranchDecorator(Protocol[S]):
     """What ``@graph.branch(...)`` is."""
 
     def __call__(self, fn: Callable[[S], B], /) -> Callable[[S], B]: ...
+
+
+def _never_called(*_: Any) -> None:
+    """Stands for the function of a subgraph."""
 
 
 class Graph(Generic[S]):
@@ -61,6 +76,8 @@ class Graph(Generic[S]):
         moves: old node names and what became of them: the new name, or `END`.
         context: the type of ``context=`` that run, spawn and resume take.
         types: a `Codec` for each type in the state that msgspec does not know.
+        interrupt_before: nodes before which a run waits until it is answered; ``"*"`` is each of them.
+        interrupt_after: nodes after which it does, their update merged and where they lead still to be asked.
 
     Example:
         >>> from actorflow import Graph, State, Update
@@ -92,6 +109,8 @@ class Graph(Generic[S]):
         moves: Mapping[str, str | End] | None = None,
         context: type[Any] | None = None,
         types: Iterable[Codec[Any]] = (),
+        interrupt_before: NodeRef | Sequence[NodeRef] = (),
+        interrupt_after: NodeRef | Sequence[NodeRef] = (),
     ) -> None:
         self.state_type = state_type
         self.context_type = context
@@ -104,6 +123,8 @@ class Graph(Generic[S]):
             moves=dict(moves or {}),
             migrations=list(migrations),
             types=tuple(types),
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
         )
         self._compiled: tuple[Plan, tuple[str, ...]] | None = None
 
@@ -166,54 +187,23 @@ class Graph(Generic[S]):
         return drawers[format](self.plan)
 
     @overload
-    def node(
-        self,
-        fn: Callable[[S], R],
-        /,
-        *,
-        name: str | None = None,
-        after: NodeRef | Sequence[NodeRef] | None = None,
-        goto: Target | Sequence[Target] = (),
-        entry: bool = False,
-        retry: Retry | None = None,
-        timeout: float | None = None,
-    ) -> Callable[[S], R]: ...
+    def node(self, fn: Callable[[S], R], /, **options: Unpack[NodeOptions]) -> Callable[[S], R]: ...
+    @overload
+    def node(self, fn: Callable[[S, Context], R], /, **options: Unpack[NodeOptions]) -> Callable[[S, Context], R]: ...
     @overload
     def node(
-        self,
-        fn: Callable[[S, Context], R],
-        /,
-        *,
-        name: str | None = None,
-        after: NodeRef | Sequence[NodeRef] | None = None,
-        goto: Target | Sequence[Target] = (),
-        entry: bool = False,
-        retry: Retry | None = None,
-        timeout: float | None = None,
-    ) -> Callable[[S, Context], R]: ...
+        self, fn: Callable[[I], R], /, *, takes: type[I], **options: Unpack[NodeOptions]
+    ) -> Callable[[I], R]: ...
     @overload
     def node(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        after: NodeRef | Sequence[NodeRef] | None = None,
-        goto: Target | Sequence[Target] = (),
-        entry: bool = False,
-        retry: Retry | None = None,
-        timeout: float | None = None,
-    ) -> _NodeDecorator[S]: ...
+        self, fn: Callable[[I, Context], R], /, *, takes: type[I], **options: Unpack[NodeOptions]
+    ) -> Callable[[I, Context], R]: ...
+    @overload
+    def node(self, /, **options: Unpack[NodeOptions]) -> _NodeDecorator[S]: ...
+    @overload
+    def node(self, /, *, takes: type[I], **options: Unpack[NodeOptions]) -> _NodeDecorator[I]: ...
     def node(
-        self,
-        fn: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        after: NodeRef | Sequence[NodeRef] | None = None,
-        goto: Target | Sequence[Target] = (),
-        entry: bool = False,
-        retry: Retry | None = None,
-        timeout: float | None = None,
+        self, fn: Callable[..., Any] | None = None, /, *, takes: Any = None, **options: Unpack[NodeOptions]
     ) -> Any:
         """Declare a node: as decorator, or as a call for a function that serves several graphs.
 
@@ -222,23 +212,137 @@ class Graph(Generic[S]):
 
         Args:
             fn: ``async def``, or a plain function, which runs in a worker thread.
-            name: the function's own name by default.
-            after: an edge from this node; from a tuple or list a join, which waits for all of them.
-            goto: the targets that a returned `Goto` may name.
-            entry: start here. Needed only where the edges don't say it, as in a
-                graph whose first node is also the target of a loop.
-            retry: overrides the graph's.
-            timeout: seconds for one attempt, overrides the graph's; ``math.inf`` is none.
+            takes: for a node to which a `Send` sends: the type of what is sent, which it takes instead of the state.
+            **options: the following.
+
+                - ``name``: the function's own name by default.
+                - ``after``: an edge from this node; from a tuple or list a join, which waits for all of them.
+                - ``join``: how many of them open it: ``"all"`` (default), ``"any"``, or a number. The
+                  others of the same round are taken in when they come, and open nothing.
+                - ``defer``: open it only when nothing else goes on in the graph.
+                - ``goto``: the targets that a returned `Goto` may name.
+                - ``send``: the nodes that a returned `Send` may name.
+                - ``entry``: start here. Needed only where the edges don't say it, as in a
+                  graph whose first node is also the target of a loop.
+                - ``retry``: overrides the graph's.
+                - ``timeout``: seconds for one attempt, overrides the graph's; ``math.inf`` is none.
         """
 
         def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
-            self._compiled = None
-            self._declaration.nodes.append(
-                DeclaredNode(name=name, fn=fn, after=after, goto=goto, entry=entry, retry=retry, timeout=timeout)
-            )
+            self._declare(DeclaredNode(fn=fn, takes=takes, **options))
             return fn
 
         return declare if fn is None else declare(fn)
+
+    def map(
+        self,
+        what: Callable[..., Any] | Graph[Any],
+        /,
+        *,
+        over: str | int | Callable[[S], Any],
+        into: str | Mapping[str, str] | None = None,
+        **options: Unpack[MapOptions],
+    ) -> NodeHandle:
+        """Declare a fan-out: a function, or a graph, for each item of a list, side by side.
+
+        A mapped function takes the item (and, as second parameter, the
+        `Context`) and returns its result. Each result is durable on its own:
+        after a crash only items that had not finished run again. When the last
+        one is done, the results are merged into the state, in the order of the
+        items, and the node is finished.
+
+        Args:
+            what: the function, or the graph.
+            over: a field that is a list, a function of the state that returns one, or how many items there are.
+            into: the field that takes the list of results; ``{field: inner field}`` fills several from a graph.
+            **options: ``name``, ``after``, ``join``, ``defer``, ``goto`` and ``entry`` as for `node`, and
+
+                - ``limit``: how many items are open at a time; by default 100; a number or a function of the state.
+                - ``on_error``: ``"fail"`` (default): an item that fails, fails the run; ``"collect"``: it
+                  is left out of the results and never runs again.
+                - ``errors``: with ``"collect"``, a field that takes an `ItemError` for each of those; without it
+                  the `ItemError` stands among the results.
+                - ``on_empty``: ``"skip"`` (default) or ``"fail"`` if there are no items.
+                - ``enter``: of a graph, its field that takes the item, or a function ``(item, state) -> State``;
+                  by default the item is the inner State itself.
+                - ``leave``: of a graph, the field that is the result, or a function of its last state; by default
+                  that state.
+                - ``retry``, ``timeout``: of each item.
+
+        Example:
+            >>> from actorflow import Graph, State
+            >>> class Words(State):
+            ...     words: list[str]
+            ...     lengths: list[int] = []
+            >>> graph = Graph("words", Words)
+            >>> def measure(word: str) -> int:
+            ...     return len(word)
+            >>> graph.map(measure, over="words", into="lengths")
+            <node 'measure'>
+        """
+        fan = {name: options.pop(name) for name in ("limit", "on_error", "on_empty", "errors") if name in options}  # type: ignore[misc]
+        sides = {name: options.pop(name) for name in ("enter", "leave") if name in options}  # type: ignore[misc]
+        inner = isinstance(what, Graph)
+        if sides and not inner:
+            raise TypeError("enter= and leave= are for a graph; a function takes the item and returns its result")
+        name = options.pop("name", None) or (what.name if isinstance(what, Graph) else getattr(what, "__name__", None))
+        handle = NodeHandle(name or "<lambda>")
+        self._declare(
+            DeclaredNode(
+                fn=_never_called if inner else what,  # type: ignore[arg-type]
+                name=name,
+                handle=handle,
+                fan=DeclaredFan(over=over, into=into, **fan),  # type: ignore[arg-type]
+                inner=DeclaredInner(graph=what, **sides) if inner else None,
+                site=site_of_caller(),
+                **options,  # type: ignore[arg-type]
+            )
+        )
+        return handle
+
+    def subgraph(self, graph: Graph[Any], /, **options: Unpack[SubgraphOptions]) -> NodeHandle:
+        """Declare a graph as a node of this one, with a state of its own, in the same run and the same history.
+
+        Args:
+            graph: the inner graph.
+            **options: ``name``, ``after``, ``join``, ``defer``, ``goto`` and ``entry`` as for `node`, and
+
+                - ``enter``: what goes in: ``{inner: outer}`` or a list of names, or a function of the outer state
+                  that returns the inner one; by default the fields of the same name, ``{}`` for nothing.
+                - ``leave``: what comes out: ``{outer: inner}`` or a list of names, or a function of the inner
+                  state that returns an update; by default the fields of the same name. Of a field only what was
+                  written inside comes out; if it has the same reducer outside, each inner update is merged there.
+                - ``lifetime``: ``"visit"`` (default): a new state each time; ``"run"``: it is kept for the next visit.
+
+        Example:
+            >>> from actorflow import Graph, State
+            >>> class Text(State):
+            ...     text: str = ""
+            >>> inner, outer = Graph("inner", Text), Graph("outer", Text)
+            >>> @inner.node
+            ... def shout(state: Text):
+            ...     return {"text": state.text.upper()}
+            >>> outer.subgraph(inner)
+            <node 'inner'>
+        """
+        sides = {name: options.pop(name) for name in ("enter", "leave", "lifetime") if name in options}  # type: ignore[misc]
+        name = options.pop("name", None) or getattr(graph, "name", None)
+        handle = NodeHandle(name or "<lambda>")
+        self._declare(
+            DeclaredNode(
+                fn=_never_called,
+                name=name,
+                handle=handle,
+                inner=DeclaredInner(graph=graph, **sides),  # type: ignore[arg-type]
+                site=site_of_caller(),
+                **options,  # type: ignore[arg-type]
+            )
+        )
+        return handle
+
+    def _declare(self, node: DeclaredNode) -> None:
+        self._compiled = None
+        self._declaration.nodes.append(node)
 
     def edge(self, source: NodeRef | Sequence[NodeRef], target: Target) -> None:
         """Declare an edge; from several sources a join, as with ``after=``. Loops are edges like any other."""

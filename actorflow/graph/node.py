@@ -6,42 +6,52 @@ import inspect
 import math
 import typing
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
 from actorflow.graph.retry import Retry
-from actorflow.graph.routing import END, End, Goto
+from actorflow.graph.routing import END, End, Goto, Send
 from actorflow.graph.signature import UNKNOWN, is_async, is_generator, placed, resolve, signature_of, site_of
 from actorflow.graph.state import State, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Outcome = Update | State | Goto | End | None
+    from actorflow.graph.fan import Fan
+    from actorflow.graph.inner import Inner
+
+Outcome = Update | State | Goto | Send | Sequence[Send] | End | None
 """What a node may return: nothing, an update, a whole State (the fields that differ count), or routing."""
 
 MAX_NAME = 100  # characters: names go into every record
 
 
-class Node(Struct, frozen=True):
-    """A function and how to run it. A sync function runs in a worker thread."""
+class Node(Struct, frozen=True, kw_only=True):
+    """One box of the picture: a function, a fan-out of one, or a graph in a scope of its own."""
 
     name: str
-    fn: Callable[..., Any]
-    is_async: bool
-    takes_context: bool
-    retry: Retry | None
-    timeout: float | None  # seconds for one attempt
-    goto: tuple[str | End, ...]  # what a returned Goto may name
-    entry: bool  # marked as such; the entry of most graphs follows from its edges
+    fn: Callable[..., Any]  # a sync one runs in a worker thread; of a subgraph never called
+    is_async: bool = True
+    takes_context: bool = False
+    takes: Any = None  # the type of the input of an item or a `Send`; None: it takes the state
+    retry: Retry | None = None
+    timeout: float | None = None  # seconds for one attempt
+    goto: tuple[str | End, ...] = ()  # what a returned Goto may name
+    send: tuple[str, ...] = ()  # what a returned Send may name
+    entry: bool = False  # marked as such; the entry of most graphs follows from its edges
+    join: int | None = None  # how many legs of an inlet open it; None: all
+    defer: bool = False  # opened when nothing else goes on in its scope
+    fan: Fan | None = None
+    inner: Inner | None = None
+    site: str = ""  # where it was declared, if not where its function stands
 
     @property
     def place(self) -> str:
         """The node as messages name it, with where its function stands."""
-        return placed(f"node {self.name!r}", site_of(self.fn))
+        return placed(f"node {self.name!r}", self.site or site_of(self.fn))
 
 
 def problems_of_name(name: object) -> Iterator[str]:
@@ -60,30 +70,48 @@ def problems_of_name(name: object) -> Iterator[str]:
         yield "the name is not in Unicode's normal form NFC, so two names could look alike"
 
 
+def input_type(fn: Callable[..., Any]) -> Any:
+    """The annotation of a function's first parameter: what its items or inputs are; ``Any`` if nothing says so."""
+    signature = signature_of(fn)
+    positional = [] if signature is None else _positional(signature)
+    annotation = resolve(positional[0].annotation, fn) if positional else UNKNOWN
+    return Any if annotation is UNKNOWN else annotation
+
+
 def takes_context(fn: Callable[..., Any]) -> bool:
     """Whether a node's function has a second parameter."""
     signature = signature_of(fn)
     return signature is not None and len(_positional(signature)) > 1
 
 
-def problems_of_function(fn: Callable[..., Any], state_type: type[State]) -> Iterator[str]:
-    """Why this function can't be a node over ``state_type``. What can't be known before it runs is no problem."""
+def problems_of_function(
+    fn: Callable[..., Any], state_type: type[State], *, takes: Literal["state", "input", "item"] = "state"
+) -> Iterator[str]:
+    """Why this function can't be a node over ``state_type``. What can't be known before it runs is no problem.
+
+    Args:
+        fn: the function.
+        state_type: of its graph.
+        takes: what it is called with: the state, the input of a `Send`, or an item of a map, whose result is free.
+    """
     if is_generator(fn):
-        yield "it is a generator; a node returns its update once"
-    yield from problems_of_parameters(fn, state_type, ("state", "ctx"))
+        yield "it is a generator; a node returns its result once"
+    yield from problems_of_parameters(fn, state_type if takes == "state" else None, (takes, "ctx"))
     signature = signature_of(fn)
-    if signature is None:
+    if signature is None or takes == "item":
         return
     returned = resolve(signature.return_annotation, fn)
     for kind in _classes_in(returned):
         if issubclass(kind, State) and not issubclass(state_type, kind):
             yield f"it returns a {kind.__name__}, but the graph's state is {state_type.__name__}"
         elif not (_is_outcome(kind) or (issubclass(kind, Awaitable) and not is_async(fn))):
-            yield f"it returns {kind.__name__}; a node returns None, an update (a dict), its State, Goto or END"
+            yield f"it returns {kind.__name__}; a node returns None, an update (a dict), its State, Goto, Send or END"
 
 
-def problems_of_parameters(fn: Callable[..., Any], state_type: type[State], names: tuple[str, ...]) -> Iterator[str]:
-    """Why a function can't be called with the state and, if ``names`` has two, the context."""
+def problems_of_parameters(
+    fn: Callable[..., Any], state_type: type[State] | None, names: tuple[str, ...]
+) -> Iterator[str]:
+    """Why a function can't be called with the state (None: something else) and, if ``names`` has two, the context."""
     signature = signature_of(fn)
     if signature is None:
         yield "its parameters can't be read; wrap it in a def"
@@ -97,7 +125,7 @@ def problems_of_parameters(fn: Callable[..., Any], state_type: type[State], name
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
             yield f"it asks for the keyword {parameter.name!r}; it is called as {wanted}"
-    if positional:
+    if positional and state_type is not None:
         yield from _problems_of_state(positional[0], fn, state_type)
     if len(names) > 1 and len(positional) > 1:
         yield from _problems_of_context(positional[1], fn)
@@ -148,7 +176,7 @@ def _classes_in(annotation: Any) -> Iterator[type[Any]]:
 
 
 def _is_outcome(kind: type[Any]) -> bool:
-    return kind is object or issubclass(kind, NoneType | Mapping | State | Goto | End)
+    return kind is object or issubclass(kind, NoneType | Mapping | State | Goto | Send | End)
 
 
 def problems_of_timeout(timeout: object, *, sync: bool) -> Iterator[str]:

@@ -17,6 +17,8 @@ from actorflow.graph.signature import identity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from actorflow.graph.schema import Schema
+
 DIGEST_SIZE = 16  # bytes
 
 
@@ -36,6 +38,7 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
     """
 
     graph: str
+    schema: Schema
     nodes: Mapping[str, Node]  # in the order of declaration
     edges: Mapping[str, tuple[str | End, ...]]  # by source
     legs: Mapping[str, tuple[str, ...]]  # by source: the joins it is a leg of
@@ -43,6 +46,8 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
     branches: Mapping[str, tuple[Branch, ...]]  # by source
     entries: tuple[str, ...]
     max_activations: int
+    interrupt_before: frozenset[str] = frozenset()
+    interrupt_after: frozenset[str] = frozenset()
 
     @cached_property
     def digest(self) -> bytes:
@@ -56,17 +61,29 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
                 for source, branches in self.branches.items()
             ),
         )
-        return hashlib.blake2b(msgpack.encode(topology), digest_size=DIGEST_SIZE).digest()
+        special = sorted(
+            (name, node.join, node.defer, node.send, None if node.inner is None else node.inner.graph.name)
+            for name, node in self.nodes.items()
+            if node.join is not None or node.defer or node.send or node.inner is not None
+        )
+        data = msgpack.encode((*topology, special) if special else topology)
+        return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
 
     def is_leaf(self, node: str) -> bool:
         """Whether nothing leaves this node; an edge to END does."""
-        return not (node in self.edges or node in self.legs or node in self.branches or self.nodes[node].goto)
+        its = self.nodes[node]
+        return not (node in self.edges or node in self.legs or node in self.branches or its.goto or its.send)
+
+    def is_held(self, target: str) -> bool:
+        """Whether tokens wait in front of this node, instead of opening it one by one."""
+        return target in self.joins or self.nodes[target].defer
 
     def routes(self, node: str) -> Iterator[str | End]:
-        """Where its branches and a returned Goto may lead."""
+        """Where its branches, a returned Goto and a returned Send may lead."""
         for branch in self.branches.get(node, ()):
             yield from branch.targets
         yield from self.nodes[node].goto
+        yield from self.nodes[node].send
 
     def successors(self, node: str) -> tuple[str | End, ...]:
         """Everything that this node may lead to, each once: along edges, legs, branches and Goto."""

@@ -27,8 +27,19 @@ class End(Enum):
 END: Final = End.END
 """Ends a token of its own scope. The run goes on as long as other tokens do."""
 
-NodeRef = str | Callable[..., Any]
-"""A node, by its name or by the function that was declared as it."""
+
+class NodeHandle:
+    """What `Graph.map` and `Graph.subgraph` return: refers to the node wherever a function would."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __repr__(self) -> str:
+        return f"<node {self.__name__!r}>"
+
+
+NodeRef = str | NodeHandle | Callable[..., Any]
+"""A node, by its name, by the function that was declared as it, or by what declaring it returned."""
 
 Target = NodeRef | End
 """Where an edge or a route may lead."""
@@ -41,6 +52,10 @@ class Goto:
     The targets must be declared with ``goto=``; another one fails the run with
     `UndeclaredTarget`. ``update`` is merged as if the node had returned it.
 
+    Inside a subgraph, ``parent=True`` leaves it: what else goes on in it is
+    cancelled, its results are handed up, and the graph around it goes to these
+    nodes, which are declared with ``goto=`` of the subgraph.
+
     Example:
         >>> from actorflow import Goto
         >>> Goto("publish", update={"reviewed": True})
@@ -49,14 +64,44 @@ class Goto:
 
     targets: tuple[Target, ...]
     update: Update | None
+    parent: bool
 
-    def __init__(self, node: Target, /, *more: Target, update: Update | None = None) -> None:
+    def __init__(self, node: Target, /, *more: Target, update: Update | None = None, parent: bool = False) -> None:
         object.__setattr__(self, "targets", (node, *more))
         object.__setattr__(self, "update", update)
+        object.__setattr__(self, "parent", parent)
 
     def __repr__(self) -> str:
         parts = [repr(target) if isinstance(target, str) else label(target) for target in self.targets]
-        return f"Goto({', '.join(parts if self.update is None else [*parts, f'update={self.update!r}'])})"
+        parts += [] if self.update is None else [f"update={self.update!r}"]
+        parts += ["parent=True"] if self.parent else []
+        return f"Goto({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Returned by a node, alone or in a list: run ``node`` with this input, beside whatever else is sent.
+
+    The targets must be declared with ``send=``. All inputs that one activation
+    sends to a node are the items of one fan-out: the node's updates are merged
+    in their order when the last of them is done, and then its edges are
+    followed once. The sends replace the sender's own edges and branches, as a
+    `Goto` does. ``update`` is the sender's own.
+
+    Example:
+        >>> from actorflow import Send
+        >>> [Send("score", name) for name in ("a.txt", "b.txt")]
+        [Send('score', 'a.txt'), Send('score', 'b.txt')]
+    """
+
+    node: NodeRef
+    input: Any
+    update: Update | None = None
+
+    def __repr__(self) -> str:
+        node = repr(self.node) if isinstance(self.node, str) else label(self.node)
+        update = "" if self.update is None else f", update={self.update!r}"
+        return f"Send({node}, {self.input!r}{update})"
 
 
 def label(target: object) -> str:
