@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from actorflow.store.log import Tip
     from actorflow.store.ownership import Ownership
     from actorflow.store.retention import Freed, Snapshot
+    from actorflow.store.stubs import Stub
     from actorflow.store.verify import Finding
 
 
@@ -67,6 +68,10 @@ class AppendLog(RunLog):
         del tip
         return of_one_life(self._chain.read(first))
 
+    def stubs(self) -> Iterator[Stub]:
+        """One for each file that was let go of."""
+        return self._chain.stubs()
+
     def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
         """Each begins a file."""
         return snapshots_of_files(self._chain, tip)
@@ -78,6 +83,9 @@ class AppendLog(RunLog):
     def inspect(self) -> list[Finding]:
         """File by file."""
         return self._chain.inspect()
+
+    def _backwards(self, *, keyless: bool) -> Iterator[list[Frame]]:
+        return self._chain.backwards(keyless=keyless)
 
     def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:
         part = part_of(tip, draft)

@@ -23,6 +23,8 @@ from actorflow.store.stubs import is_stub, read_stub
 from actorflow.store.verify import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actorflow.store.frames import Frame, Tail
     from actorflow.store.local import LocalBackend
     from actorflow.store.stubs import Stub
@@ -67,11 +69,8 @@ class FileChain:
     def read(self, first: int | None) -> list[Frame]:
         """The chain from ``first`` (None: from the newest snapshot) to its end."""
         for _ in range(_RELIST):
-            firsts = self.firsts()
-            if not firsts:
-                return []
             try:
-                return self._read(firsts, first)
+                return self._read(first)
             except Missing:
                 continue
         raise self._vanishing()
@@ -104,27 +103,56 @@ class FileChain:
             )
         return findings
 
-    def _read(self, firsts: list[int], start: int | None) -> list[Frame]:
-        frames, _ = self._load_newest(firsts[-1])
-        if start is None:
-            start = frames[-1].header.snapshot
-        copy, chain = _parted(frames, firsts[-1])
+    def backwards(self, *, keyless: bool = False) -> Iterator[list[Frame]]:
+        """The chain from its newest file back to the oldest that is kept, file by file.
+
+        Raises:
+            CorruptCheckpoint: the next file is damaged, or not the one that the newer one was built on.
+        """
+        firsts, frames = self._newest_file(keyless=keyless)
+        if not frames:
+            return
+        copy, own = _parted(frames, firsts[-1])
+        yield own
         stop = firsts[-1]
         for first in reversed(firsts[:-1]):
-            if stop <= start:
-                break
             data = self.backend.get(self.key(first))
             if (stub := self._stub(first, data)) is not None:
-                _check_joint(stub.last.seq, stub.digest, self.backend.path(self.key(first)), chain[0])
-                start = stop
-                break
-            older_copy, older = self._load_older(data, first, stop, copy)
-            _check_joint(older[-1].header.seq, older[-1].digest, older[-1].path, chain[0])
-            chain = older + chain
-            copy, stop = older_copy, first
-        if chain[0].header.seq > start:
-            raise CorruptCheckpoint(self.backend.path(self.prefix), f"commit {start} is missing")
-        return [frame for frame in chain if frame.header.seq >= start]
+                _check_joint(stub.last.seq, stub.digest, self.backend.path(self.key(first)), own[0])
+                return
+            older_copy, older = self._load_older(data, first, stop, copy, keyless=keyless)
+            _check_joint(older[-1].header.seq, older[-1].digest, older[-1].path, own[0])
+            yield older
+            copy, own, stop = older_copy, older, first
+        if own[0].header.seq > 0:
+            raise CorruptCheckpoint(self.backend.path(self.prefix), "commit 0 is missing")
+
+    def stubs(self) -> Iterator[Stub]:
+        """What is left of the files that were let go of, newest first."""
+        for first in reversed(self.firsts()):
+            if (stub := self._stub(first, self.backend.get(self.key(first)))) is not None:
+                yield stub
+
+    def _newest_file(self, *, keyless: bool) -> tuple[list[int], list[Frame]]:
+        """The first numbers of all files, and the frames of the newest; both empty if there is no file."""
+        for _ in range(_RELIST):
+            firsts = self.firsts()
+            if not firsts:
+                return [], []
+            try:
+                return firsts, self._load_newest(firsts[-1], keyless=keyless)[0]
+            except Missing:
+                continue
+        raise self._vanishing()
+
+    def _read(self, start: int | None) -> list[Frame]:
+        chain: list[Frame] = []
+        for frames in self.backwards():
+            start = frames[-1].header.snapshot if start is None else start
+            chain = frames + chain
+            if chain[0].header.seq <= start:
+                return [frame for frame in chain if frame.header.seq >= start]
+        return chain
 
     def oldest(self) -> int:
         """The number of the oldest commit that is kept."""

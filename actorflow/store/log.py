@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from actorflow.store.liveness import Incarnation
     from actorflow.store.ownership import Ownership
     from actorflow.store.retention import Freed, Snapshot
+    from actorflow.store.stubs import Stub
     from actorflow.store.verify import Finding
 
 _CLAIM_ATTEMPTS = 50
@@ -82,6 +83,30 @@ class RunLog(ABC):
         Raises:
             CorruptCheckpoint: a commit in that range is damaged or missing.
         """
+
+    def backwards(self, *, keyless: bool = False) -> Iterator[list[Frame]]:
+        """The chain of this life from its newest commit back, piece by piece, each verified when it is asked for.
+
+        A piece is ascending. Retention may let go of what has not been read yet: then it ends there.
+
+        Args:
+            keyless: Only headers are wanted: see `read_frames`.
+
+        Raises:
+            CorruptCheckpoint: the next piece is damaged or missing. What came before it was whole.
+        """
+        life: int | None = None
+        for frames in self._backwards(keyless=keyless):
+            life = frames[-1].file.life if life is None else life
+            ours = [frame for frame in frames if frame.file.life == life]
+            if ours:
+                yield ours
+            if len(ours) < len(frames):
+                return
+
+    def stubs(self) -> Iterator[Stub]:
+        """What is left of files that retention let go of, newest first; of all lives. Nothing on an object log."""
+        yield from ()
 
     @abstractmethod
     def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
@@ -163,6 +188,10 @@ class RunLog(ABC):
 
     def _owned(self, owner: Owner, *, here: bool) -> RunOwned:
         return RunOwned(self.run_id, owner.host, owner.pid, here=here)
+
+    @abstractmethod
+    def _backwards(self, *, keyless: bool) -> Iterator[list[Frame]]:
+        """`backwards`, through all lives."""
 
     @abstractmethod
     def _publish(self, tip: Tip | None, draft: Draft, owner: Owner) -> Steps[Ownership | None]:

@@ -8,6 +8,8 @@ of somebody who stalled. Below the floor nothing counts.
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from actorflow.store.sealing import Sealing
 
 T = TypeVar("T")
+
+_PIECE = 64
+"""How many objects are read at once when a chain is told backwards."""
 
 _RELIST = 20
 _GAPS = 3
@@ -70,13 +75,41 @@ class ObjectChain:
                 return self._since_snapshot(tip)
             except (Missing, CorruptCheckpoint):
                 pass  # merged meanwhile, and the number may have been taken by a stray: a listing knows
+
+        def whole(names: Names) -> list[Frame]:
+            newest = self.frames(names.loose[-1])[0]
+            return self.back_from(newest, newest.header.snapshot if first is None else first, names)
+
+        return self._settled(whole) or []
+
+    def backwards(self, *, keyless: bool = False) -> Iterator[list[Frame]]:
+        """The chain from its newest commit back to the oldest that is kept, some objects at once.
+
+        Raises:
+            CorruptCheckpoint: the next commit is damaged or missing, or not the one that its successor was built on.
+        """
+        piece = self._settled(lambda names: self.frames(names.loose[-1], keyless=keyless))
+        while piece:
+            yield piece
+            oldest = piece[0]
+            piece = self._settled(partial(self._before, oldest, keyless=keyless))
+
+    def _before(self, oldest: Frame, names: Names, *, keyless: bool) -> list[Frame]:
+        """The commits before this one, of some objects; none if it is the oldest that is kept."""
+        places = list(islice(names.cover(names.floor, oldest.header.seq - 1), _PIECE))
+        if not places:
+            return []
+        first = places[-1] if isinstance(places[-1], int) else places[-1][0]
+        return self.back_from(oldest, first, names, keyless=keyless)[:-1]
+
+    def _settled(self, make: Callable[[Names], list[Frame]]) -> list[Frame] | None:
+        """What ``make`` reads by the names of one listing: listed again if they changed meanwhile; None: no run."""
         for attempt in range(_RELIST):
             names = self.names()
             if not names.loose:
-                return []
+                return None
             try:
-                newest = self.frames(names.loose[-1])[0]
-                return self.back_from(newest, newest.header.snapshot if first is None else first, names)
+                return make(names)
             except Missing as missing:
                 if attempt >= _GAPS and self._is_gap(missing.key):
                     name = missing.key.rpartition("/")[2]
@@ -86,7 +119,7 @@ class ObjectChain:
                     raise
         raise self._vanishing()
 
-    def back_from(self, newest: Frame, first: int, names: Names) -> list[Frame]:
+    def back_from(self, newest: Frame, first: int, names: Names, *, keyless: bool = False) -> list[Frame]:
         """The chain that ends with ``newest``, ascending, from ``first`` or the floor on.
 
         Raises:
@@ -95,7 +128,7 @@ class ObjectChain:
         """
         places = list(names.cover(max(first, names.floor), newest.header.seq - 1))
         chain = [newest]
-        for frames in self._all_frames(places):
+        for frames in self._all_frames(places, keyless=keyless):
             for before in reversed(frames):
                 head = chain[-1].header
                 if before.header.seq >= head.seq:
@@ -162,9 +195,9 @@ class ObjectChain:
         with ThreadPoolExecutor(readers, "actorflow-read") as threads:
             yield from threads.map(work, places)
 
-    def _all_frames(self, places: Sequence[int | Span]) -> Iterator[list[Frame]]:
+    def _all_frames(self, places: Sequence[int | Span], *, keyless: bool) -> Iterator[list[Frame]]:
         for place, data in zip(places, self.get_all(places), strict=True):
-            yield self.parse(data, place)
+            yield self.parse(data, place, keyless=keyless)
 
     def _is_gap(self, key: str) -> bool:
         """Whether a listing shows nothing under a key, and no reason for it: it was neither merged nor let go of."""
