@@ -1,7 +1,54 @@
-"""Testing: what you need to try a backend of your own, or a graph on a store that fails.
+"""Testing: what you need to try a graph of yours, or a backend, where processes die and stores fail.
 
-    backend_contract    `BackendContract`: what every `Backend` must do, as tests to subclass; needs pytest
-    faulty              `FaultyBackend`: a backend that fails as it is told to
+    explore                 run a graph, and kill it at every operation of its store
+    assert_resumes_equal    the same, in a test
+    FaultyBackend           a backend that fails as it is told to
+    BackendContract         what every `Backend` must do, as tests to subclass; needs pytest
 
-Nothing is loaded before you import the module that you need.
+Nothing is loaded before you ask for it.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actorflow.testing.backend_contract import BackendContract
+    from actorflow.testing.crashing import KINDS
+    from actorflow.testing.explorer import assert_resumes_equal, explore
+    from actorflow.testing.faulty import FaultyBackend
+    from actorflow.testing.report import Calls, Failure, Report
+else:
+    _HOME = {
+        "BackendContract": "backend_contract",
+        "Calls": "report",
+        "FaultyBackend": "faulty",
+        "Failure": "report",
+        "KINDS": "crashing",
+        "Report": "report",
+        "assert_resumes_equal": "explorer",
+        "explore": "explorer",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "KINDS",
+    "BackendContract",
+    "Calls",
+    "Failure",
+    "FaultyBackend",
+    "Report",
+    "assert_resumes_equal",
+    "explore",
+]

@@ -1,0 +1,131 @@
+"""What must hold of a store after whatever befell the processes that wrote it: guarantees 1, 2, 5 and 7 as a check."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from actorflow.engine.records import Finished, decode_body
+from actorflow.errors import StoreError
+from actorflow.runtime.inspection import verify_store
+from actorflow.runtime.large import Joiner
+from actorflow.runtime.replay import replay
+from actorflow.store.keys import checkpoint_seq, encode_id, log_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from actorflow.store.backend import Backend
+    from actorflow.store.frames import Frame
+    from actorflow.store.store import Store
+
+_DIGEST = 32  # bytes, the last ones of a commit
+
+
+class Call(Struct, frozen=True):
+    """A node was called."""
+
+    run_id: str
+    node: str
+    key: str  # its idempotency key
+    newest: int  # the highest number in the run's log just then
+    finished: bool  # whether its activation was finished before this process took up the run
+
+
+def newest_number(backend: Backend, run_id: str) -> int:
+    """The highest number in the log of a run; -1 if there is none. Reads no commit."""
+    names = (key.rpartition("/")[2] for key in backend.list(log_prefix(encode_id(run_id))))
+    return max((seq for name in names if (seq := checkpoint_seq(name)) is not None), default=-1)
+
+
+def finished_keys(store: Store) -> set[tuple[str, str]]:
+    """Run and idempotency key of each activation that is finished. What can't be read is told by `violations`."""
+    found: set[tuple[str, str]] = set()
+    for run_id, frames in _histories(store):
+        with suppress(StoreError):
+            still_open = {one.key for one in replay(frames, Joiner(store.blobs(run_id))).open.values()}
+            found |= {(run_id, key.hex()) for key in _opened(frames).keys() - still_open}
+    return found
+
+
+def unmarked(store: Store) -> Iterator[str]:
+    """Unfinished runs that no recovery would find."""
+    marked = set(store.markers.active())
+    for run_id, frames in _histories(store):
+        header = frames[-1].header
+        if header.status == "running" and (encode_id(run_id), header.opening) not in marked:
+            yield f"run {run_id!r} is running, and no marker leads to it: nobody would recover it"
+
+
+def violations(store: Store, *, acknowledged: Mapping[str, bytes], calls: Iterable[Call], sync: bool) -> Iterator[str]:
+    """Each thing that is not as it must be, in words.
+
+    Args:
+        store: the store as it really is.
+        acknowledged: what the processes were told is stored, by key.
+        calls: all calls of nodes, in order.
+        sync: the durability is ``sync``: a node starts after the commit that opened it.
+    """
+    yield from (f"{found.path}: {found.what}" for found in verify_store(store, None) if found.broken)
+    frames_of = dict(_histories(store))
+    yield from _lost(frames_of, acknowledged)
+    for run_id, frames in frames_of.items():
+        yield from _twice(run_id, frames)
+        yield from _early(run_id, frames, [call for call in calls if call.run_id == run_id], sync=sync)
+
+
+def _histories(store: Store) -> Iterator[tuple[str, list[Frame]]]:
+    """The chain of each run that can be read and has begun."""
+    for encoded in store.run_ids():
+        try:
+            run_id = store.run_id(encoded)
+            frames = [] if run_id is None else store.log(run_id).read(first=0)
+        except StoreError:
+            continue
+        if run_id is not None and frames:
+            yield run_id, frames
+
+
+def _lost(frames_of: Mapping[str, list[Frame]], acknowledged: Mapping[str, bytes]) -> Iterator[str]:
+    """What was acknowledged is in the chain, in its place, with these bytes."""
+    runs = {log_prefix(encode_id(run_id)): frames for run_id, frames in frames_of.items()}
+    for key, data in acknowledged.items():
+        folder, _, name = key.rpartition("/")
+        seq = checkpoint_seq(name)
+        if seq is None:
+            continue
+        frames = runs.get(f"{folder}/", [])
+        if frames and seq < frames[0].header.seq:
+            continue  # retention let go of it
+        if not any(frame.header.seq == seq and frame.digest == data[-_DIGEST:] for frame in frames):
+            yield f"{key}: it was acknowledged, and is not in the history"
+
+
+def _twice(run_id: str, frames: list[Frame]) -> Iterator[str]:
+    records = (record for frame in frames for record in decode_body(frame.body).records)
+    counted = Counter(record.id for record in records if isinstance(record, Finished))
+    for id_, count in counted.items():
+        if count > 1:
+            yield f"run {run_id!r}: activation {id_} is finished {count} times in its history"
+
+
+def _early(run_id: str, frames: list[Frame], calls: list[Call], *, sync: bool) -> Iterator[str]:
+    opened = {key.hex(): seq for key, seq in _opened(frames).items()}
+    for call in calls:
+        if call.finished:
+            yield f"run {run_id!r}: node {call.node!r} had finished, durably, and was called again"
+        elif sync and call.newest < opened.get(call.key, -1):
+            yield f"run {run_id!r}: node {call.node!r} was called before the commit that opened it was durable"
+
+
+def _opened(frames: list[Frame]) -> dict[bytes, int]:
+    """The key of each activation that was ever opened, and the number of the commit that did."""
+    found: dict[bytes, int] = {}
+    for frame in frames:
+        for record in decode_body(frame.body).records:
+            for opened in getattr(record, "opens", ()):
+                found.setdefault(opened.key, frame.header.seq)
+    return found
