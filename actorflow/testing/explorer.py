@@ -79,6 +79,10 @@ async def explore(
         time_limit: seconds for one lifetime.
         only: do just this, as a report's line says: ``"7:after"``, or for two processes ``"7:after 3:dropped"``.
 
+    Raises:
+        GraphError: the graph can't run.
+        ValueError: there is no such kind or fault.
+
     Example:
         >>> import anyio
         >>> from actorflow import Graph, State
@@ -95,6 +99,10 @@ async def explore(
     """
     if operations != "all" and operations < 1:
         raise ValueError(f"operations={operations}: give how many, at least 1, or 'all'")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"kinds: {kind!r} is none of {', '.join(KINDS)}")
+    _ = graph.plan
     planned = None if only is None else parse_faults(only)
     scene = Scene(
         graph=graph,

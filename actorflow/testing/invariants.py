@@ -16,7 +16,7 @@ from actorflow.runtime.replay import replay
 from actorflow.store.keys import checkpoint_seq, encode_id, log_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from actorflow.store.backend import Backend
     from actorflow.store.frames import Frame
@@ -60,7 +60,7 @@ def unmarked(store: Store) -> Iterator[str]:
             yield f"run {run_id!r} is running, and no marker leads to it: nobody would recover it"
 
 
-def violations(store: Store, *, acknowledged: Mapping[str, bytes], calls: Iterable[Call], sync: bool) -> Iterator[str]:
+def violations(store: Store, *, acknowledged: Mapping[str, bytes], calls: list[Call], sync: bool) -> Iterator[str]:
     """Each thing that is not as it must be, in words.
 
     Args:
@@ -69,12 +69,19 @@ def violations(store: Store, *, acknowledged: Mapping[str, bytes], calls: Iterab
         calls: all calls of nodes, in order.
         sync: the durability is ``sync``: a node starts after the commit that opened it.
     """
-    yield from (f"{found.path}: {found.what}" for found in verify_store(store, None) if found.broken)
+    for call in calls:
+        if call.finished:
+            yield f"run {call.run_id!r}: node {call.node!r} had finished, durably, and was called again"
+    broken = [f"{found.path}: {found.what}" for found in verify_store(store, None) if found.broken]
+    yield from broken
+    if broken:
+        return  # what is missing in what can't be read is no news
     frames_of = dict(_histories(store))
     yield from _lost(frames_of, acknowledged)
     for run_id, frames in frames_of.items():
         yield from _twice(run_id, frames)
-        yield from _early(run_id, frames, [call for call in calls if call.run_id == run_id], sync=sync)
+        if sync:
+            yield from _early(run_id, frames, calls)
 
 
 def _histories(store: Store) -> Iterator[tuple[str, list[Frame]]]:
@@ -112,12 +119,10 @@ def _twice(run_id: str, frames: list[Frame]) -> Iterator[str]:
             yield f"run {run_id!r}: activation {id_} is finished {count} times in its history"
 
 
-def _early(run_id: str, frames: list[Frame], calls: list[Call], *, sync: bool) -> Iterator[str]:
+def _early(run_id: str, frames: list[Frame], calls: list[Call]) -> Iterator[str]:
     opened = {key.hex(): seq for key, seq in _opened(frames).items()}
     for call in calls:
-        if call.finished:
-            yield f"run {run_id!r}: node {call.node!r} had finished, durably, and was called again"
-        elif sync and call.newest < opened.get(call.key, -1):
+        if call.run_id == run_id and call.newest < opened.get(call.key, -1):
             yield f"run {run_id!r}: node {call.node!r} was called before the commit that opened it was durable"
 
 

@@ -17,6 +17,7 @@ import anyio
 from anyio import to_thread
 from msgspec import Struct, field
 
+from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED
 from actorflow.errors import Quarantined, RunCancelled, RunExists, RunFailed, StoreError
 from actorflow.graph.graph import Graph
@@ -153,7 +154,12 @@ class _Theatre(Generic[S]):
         backend = self._backend
         try:
             async with Runtime(
-                backend, graphs=[self._graph], recover="never", lease=_LEASE, max_crashes=1_000_000
+                backend,
+                graphs=[self._graph],
+                recover="never",
+                lease=_LEASE,
+                restarts=RestartPolicy(backoff=0.0),
+                max_crashes=1_000_000,
             ) as rt:
                 await self._accompany(await self._begin(rt))
         except BaseException as error:

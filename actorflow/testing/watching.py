@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -23,19 +23,40 @@ S = TypeVar("S", bound=State)
 class WatchedGraph(Graph[S]):
     """What ``graph`` is, by the same name and in the same topology, so that runs of the one are runs of the other."""
 
-    def __init__(self, graph: Graph[S], tell: Callable[[Context], None]) -> None:
-        """Watch ``graph``: ``tell`` is called with the context of each attempt, in whichever thread makes it."""
+    def __init__(
+        self, graph: Graph[S], tell: Callable[[Context], None], *, known: dict[int, WatchedGraph[Any]] | None = None
+    ) -> None:
+        """Watch a graph.
+
+        Args:
+            graph: with all those that are inside it.
+            tell: called with the context of each attempt, in whichever thread makes it.
+            known: those that are watched already, by `id` of the graph: one may contain itself.
+        """
         vars(self).update(vars(graph))  # not declared anew: it is the same declaration
-        plan = graph.plan
-        self._watched = replace(plan, nodes={name: _watched(node, tell) for name, node in plan.nodes.items()})
+        self._graph = graph
+        self._tell = tell
+        self._known: dict[int, WatchedGraph[Any]] = {} if known is None else known
+        self._known[id(graph)] = self
+        self._watching: Plan | None = None
 
     @property
     def plan(self) -> Plan:
-        """That of the graph when the watching began."""
-        return self._watched
+        """That of the graph when it was first asked for."""
+        if self._watching is None:
+            plan = self._graph.plan
+            self._watching = replace(plan, nodes={name: self._watched(node) for name, node in plan.nodes.items()})
+        return self._watching
+
+    def _watched(self, node: Node) -> Node:
+        if node.inner is not None:
+            inner = node.inner.graph
+            graph = self._known.get(id(inner)) or WatchedGraph(inner, self._tell, known=self._known)
+            return replace(node, inner=replace(node.inner, graph=graph))
+        return replace(node, fn=_telling(node, self._tell), takes_context=True)
 
 
-def _watched(node: Node, tell: Callable[[Context], None]) -> Node:
+def _telling(node: Node, tell: Callable[[Context], None]) -> Callable[..., Any]:
     fn = node.fn
 
     def given(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -48,7 +69,7 @@ def _watched(node: Node, tell: Callable[[Context], None]) -> Node:
     def call_sync(*arguments: Any) -> Any:
         return fn(*given(arguments))
 
-    call = functools.wraps(fn)(call_async if node.is_async else call_sync)
+    call = wraps(fn)(call_async if node.is_async else call_sync)
     # a Goto or a branch may name a node by its function, which is known by these two
     vars(call).update(__self__=getattr(fn, "__self__", None), __func__=getattr(fn, "__func__", fn))
-    return replace(node, fn=call, takes_context=True)
+    return call

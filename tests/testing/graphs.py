@@ -1,0 +1,113 @@
+"""Graphs to be explored: sound ones, and some that must not be taken for sound."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Annotated
+
+from actorflow import END, Context, Goto, Graph, State, Update, extend
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+
+class Trail(State, version=1):
+    """Which nodes ran."""
+
+    trace: Annotated[list[str], extend] = []
+    n: int = 0
+
+
+def survey() -> Graph[Trail]:
+    """First, then an async and a sync node side by side, then last."""
+    graph = Graph("survey", Trail)
+
+    @graph.node
+    async def first(state: Trail) -> Update:
+        return {"trace": ["first"]}
+
+    @graph.node(after=first)
+    async def left(state: Trail) -> Update:
+        return {"trace": ["left"]}
+
+    @graph.node(after=first)
+    def right(state: Trail) -> Update:
+        return {"trace": ["right"]}
+
+    @graph.node(after=(left, right))
+    async def last(state: Trail, ctx: Context) -> Update:
+        return {"trace": ["last"], "n": ctx.attempt}
+
+    return graph
+
+
+def same_nodes(expected: Trail, got: Trail) -> bool:
+    """The two in the middle finish in any order."""
+    return sorted(expected.trace) == sorted(got.trace)
+
+
+def loop() -> Graph[Trail]:
+    """Two rounds, by a Goto that names its own function."""
+    graph = Graph("loop", Trail)
+
+    def again(state: Trail) -> Goto:
+        return Goto(again if state.n < 1 else END, update={"n": state.n + 1})
+
+    graph.node(again, goto=(again, END), entry=True)
+    return graph
+
+
+def counting() -> Graph[Trail]:
+    """Planted: a node counts its calls in the process, and not in the state."""
+    graph, calls = Graph("counting", Trail), itertools.count(1)
+
+    @graph.node
+    async def count(state: Trail) -> Update:
+        return {"n": next(calls)}
+
+    return graph
+
+
+def charging(*, once: bool) -> Graph[Trail]:
+    """A payment, to a service that is the context: once for a key, or (planted) at each call."""
+    graph = Graph("charging", Trail)
+
+    @graph.node
+    async def charge(state: Trail, ctx: Context) -> Update:
+        charges: Counter[str] = ctx.context
+        charges[ctx.idempotency_key] = 1 if once else charges[ctx.idempotency_key] + 1
+        return {"trace": ["charged"]}
+
+    @graph.node(after=charge)
+    async def ship(state: Trail) -> Update:
+        return {"trace": ["shipped"]}
+
+    return graph
+
+
+def forgetting() -> Graph[Trail]:
+    """Planted: what a node returns depends on whether the service knows its key already."""
+    graph = Graph("forgetting", Trail)
+
+    @graph.node
+    async def ask(state: Trail, ctx: Context) -> Update:
+        known: Counter[str] = ctx.context
+        known[ctx.idempotency_key] += 1
+        return {"n": known[ctx.idempotency_key]}
+
+    return graph
+
+
+def failing() -> Graph[Trail]:
+    """It fails in its second node, for good."""
+    graph = Graph("failing", Trail)
+
+    @graph.node
+    async def begin(state: Trail) -> Update:
+        return {"n": 1}
+
+    @graph.node(after=begin)
+    async def fail(state: Trail) -> Update:
+        return {"no such field": 1}
+
+    return graph
