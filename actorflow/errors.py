@@ -8,7 +8,10 @@
     │   ├── ConcurrentWrite                  two branches wrote one field and nothing says how to merge
     │   ├── UndeclaredTarget (LookupError)   a branch or Goto named a target that was not declared
     │   ├── StateMutated                     a node changed its state in place (debug mode only)
-    │   └── NodeTimeout (TimeoutError)       an attempt took longer than the node's timeout
+    │   ├── NodeTimeout (TimeoutError)       an attempt took longer than the node's timeout
+    │   ├── WorkerDied (ChildProcessError)   the worker process of a node ended under it
+    │   ├── NotInWorker (AttributeError)     a node in a worker process asked for what is not there
+    │   └── NestedWorkers (RuntimeError)     a module that a worker process imports starts workers itself
     ├── JoinStarved                          nothing is open, and a join waits for legs that can't come
     ├── TooManyActivations                   the run passed max_activations
     ├── UnknownNode (LookupError)            an open activation names a node that this graph lacks
@@ -67,6 +70,7 @@ come back as `RemoteError`, with type name, message and traceback as text.
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,12 +96,16 @@ class RemoteError(Exception):
     """
 
     def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
-        super().__init__(f"{type_name}: {message}" if message else type_name)
+        # not super(): a worker's error is also an instance of a class that may be made of anything
+        Exception.__init__(self, f"{type_name}: {message}" if message else type_name)
         self.type_name = type_name
         self.message = message
         self.traceback = traceback
         if traceback:
             self.add_note(traceback.rstrip())
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 # -- the graph ------------------------------------------------------------------
@@ -188,6 +196,42 @@ class NodeTimeout(NodeError, TimeoutError):
         self.seconds = seconds
 
 
+class WorkerDied(NodeError, ChildProcessError):
+    """The worker process that ran a node with ``isolate="process"`` ended before it answered, or had to be ended.
+
+    Another one takes its place; whether the node is tried again is for its
+    `Retry` and the supervisor to say. ``exit_code`` is as `subprocess` has it,
+    the negative number of a signal; None: it was ended since it did not do its part.
+    """
+
+    def __init__(self, node: str, exit_code: int | None, problem: str | None = None) -> None:
+        super().__init__(node, f"node {node!r}: its worker process {problem or _how_it_ended(exit_code)}")
+        self.exit_code = exit_code
+
+
+class NotInWorker(NodeError, AttributeError):
+    """A node with ``isolate="process"`` asked its context for something that only the runtime's process has."""
+
+    def __init__(self, node: str, attribute: str) -> None:
+        super().__init__(
+            node,
+            f"node {node!r} runs in a worker process, where there is no ctx.{attribute}; "
+            "use it in a node of its own, without isolate=, before or after this one",
+        )
+        self.attribute = attribute
+
+
+class NestedWorkers(NodeError, RuntimeError):
+    """A module that a worker process imports starts worker processes itself: that would go on for ever."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(
+            node,
+            f"node {node!r} is to run in a worker process of a worker process that only imports its module; "
+            'put what the module runs under `if __name__ == "__main__":`',
+        )
+
+
 class JoinStarved(ActorflowError):
     """Nothing is open any more, and a join holds some of its legs but can't get the others."""
 
@@ -209,11 +253,12 @@ class TooManyActivations(ActorflowError):
 
 
 class UnknownNode(ActorflowError, LookupError):
-    """A saved run has an open activation of a node that this graph does not have."""
+    """A saved run has an open activation of a node that this graph does not have, or has as another kind of node."""
 
-    def __init__(self, node: str, graph: str) -> None:
+    def __init__(self, node: str, graph: str, *, is_graph: bool | None = None) -> None:
+        what = f"no node {node!r}" if is_graph is None else f"no subgraph or map {node!r}"
         super().__init__(
-            f"graph {graph!r} has no node {node!r}, but the run is there; "
+            f"graph {graph!r} has {what}, but the run is there; "
             f'keep the node, or say Graph(..., moves={{"{node}": "new-name"}})'
         )
         self.node = node
@@ -588,3 +633,14 @@ class BadKeyring(ActorflowError, ValueError):
     def __init__(self, place: str, problem: str) -> None:
         super().__init__(f"{place}: {problem}")
         self.place = place
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"ended with exit status {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-exit_code}"
+    out_of_memory = " (nobody did it? then the system was out of memory)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{out_of_memory}"

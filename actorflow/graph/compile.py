@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import defaultdict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from actorflow.errors import DuplicateMigration
 from actorflow.graph.check import problems_of_shape
 from actorflow.graph.codec import problems_of_codecs
 from actorflow.graph.fan import fan_of, item_type, problems_of_fan
+from actorflow.graph.importable import NotImportable, remote
 from actorflow.graph.inner import inner_of, problems_of_inner
 from actorflow.graph.migrate import register
 from actorflow.graph.node import (
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode
+    from actorflow.graph.importable import Remote
     from actorflow.graph.schema import Schema
 
 
@@ -148,6 +151,7 @@ class _Compilation:
         place = self._place(name, declared)
         inner, fan = declared.inner, declared.fan
         sync = inner is None and not is_async(fn)
+        stoppable, isolated = not sync or declared.isolate == "process", None
         if self.has_state:
             schema = schema_of(graph.state_type, graph.types if not problems_of_codecs(graph.types) else ())
             if fan is not None:
@@ -160,15 +164,16 @@ class _Compilation:
             else:
                 takes: Any = "item" if fan is not None else "state" if declared.takes is None else "input"
                 self._note(place, problems_of_function(fn, graph.state_type, takes=takes))
+            isolated = self._isolated(place, declared, schema)
         else:
             inner, schema = None, None
         if declared.join not in ("all", "any") and (type(declared.join) is not int or declared.join < 1):
             self._note(place, [f"join={declared.join!r}: give 'all', 'any', or how many legs open it"])
-        self._check_policy(place, declared.retry, declared.timeout, sync=sync)
+        self._check_policy(place, declared.retry, declared.timeout, sync=not stoppable)
         if inner is not None and fan is None and declared.retry is not None:
             self._note(place, ["retry= is for functions and for the items of a map; give it to the nodes inside"])
         # The graph's timeout is for the nodes that can be stopped.
-        timeout = declared.timeout if declared.timeout is not None or sync else graph.timeout
+        timeout = graph.timeout if declared.timeout is None and stoppable else declared.timeout
         takes_type = declared.takes
         if fan is not None and schema is not None and inner is None:
             takes_type = item_type(fan, schema, input_type(fn))
@@ -180,6 +185,7 @@ class _Compilation:
             takes=takes_type,
             retry=graph.retry if declared.retry is None and inner is None else declared.retry,
             timeout=None if timeout == float("inf") else timeout,
+            isolated=isolated,
             goto=self._targets(as_tuple(declared.goto), f"{place}, goto="),
             send=tuple(str(name) for name in self._targets(as_tuple(declared.send), f"{place}, send=")),
             entry=declared.entry,
@@ -189,6 +195,24 @@ class _Compilation:
             inner=None if inner is None or schema is None else inner_of(inner, schema, fan=fan),
             site=declared.site,
         )
+
+    def _isolated(self, place: str, declared: DeclaredNode, schema: Schema) -> Remote | None:
+        """How a worker process finds what the node is, if it is to run there."""
+        if declared.isolate is None:
+            return None
+        where = f"{place}, isolate={declared.isolate!r}"
+        if declared.isolate != "process":
+            self._note(where, ["give 'process'"])
+        elif declared.inner is not None:
+            self._note(where, ["it is for functions; give it to the nodes of the graph inside"])
+        elif sys.platform == "win32":
+            self._note(where, ["worker processes are there on Linux and macOS"])
+        else:
+            try:
+                return remote(declared.fn, schema, takes=declared.takes, fan=declared.fan)
+            except NotImportable as error:
+                self._note(where, [str(error)])
+        return None
 
     def _place(self, name: str, declared: DeclaredNode) -> str:
         return placed(f"node {name!r}", declared.site or site_of(declared.fn))

@@ -38,6 +38,7 @@ class NodeOptions(FlowOptions, total=False):
     send: NodeRef | Sequence[NodeRef]
     retry: Retry | None
     timeout: float | None
+    isolate: Literal["process"] | None
 
 
 class MapOptions(FlowOptions, total=False):
@@ -51,6 +52,7 @@ class MapOptions(FlowOptions, total=False):
     leave: str | Callable[..., Any] | None
     retry: Retry | None
     timeout: float | None
+    isolate: Literal["process"] | None
 
 
 class SubgraphOptions(FlowOptions, total=False):
@@ -95,6 +97,7 @@ class DeclaredNode(Struct, frozen=True, kw_only=True):
     defer: bool = False
     retry: Retry | None = None
     timeout: float | None = None
+    isolate: str | None = None
     fan: DeclaredFan | None = None
     inner: DeclaredInner | None = None
     handle: NodeHandle | None = None  # what it is referred to by as well

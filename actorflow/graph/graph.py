@@ -226,6 +226,8 @@ class Graph(Generic[S]):
                   graph whose first node is also the target of a loop.
                 - ``retry``: overrides the graph's.
                 - ``timeout``: seconds for one attempt, overrides the graph's; ``math.inf`` is none.
+                - ``isolate``: ``"process"`` runs the function, sync or async, in a worker process. It is found
+                  there by its import path, and can be stopped: a sync one may have a ``timeout``.
         """
 
         def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -267,7 +269,7 @@ class Graph(Generic[S]):
                   by default the item is the inner State itself.
                 - ``leave``: of a graph, the field that is the result, or a function of its last state; by default
                   that state.
-                - ``retry``, ``timeout``: of each item.
+                - ``retry``, ``timeout``, ``isolate``: of each item.
 
         Example:
             >>> from actorflow import Graph, State

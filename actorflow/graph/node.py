@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actorflow.graph.fan import Fan
+    from actorflow.graph.importable import Remote
     from actorflow.graph.inner import Inner
 
 Outcome = Update | State | Goto | Send | Sequence[Send] | End | None
@@ -33,12 +34,13 @@ class Node(Struct, frozen=True, kw_only=True):
     """One box of the picture: a function, a fan-out of one, or a graph in a scope of its own."""
 
     name: str
-    fn: Callable[..., Any]  # a sync one runs in a worker thread; of a subgraph never called
+    fn: Callable[..., Any]  # a sync one runs in a thread, unless it is isolated; of a subgraph never called
     is_async: bool = True
     takes_context: bool = False
     takes: Any = None  # the type of the input of an item or a `Send`; None: it takes the state
     retry: Retry | None = None
     timeout: float | None = None  # seconds for one attempt
+    isolated: Remote | None = None  # how a worker process finds it, if it is to run there
     goto: tuple[str | End, ...] = ()  # what a returned Goto may name
     send: tuple[str, ...] = ()  # what a returned Send may name
     entry: bool = False  # marked as such; the entry of most graphs follows from its edges
@@ -184,4 +186,7 @@ def problems_of_timeout(timeout: object, *, sync: bool) -> Iterator[str]:
     if not isinstance(timeout, int | float) or math.isnan(timeout) or timeout <= 0:
         yield f"timeout={timeout!r}: give seconds, more than 0 (math.inf for no limit)"
     elif sync and math.isfinite(timeout):
-        yield "it has a timeout, but a sync node runs in a thread, which can't be stopped; make it async"
+        yield (
+            "it has a timeout, but a sync node runs in a thread, which can't be stopped; "
+            'make it async, or say isolate="process"'
+        )

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.committer import Committer
     from actorflow.runtime.large import Splitter
     from actorflow.runtime.validation import Validate
+    from actorflow.runtime.workers.pool import Workers
     from actorflow.store.backend import Steps
     from actorflow.store.blobs import Blob
     from actorflow.store.ownership import Ownership
@@ -83,6 +84,7 @@ class Actor:
         debug: bool,
         validate: Validate | None,
         threads: CapacityLimiter,
+        workers: Workers,
         alone: Callable[[], bool],
         on_end: Callable[[Actor], None],
         large: Splitter,
@@ -100,6 +102,7 @@ class Actor:
             debug: compare each state after its node with what it was before.
             validate: the user's rule for commits.
             threads: how many sync nodes run at once.
+            workers: the processes of isolated nodes.
             alone: whether no other actor of the runtime is live.
             on_end: blocking work after the commit that ended the run: its markers.
             large: parts large values from what is committed.
@@ -117,6 +120,7 @@ class Actor:
         self._debug = debug
         self._validate = validate
         self._threads = threads
+        self._workers = workers
         self._alone = alone
         self._on_end = on_end
         self._swept = first is not None
@@ -320,6 +324,11 @@ class Actor:
         if node.takes_context:
             key = activation.key.hex()
             arguments += (NodeContext(self.run.run_id, node.name, attempt, key, self._context),)
+        if node.isolated is not None:  # its time limit does not run while it waits for a process
+            async with self._workers.one(node, node.isolated) as worker:
+                with anyio.move_on_after(node.timeout):
+                    return await worker.call(self._plan, node, self._schema, arguments)
+            raise NodeTimeout(node.name, node.timeout or math.inf)
         try:
             if not node.is_async:
                 value = await to_thread.run_sync(node.fn, *arguments, limiter=self._threads)

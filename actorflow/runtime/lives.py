@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.policy import RestartPolicy
     from actorflow.runtime.validation import Validate
+    from actorflow.runtime.workers.pool import Workers
     from actorflow.store.backend import Steps
     from actorflow.store.log import Tip
     from actorflow.store.store import Store
@@ -76,9 +77,11 @@ class Lives:
         debug: bool,
         validate: Validate | None,
         files: int,
+        workers: Workers,
     ) -> None:
         self.store = store
         self.limits = limits
+        self.workers = workers
         self.leaving = False
         self.interrupt: KeyboardInterrupt | SystemExit | None = None  # raised in a run, to be raised by leaving
         self.blocked: dict[str, str] = {}  # runs that this process can't run, and why
@@ -266,6 +269,7 @@ class Lives:
             debug=self._debug,
             validate=self._validate,
             threads=self._threads,
+            workers=self.workers,
             alone=lambda: len(self._by_id) == 1,
             on_end=lambda actor: end_markers(self.store, actor.run, actor.header),
             first=first,

@@ -41,6 +41,7 @@ from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.run import Run
 from actorflow.runtime.upkeep import Upkeep
 from actorflow.runtime.validation import Commit, pass_or_refuse
+from actorflow.runtime.workers.pool import Workers
 from actorflow.store.backend import Backend
 from actorflow.store.files import default_limit
 from actorflow.store.store import open_store
@@ -90,6 +91,8 @@ class Runtime(Upkeep, Asking):
         debug: raise `StateMutated` when a node changes its state in place.
         scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket.
         migration_timeout: seconds that migrating one run may take.
+        processes: how many worker processes run nodes declared with ``isolate="process"``, at most; by
+            default as many as the machine has cores. Each is started when it is first needed.
         max_open_files: how many files of runs are kept open; by default a quarter of what the
             process may open (``ulimit -n``), and at most 2,048.
         readonly: only look: nothing is written, not even a lock, nothing is
@@ -128,6 +131,7 @@ class Runtime(Upkeep, Asking):
         debug: bool = False,
         scan_every: float | None = None,
         migration_timeout: float = 60.0,
+        processes: int | None = None,
         max_open_files: int | None = None,
         readonly: bool = False,
         sealing: Sealing | None = None,
@@ -137,6 +141,8 @@ class Runtime(Upkeep, Asking):
         check_word("drain", drain, Drain)
         if scan_every is not None and not scan_every > 0:  # NaN is neither
             raise ValueError(f"scan_every={scan_every}: must be a number of seconds above 0")
+        if processes is not None and (type(processes) is not int or processes < 1):
+            raise ValueError(f"processes={processes!r}: give a number of at least 1")
         self.url = str(store) if isinstance(store, Backend) else os.fspath(store)
         self.max_crashes = max_crashes
         self.migration_timeout = migration_timeout
@@ -150,6 +156,7 @@ class Runtime(Upkeep, Asking):
         self._validate = validate
         self._debug = debug
         self._scan_every = scan_every
+        self._processes = (os.cpu_count() or 1) if processes is None else processes
         self._max_open_files = default_limit() if max_open_files is None else max_open_files
         self._readonly = readonly
         self._sealing = sealing
@@ -190,6 +197,7 @@ class Runtime(Upkeep, Asking):
             debug=self._debug,
             validate=self._validate,
             files=self._max_open_files,
+            workers=Workers(self._processes),
         )
         if store.heartbeat is not None and not self._readonly:
             self._tasks.start_soon(beat, store.heartbeat)
@@ -217,8 +225,9 @@ class Runtime(Upkeep, Asking):
                 raise first from first.__cause__
             finally:
                 self._tasks = self._lives = None
-                # shielded: one file to unlock and remove; bounded by the disk
+                # shielded: bounded by a grace for worker processes; one file to unlock and remove, bounded by the disk
                 with anyio.CancelScope(shield=True):
+                    await lives.workers.close()
                     await to_thread.run_sync(lives.store.close)
             if lives.interrupt is not None:
                 raise lives.interrupt

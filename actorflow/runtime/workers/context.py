@@ -1,0 +1,81 @@
+"""WorkerContext: what a node in a worker process gets as its second parameter."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from actorflow.errors import NotInWorker
+from actorflow.graph.context import Context
+from actorflow.runtime.workers.wire import Logged, Told, Verb
+
+if TYPE_CHECKING:
+    from actorflow.graph.codec import Codecs
+    from actorflow.runtime.workers.wire import Who
+    from actorflow.runtime.workers.worker import Channel
+
+_TOLD: frozenset[str] = frozenset(get_args(Verb))
+
+
+class WorkerContext:
+    """The `Context` of one attempt, as far as it reaches into a worker process.
+
+    Who runs can be read; what the node emits, reports and logs is passed on.
+    All else (`context`, and what commits) is only where the runtime is:
+    asking for it is `NotInWorker`.
+    """
+
+    def __init__(self, who: Who, channel: Channel, codecs: Codecs, *, call: int) -> None:
+        self.run_id = who.run_id
+        self.node = who.node
+        self.attempt = who.attempt
+        self.idempotency_key = who.idempotency_key
+        self._level = who.log_level
+        self._channel = channel
+        self._codecs = codecs
+        self._call = call
+
+    @cached_property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that knows the run, the node and the attempt. Its lines come out in the runtime's process."""
+        logger = logging.Logger("actorflow.node", self._level)  # noqa: LOG001 - of this attempt alone: no handlers of others
+        logger.addHandler(_Forward(self._channel, self._call))
+        return logging.LoggerAdapter(logger, {"run": self.run_id, "node": self.node, "attempt": self.attempt})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(Context, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name not in _TOLD:
+            raise NotInWorker(self.node, name)
+
+        def tell(*arguments: Any) -> None:
+            plain = tuple(self._codecs.plain(argument) for argument in arguments)
+            self._channel.send(Told(self._call, cast("Verb", name), plain))
+
+        return tell
+
+
+class _Forward(logging.Handler):
+    """Passes each line on to the runtime's process."""
+
+    def __init__(self, channel: Channel, call: int) -> None:
+        super().__init__()
+        self._channel = channel
+        self._call = call
+        self._plain = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        exception = self._plain.formatException(record.exc_info) if record.exc_info else None
+        self._channel.send(
+            Logged(
+                self._call,
+                record.levelno,
+                record.getMessage(),
+                record.pathname,
+                record.lineno,
+                record.funcName or "",
+                record.created,
+                exception,
+            )
+        )
