@@ -58,7 +58,8 @@ async def explore(
 
     A killed process is as dead as one in this process can be: nothing of it
     reaches the store, and no node starts. But ``finally`` and ``except`` of a
-    node that was running do run, and what a sync node has begun it ends.
+    node that was running do run, and what a sync node has begun it ends. A node
+    with ``isolate="process"`` runs in the process of the test.
 
     Args:
         graph: what to run. Its updates must commute where they are concurrent, or ``compare`` says what is equal.

@@ -53,7 +53,8 @@ class WatchedGraph(Graph[S]):
             inner = node.inner.graph
             graph = self._known.get(id(inner)) or WatchedGraph(inner, self._tell, known=self._known)
             return replace(node, inner=replace(node.inner, graph=graph))
-        return replace(node, fn=_telling(node, self._tell), takes_context=True)
+        # here and not in a worker process: a call there could be told only after it was made
+        return replace(node, fn=_telling(node, self._tell), takes_context=True, isolated=None)
 
 
 def _telling(node: Node, tell: Callable[[Context], None]) -> Callable[..., Any]:
