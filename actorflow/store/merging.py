@@ -27,14 +27,18 @@ if TYPE_CHECKING:
     from actorflow.store.object_chain import ObjectChain
     from actorflow.store.object_names import Names, Span
 
-MERGE_AT = 32
-"""Loose commits below the newest snapshot that are worth a merge."""
+MERGE_AT = 256
+"""Loose commits below the newest snapshot that are worth a merge.
+
+So many because deleting is no less work for a server than creating, and because a log of any age is still listed in
+one page. Most runs end before.
+"""
 
 SPAN_BYTES = 16 * 1024 * 1024
 """A merged file is not made larger, but for a single commit."""
 
-RECENT_BYTES = 64 * 1024
-"""What an owner keeps of its commits until they are merged: twice what 64 small ones take. All others are read back."""
+RECENT_BYTES = 128 * 1024
+"""What an owner keeps of its commits until they are merged: that many small ones. What does not fit is read back."""
 
 _AT_ONCE = 16
 _NONE: list[int] = []
@@ -90,6 +94,7 @@ def merge(chain: ObjectChain, snapshot: int, *, recent: Mapping[int, bytes] = _N
     after = next(names.cover(numbers[0] + 1, numbers[0] + 1))
     parent = next(its.parent for its in _headers(chain, after) if its.seq == numbers[0] + 1)
     group: list[tuple[Frame, bytes]] = []
+    size = 0
     for start in range(0, len(numbers), _AT_ONCE):
         some = numbers[start : start + _AT_ONCE]
         for seq, data in zip(some, _bytes_of(chain, some, recent), strict=True):
@@ -97,10 +102,11 @@ def merge(chain: ObjectChain, snapshot: int, *, recent: Mapping[int, bytes] = _N
             if frame.digest != parent:
                 raise CorruptCheckpoint(frame.path, f"commit {seq + 1} was not built on it")
             parent = frame.header.parent
-            if group and sum(len(data) for _, data in group) + len(data) > SPAN_BYTES:
+            if group and size + len(data) > SPAN_BYTES:
                 _merge_group(chain, group, names)
-                group = []
+                group, size = [], 0
             group.append((frame, data))
+            size += len(data)
     _merge_group(chain, group, names)
 
 

@@ -147,8 +147,8 @@ class ObjectOwnership(Ownership):
         self._sealing = sealing
         self._backend = backend
         self.recent = Recent()
-        self._unmerged = MERGE_AT  # below the next snapshot; who claims does not know how many, and looks
-        self._merged = header.snapshot  # up to here, as far as this owner goes
+        # The first number that is not merged; who takes a run over does not know it, and looks at the next snapshot.
+        self._unmerged = header.snapshot + 1 - MERGE_AT if header.seq else 0
 
     @property
     def path(self) -> str:
@@ -162,9 +162,9 @@ class ObjectOwnership(Ownership):
     def tidying(self) -> Callable[[], None] | None:
         """Merging, once a snapshot has left many small objects behind it."""
         snapshot = self.header.snapshot
-        if snapshot == self._merged or self._unmerged < MERGE_AT:
+        if snapshot - self._unmerged < MERGE_AT:
             return None
-        self._merged, self._unmerged = snapshot, 0
+        self._unmerged = snapshot
         return partial(self._merge, snapshot)
 
     def _merge(self, snapshot: int) -> None:
@@ -188,7 +188,6 @@ class ObjectOwnership(Ownership):
             self._state = State.FENCED
             raise Fenced(key, State.FENCED.value)
         self._file = draft.file
-        self._unmerged += 1
         self.recent.add(header.seq, data)
         return header, digest
 

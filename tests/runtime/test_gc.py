@@ -12,6 +12,7 @@ import pytest
 
 from actorflow import RestartPolicy, Runtime
 from actorflow.errors import CheckpointGone, RunDeleted, RunFailed, StoreDenied
+from actorflow.store.merging import MERGE_AT
 from actorflow.store.object_log import SNAPSHOT_EVERY
 from actorflow.store.retention import Retention
 from tests.runtime.graphs import Trail, chain, counter, failing
@@ -63,7 +64,7 @@ async def test_a_run_on_a_bucket_stays_small_by_itself() -> None:
         run = await runtime.spawn(counter(400), id="a")
         assert (await run.result()).n == 400
 
-        assert len(keys(bucket)) < 2 * SNAPSHOT_EVERY + 400 / SNAPSHOT_EVERY
+        assert len(keys(bucket)) < MERGE_AT < 400
         assert len([one async for one in run.history()]) > 400
         assert (await run.at(100)).values["n"] == (await run.at(99)).values["n"] + 1
         assert await runtime.verify() == []

@@ -7,10 +7,11 @@ import threading
 import pytest
 
 from actorflow.errors import CorruptCheckpoint, Fenced
-from actorflow.store import merging
+from actorflow.store import merging, object_log
 from actorflow.store.liveness import MemoryIncarnation
-from actorflow.store.merging import merge
+from actorflow.store.merging import MERGE_AT, Recent, merge
 from actorflow.store.object_log import SNAPSHOT_EVERY
+from actorflow.store.ownership import Ownership
 from tests.store.drafts import ACTOR, claiming, part
 from tests.store.object_runs import UUID, Died, Watched, commit, grow, leave, log_of, names_of
 
@@ -19,6 +20,20 @@ from tests.store.object_runs import UUID, Died, Watched, commit, grow, leave, lo
 def bucket() -> Watched:
     """A bucket, empty."""
     return Watched()
+
+
+@pytest.fixture(autouse=True)
+def merged_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each snapshot, so that some dozen commits show it."""
+    for module in (merging, object_log):
+        monkeypatch.setattr(module, "MERGE_AT", 32)
+
+
+def tidy(owned: Ownership) -> None:
+    """Merge, as is due."""
+    due = owned.tidying()
+    assert due is not None
+    due()
 
 
 def bodies(bucket: Watched) -> list[bytes]:
@@ -37,8 +52,9 @@ def test_a_commit_is_one_put_and_nothing_else(bucket: Watched) -> None:
     assert dict(bucket.calls) == {"put": 100}
 
 
-def test_a_long_run_is_resumed_with_few_requests(bucket: Watched) -> None:
+def test_a_long_run_is_resumed_with_few_requests(bucket: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """10,000 commits: the tip, the claim and the state since the snapshot, each page of a listing counted."""
+    monkeypatch.undo()
     leave(grow(log_of(bucket), 10_000 + 40))
     bucket.revive()
     log = log_of(bucket)
@@ -54,7 +70,58 @@ def test_a_long_run_is_resumed_with_few_requests(bucket: Watched) -> None:
     assert bucket.calls["list"] <= 3
     assert bucket.calls["get"] <= 4 + since
     assert bucket.calls["put"] == 1
-    assert len(bucket.inner.list("")) < 10_000 / SNAPSHOT_EVERY + SNAPSHOT_EVERY + 40
+    assert len(bucket.inner.list("")) < 10_000 / MERGE_AT + MERGE_AT + SNAPSHOT_EVERY
+
+
+def test_an_owner_merges_without_reading_back_what_it_put(bucket: Watched) -> None:
+    """It reads the commit above, which the merge begins with."""
+    owned = grow(log_of(bucket), 3 * SNAPSHOT_EVERY, merge=False)
+    bucket.revive()
+
+    tidy(owned)
+
+    assert bucket.calls["get"] == 1
+    assert names_of(bucket).spans == ((0, 3 * SNAPSHOT_EVERY - 1),)
+
+
+def test_what_an_owner_did_not_keep_is_read_back(bucket: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it keeps is bounded by bytes."""
+    monkeypatch.setattr(merging, "RECENT_BYTES", 20_000)
+    owned = grow(log_of(bucket), 3 * SNAPSHOT_EVERY, merge=False)
+    before = bodies(bucket)
+    bucket.revive()
+
+    tidy(owned)
+
+    assert SNAPSHOT_EVERY < bucket.calls["get"] < 3 * SNAPSHOT_EVERY
+    assert bodies(bucket) == before
+    assert names_of(bucket).spans == ((0, 3 * SNAPSHOT_EVERY - 1),)
+
+
+def test_what_was_kept_is_given_up_when_it_is_merged() -> None:
+    """Then there is room for the next commits."""
+    recent = Recent()
+    half = bytes(merging.RECENT_BYTES // 2)
+    for seq in range(3):
+        recent.add(seq, half)
+
+    assert recent.take(1).keys() == {0}
+    recent.add(3, half)
+    assert recent.take(9).keys() == {1, 3}
+
+
+def test_planted_another_commit_under_the_number_is_not_merged(bucket: Watched) -> None:
+    """Planted: bytes that are not those of the chain. The parent in their successor gives them away."""
+    grow(log_of(bucket), 64, merge=False)
+    chain = log_of(bucket).chain
+    elsewhere = Watched()
+    grow(log_of(elsewhere), 64, merge=False)
+    foreign = {40: elsewhere.inner.get(chain.key(40))}
+
+    with pytest.raises(CorruptCheckpoint, match="not built on it"):
+        merge(chain, 64, recent=foreign)
+
+    assert names_of(bucket).loose == tuple(range(65))
 
 
 def test_a_claim_costs_few_requests(bucket: Watched) -> None:
