@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.engine.records import Finished, decode_body
 from actorflow.errors import StoreError
 from actorflow.runtime.inspection import verify_store
-from actorflow.runtime.large import Joiner
-from actorflow.runtime.replay import replay
 from actorflow.store.keys import checkpoint_seq, encode_id, log_prefix
+from actorflow.testing.story import story_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,13 +38,10 @@ def newest_number(backend: Backend, run_id: str) -> int:
 
 
 def finished_keys(store: Store) -> set[tuple[str, str]]:
-    """Run and idempotency key of each activation that is finished. What can't be read is told by `violations`."""
-    found: set[tuple[str, str]] = set()
-    for run_id, frames in _histories(store):
-        with suppress(StoreError):
-            still_open = {one.key for one in replay(frames, Joiner(store.blobs(run_id))).open.values()}
-            found |= {(run_id, key.hex()) for key in _opened(frames).keys() - still_open}
-    return found
+    """Run and idempotency key of each activation that is over. What can't be read is told by `violations`."""
+    if any(found.broken for found in verify_store(store, None)):
+        return set()
+    return {(run_id, key) for run_id, frames in _histories(store) for key in story_of(store, run_id, frames).over}
 
 
 def unmarked(store: Store) -> Iterator[str]:
@@ -79,9 +72,13 @@ def violations(store: Store, *, acknowledged: Mapping[str, bytes], calls: list[C
     frames_of = dict(_histories(store))
     yield from _lost(frames_of, acknowledged)
     for run_id, frames in frames_of.items():
-        yield from _twice(run_id, frames)
-        if sync:
-            yield from _early(run_id, frames, calls)
+        story = story_of(store, run_id, frames)
+        for key, times in story.over.items():
+            if times > 1:
+                yield f"run {run_id!r}: the activation {key} is finished {times} times in its history"
+        for call in calls:
+            if sync and call.run_id == run_id and call.newest < story.opened.get(call.key, -1):
+                yield f"run {run_id!r}: node {call.node!r} was called before the commit that opened it was durable"
 
 
 def _histories(store: Store) -> Iterator[tuple[str, list[Frame]]]:
@@ -109,28 +106,3 @@ def _lost(frames_of: Mapping[str, list[Frame]], acknowledged: Mapping[str, bytes
             continue  # retention let go of it
         if not any(frame.header.seq == seq and frame.digest == data[-_DIGEST:] for frame in frames):
             yield f"{key}: it was acknowledged, and is not in the history"
-
-
-def _twice(run_id: str, frames: list[Frame]) -> Iterator[str]:
-    records = (record for frame in frames for record in decode_body(frame.body).records)
-    counted = Counter(record.id for record in records if isinstance(record, Finished))
-    for id_, count in counted.items():
-        if count > 1:
-            yield f"run {run_id!r}: activation {id_} is finished {count} times in its history"
-
-
-def _early(run_id: str, frames: list[Frame], calls: list[Call]) -> Iterator[str]:
-    opened = {key.hex(): seq for key, seq in _opened(frames).items()}
-    for call in calls:
-        if call.run_id == run_id and call.newest < opened.get(call.key, -1):
-            yield f"run {run_id!r}: node {call.node!r} was called before the commit that opened it was durable"
-
-
-def _opened(frames: list[Frame]) -> dict[bytes, int]:
-    """The key of each activation that was ever opened, and the number of the commit that did."""
-    found: dict[bytes, int] = {}
-    for frame in frames:
-        for record in decode_body(frame.body).records:
-            for opened in getattr(record, "opens", ()):
-                found.setdefault(opened.key, frame.header.seq)
-    return found
