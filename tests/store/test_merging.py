@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,9 +12,11 @@ from actorflow.store import merging, object_log
 from actorflow.store.liveness import MemoryIncarnation
 from actorflow.store.merging import MERGE_AT, Recent, merge
 from actorflow.store.object_log import SNAPSHOT_EVERY
-from actorflow.store.ownership import Ownership
 from tests.store.drafts import ACTOR, claiming, part
 from tests.store.object_runs import UUID, Died, Watched, commit, grow, leave, log_of, names_of
+
+if TYPE_CHECKING:
+    from actorflow.store.ownership import Ownership
 
 
 @pytest.fixture
