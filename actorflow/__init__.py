@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from actorflow.graph.state import State, Update
     from actorflow.runtime.care import Collected
     from actorflow.runtime.checkpoint import Checkpoint
+    from actorflow.runtime.difference import Change, diff
     from actorflow.runtime.dryrun import Verdict
     from actorflow.runtime.listing import RunInfo
     from actorflow.runtime.rekeying import Rekeyed
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.script import run
     from actorflow.runtime.validation import Commit
+    from actorflow.runtime.view import View
     from actorflow.store.backend import Backend
     from actorflow.store.doctor import Diagnosis, doctor
     from actorflow.store.keyring import Keyring
@@ -51,6 +53,7 @@ else:
     # does not load the store and the runtime. Type checkers and readers see the imports above.
     _HOME = {
         "Backend": "store.backend",
+        "Change": "runtime.difference",
         "Checkpoint": "runtime.checkpoint",
         "Codec": "graph.codec",
         "Collected": "runtime.care",
@@ -81,10 +84,12 @@ else:
         "State": "graph.state",
         "Update": "graph.state",
         "Verdict": "runtime.dryrun",
+        "View": "runtime.view",
         "WrappedBackend": "store.wrappers",
         "append": "graph.reducers",
         "bounded": "graph.reducers",
         "dedupe": "graph.reducers",
+        "diff": "runtime.difference",
         "doctor": "store.doctor",
         "extend": "graph.reducers",
         "merge": "graph.reducers",
@@ -109,6 +114,7 @@ __all__ = [
     "END",
     "ActorflowError",
     "Backend",
+    "Change",
     "Checkpoint",
     "Codec",
     "Collected",
@@ -138,10 +144,12 @@ __all__ = [
     "State",
     "Update",
     "Verdict",
+    "View",
     "WrappedBackend",
     "append",
     "bounded",
     "dedupe",
+    "diff",
     "doctor",
     "extend",
     "merge",

@@ -45,7 +45,7 @@ async def main() -> None:
         run = await rt.resume(arithmetic, "two-and-three")  # a finished run: nothing runs
         print(f"resumed: {(await run.result()).product}, {await run.status()}")
 
-        async for checkpoint in run.history():  # newest first
+        async for checkpoint in run.views():  # newest first
             print(f"commit {checkpoint.seq}: {checkpoint.node or checkpoint.kind}, product {checkpoint.state.product}")
 
 

@@ -106,7 +106,7 @@ v3.node(assess_risks, after=draft_timeline)
 async def nodes_since_claim(run: Run[Any]) -> list[str]:
     """The nodes that ran since a process last took the run up, oldest first."""
     nodes: list[str] = []
-    async for checkpoint in run.history():  # newest first
+    async for checkpoint in run.views():  # newest first
         if checkpoint.kind == "claimed":
             break
         if checkpoint.node is not None:
@@ -121,7 +121,7 @@ async def main() -> None:
         apollo = (await rt.spawn(v1, MissionV1(destination="the Sea of Tranquility"))).id
         planned = await rt.get(artemis).result()
         print("planned under v1, one commit for each node:")
-        async for checkpoint in rt.get(artemis).history():
+        async for checkpoint in rt.get(artemis).views():
             print(f"  commit {checkpoint.seq}: {checkpoint.node or checkpoint.kind}")
 
     print("resumed under v2:")
@@ -143,7 +143,7 @@ async def main() -> None:
         mission_v3 = await apollo_run.result()
         print(f"  nodes run     {await nodes_since_claim(apollo_run)}")
         print(f"  roles         {', '.join(mission_v3.roles)}")
-        versions = [checkpoint.version async for checkpoint in apollo_run.history()]
+        versions = [checkpoint.version async for checkpoint in apollo_run.views()]
         print(f"  versions      {versions[::-1]} in the history")
 
 

@@ -79,7 +79,7 @@ async def look_around() -> None:
     async with Runtime(graphs=[pipeline]) as rt:
         run = rt.get(RUN_ID)
         print("checkpoints, newest first:")
-        async for checkpoint in run.history():
+        async for checkpoint in run.views():
             filled = [name for name, value in checkpoint.values.items() if value]
             say(f"commit {checkpoint.seq}  {checkpoint.node or checkpoint.kind:15}  {', '.join(filled)}")
         outlined = await run.at(node="build_outline")

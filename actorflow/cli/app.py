@@ -11,7 +11,7 @@ from actorflow.cli.demo import demo
 from actorflow.cli.exits import MEANINGS
 from actorflow.cli.going import resume, run
 from actorflow.cli.locking import schema
-from actorflow.cli.looking import history, ls, show, verify
+from actorflow.cli.looking import diff_, history, ls, show, verify
 
 _EXITS = "\n".join(f"  {int(status):>3}  {meaning}" for status, meaning in MEANINGS.items())
 
@@ -27,7 +27,7 @@ def app(*, traceback: bool) -> None:
 
 
 for _command in (
-    *(demo, run, resume, ls, show, history, graph, check, migrate, schema),
+    *(demo, run, resume, ls, show, history, diff_, graph, check, migrate, schema),
     *(verify, repair, export, import_, gc, delete, rekey, doctor_),
 ):
     app.add_command(_command)

@@ -1,4 +1,4 @@
-"""Given: callbacks that read what is written on the command line: a text or a file of it, durations, tags."""
+"""Given: callbacks that read what is written on the command line: a text or a file of it, durations, commits, tags."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_POINT = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -35,6 +36,13 @@ def to_seconds(ctx: click.Context, param: click.Parameter, value: str | None) ->
     if match is None:
         raise click.BadParameter(f"{visible(value)!r} is no duration like 90s, 15m, 12h or 30d", ctx, param)
     return int(match[1]) * _SECONDS[match[2]]
+
+
+def to_point(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A commit, or a record in it, as `Run.at` takes it."""
+    if value is not None and _POINT.fullmatch(value) is None:
+        raise click.BadParameter(f"{visible(value)!r} is no commit like 12, or record of it like 12.1", ctx, param)
+    return value
 
 
 def to_tags(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:

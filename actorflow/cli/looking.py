@@ -1,22 +1,22 @@
-"""Looking: the commands that read a store and change nothing: ``ls``, ``show``, ``history`` and ``verify``."""
+"""Looking: the commands that read a store and change nothing: ``ls``, ``show``, ``history``, ``diff``, ``verify``."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from actorflow.cli.command import Command, in_event_loop
 from actorflow.cli.exits import Exit
+from actorflow.cli.given import to_point
 from actorflow.cli.output import remark, say, say_json, say_table
 from actorflow.cli.store import json_option, store_option
 from actorflow.cli.text import json_brief, quoted, visible
 
 if TYPE_CHECKING:
-    from actorflow import Checkpoint, RunInfo
+    from actorflow import RunInfo, View
     from actorflow.cli.store import Where
 
 _STATUSES = ("running", "waiting", "paused", "finished", "failed", "cancelled", "quarantined", "corrupt")
@@ -62,15 +62,15 @@ async def ls(status: str | None, graph: str | None, limit: int | None, store: Wh
 
 @click.command(cls=Command)
 @click.argument("run_id", metavar="RUN")
-@click.option("--at", "seq", type=click.IntRange(min=0), metavar="COMMIT", help="As of this commit.")
+@click.option("--at", metavar="COMMIT", callback=to_point, help="As of this commit, or of record 1 in it: 12, 12.1.")
 @click.option("--node", metavar="NAME", help="As of the last time this node finished.")
 @store_option
 @json_option
 @in_event_loop
-async def show(run_id: str, seq: int | None, node: str | None, store: Where, *, as_json: bool) -> None:
+async def show(run_id: str, at: str | None, node: str | None, store: Where, *, as_json: bool) -> None:
     """Show a run and its state, as of now or of an earlier checkpoint, and where it failed."""
     async with store.look() as rt:
-        checkpoint = await rt.get(run_id).at(seq, node=node)
+        checkpoint = await rt.get(run_id).at(at, node=node)
     if as_json:
         say_json([{**_facts(checkpoint), "state": checkpoint.values}])
         return
@@ -97,38 +97,89 @@ async def show(run_id: str, seq: int | None, node: str | None, store: Where, *, 
 
 @click.command(cls=Command)
 @click.argument("run_id", metavar="RUN")
+@click.option("--node", metavar="NAME", help="Only of this node.")
+@click.option("--kind", metavar="WORD", help="Only of this kind, as the column WHAT has it.")
+@click.option("--status", type=click.Choice(_STATUSES[:-1]), help="Only while the run was in this status.")
+@click.option("--before", type=click.IntRange(min=0), metavar="COMMIT", help="Only older ones than this commit.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
 @store_option
 @json_option
 @in_event_loop
-async def history(run_id: str, limit: int | None, store: Where, *, as_json: bool) -> None:
-    """Tell a run's history, a line for each checkpoint, the oldest first."""
+async def history(
+    run_id: str,
+    *,
+    node: str | None,
+    kind: str | None,
+    status: str | None,
+    before: int | None,
+    limit: int | None,
+    store: Where,
+    as_json: bool,
+) -> None:
+    """Tell a run's history, a line for each node that finished and each other commit, the oldest first.
+
+    Only what is asked for is read back from the newest commit on. All options hold at once.
+    """
+    told: list[tuple[View[Any], str]] = []
+    newer: View[Any] | None = None
     async with store.look() as rt:
-        story = [checkpoint async for checkpoint in rt.get(run_id).history()]
-    story.reverse()
-    notes = ["", *(_what_changed(before, after) for before, after in pairwise(story))]
-    first = 0 if limit is None else max(0, len(story) - limit)
+        async for view in rt.get(run_id).views(before=before):
+            if newer is not None and _fits(newer, node, kind, status):
+                told.append((newer, _what_changed(view, newer)))
+            newer = view
+            if len(told) == limit:
+                break
+        else:
+            if newer is not None and _fits(newer, node, kind, status):
+                told.append((newer, ""))
+            if newer is not None and newer.parent is not None:
+                remark(f"retention let go of what was before commit {newer.seq}")
+    told.reverse()
     if as_json:
-        say_json(
-            {**_facts(checkpoint), "note": note} for checkpoint, note in zip(story[first:], notes[first:], strict=True)
-        )
+        say_json({**_facts(view), "note": note} for view, note in told)
         return
     say_table(
         ("COMMIT", "WHAT", "NODE", "TOOK", "BYTES", "WROTE", "PID", "NOTE"),
         [
             (
-                str(checkpoint.seq),
-                checkpoint.kind,
-                checkpoint.node or "-",
-                "-" if checkpoint.took is None else f"{checkpoint.took:.3f}s",
-                f"{checkpoint.size:,}",
-                ", ".join(checkpoint.writes) or "-",
-                str(checkpoint.owner.pid),
-                "; ".join(filter(None, (note, _error(checkpoint)))),
+                str(view.seq),
+                view.kind,
+                view.node or "-",
+                "-" if view.took is None else f"{view.took:.3f}s",
+                f"{view.size:,}",
+                ", ".join(view.writes) or "-",
+                str(view.owner.pid),
+                "; ".join(filter(None, (note, _error(view)))),
             )
-            for checkpoint, note in zip(story[first:], notes[first:], strict=True)
+            for view, note in told
         ],
     )
+
+
+@click.command("diff", cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.argument("old", metavar="COMMIT", callback=to_point)
+@click.argument("new", metavar="[COMMIT]", required=False, callback=to_point)
+@store_option
+@json_option
+@in_event_loop
+async def diff_(run_id: str, old: str, new: str | None, store: Where, *, as_json: bool) -> None:
+    """Say what changed in a run's state from one commit to another, or to now."""
+    async with store.look() as rt:
+        changes = await rt.get(run_id).diff(old, new)
+    if as_json:
+        say_json(changes)
+        return
+    for change in changes:
+        if change.added is not None:
+            say(visible(f"{change.field}: {len(change.added):,} more"))
+            say(json_brief(change.added))
+        else:
+            say(visible(f"{change.field}:"))
+            for mark, value, there in (("-", change.old, change.was_there), ("+", change.new, change.is_there)):
+                if there:
+                    say("\n".join(f"{mark} {line}" for line in json_brief(value).split("\n")))
+    remark(f"{len(changes)} field{'s' * (len(changes) != 1)} changed" if changes else "the states are the same")
 
 
 @click.command(cls=Command)
@@ -158,7 +209,7 @@ async def verify(ctx: click.Context, run_id: str | None, store: Where, *, repair
         ctx.exit(Exit.CORRUPT)
 
 
-def _facts(checkpoint: Checkpoint[Any]) -> dict[str, Any]:
+def _facts(checkpoint: View[Any]) -> dict[str, Any]:
     """A checkpoint without its state."""
     return {
         "run": checkpoint.run_id,
@@ -168,7 +219,7 @@ def _facts(checkpoint: Checkpoint[Any]) -> dict[str, Any]:
         "node": checkpoint.node,
         "status": checkpoint.status,
         "open": checkpoint.frontier,
-        "wrote": checkpoint.writes,
+        "wrote": list(checkpoint.writes),
         "took": checkpoint.took,
         "error": checkpoint.error
         and {
@@ -188,7 +239,11 @@ def _facts(checkpoint: Checkpoint[Any]) -> dict[str, Any]:
     }
 
 
-def _what_changed(before: Checkpoint[Any], after: Checkpoint[Any]) -> str:
+def _fits(view: View[Any], node: str | None, kind: str | None, status: str | None) -> bool:
+    return node in (None, view.node) and kind in (None, view.kind) and status in (None, view.status)
+
+
+def _what_changed(before: View[Any], after: View[Any]) -> str:
     """What a reader wants to know of the step between two checkpoints beside the node that ran."""
     notes: list[str] = []
     if after.epoch != before.epoch:
@@ -200,7 +255,7 @@ def _what_changed(before: Checkpoint[Any], after: Checkpoint[Any]) -> str:
     return ", ".join(notes)
 
 
-def _how_taken_up(before: Checkpoint[Any], after: Checkpoint[Any]) -> str:
+def _how_taken_up(before: View[Any], after: View[Any]) -> str:
     if after.opening != before.opening:
         return "reopened"
     if before.kind == "released":
@@ -210,11 +265,11 @@ def _how_taken_up(before: Checkpoint[Any], after: Checkpoint[Any]) -> str:
     return f"resumed, process {before.owner.pid} had not let go"
 
 
-def _error(checkpoint: Checkpoint[Any]) -> str:
+def _error(checkpoint: View[Any]) -> str:
     return "" if checkpoint.error is None else f"{checkpoint.error.type}: {checkpoint.error.message}"
 
 
-def _version(checkpoint: Checkpoint[Any]) -> str:
+def _version(checkpoint: View[Any]) -> str:
     return "without version" if checkpoint.version is None else f"version {checkpoint.version}"
 
 

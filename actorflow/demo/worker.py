@@ -20,7 +20,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from actorflow import Checkpoint, Graph, Runtime
+from actorflow import Graph, Runtime, View
 from actorflow.demo.survey import SurveyV1, survey, survey_v1
 from actorflow.demo.worklog import WorkLog
 from actorflow.errors import NoSuchRun
@@ -70,12 +70,12 @@ async def work(store: str, run_id: str, state: SurveyV1, graph: Graph[Any], log:
         run = await rt.spawn(graph, state, id=run_id, on_conflict="attach", context=log)
         result = await run.result()
         seconds = time.perf_counter() - begin
-        history = [checkpoint async for checkpoint in run.history()]
-        mine = [checkpoint.took or 0 for checkpoint in history if checkpoint.owner.pid == os.getpid()]
-        _say(Done(digest_of(result), result.report, len(result.files), history[0].seq, seconds, sum(mine)))
+        told = [checkpoint async for checkpoint in run.views()]
+        mine = [checkpoint.took or 0 for checkpoint in told if checkpoint.owner.pid == os.getpid()]
+        _say(Done(digest_of(result), result.report, len(result.files), told[0].seq, seconds, sum(mine)))
 
 
-def _found(checkpoint: Checkpoint[SurveyV1]) -> Began:
+def _found(checkpoint: View[SurveyV1]) -> Began:
     return Began(
         os.getpid(),
         commit=checkpoint.seq,

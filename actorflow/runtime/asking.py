@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from actorflow.errors import RunDeleted
+from actorflow.runtime.checkpoint import check_told
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.opened import OpenRuntime
-from actorflow.runtime.replay import Moment, moments, reading, replay
-from actorflow.store.deletion import DELETED
+from actorflow.runtime.replay import reading, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from actorflow.engine.events import Stop
     from actorflow.engine.run import RunState
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.life import Life
     from actorflow.store.frames import Frame
     from actorflow.store.log import Tip
+    from actorflow.store.store import Store
 
 T = TypeVar("T")
 
@@ -64,35 +64,34 @@ class Asking(OpenRuntime):
         Raises:
             NoSuchRun: with ids that look alike.
         """
-        frames, run = await self._made(run_id, replay)
-        return frames[-1], run
-
-    async def moments(self, run_id: str, *, whole: bool = True) -> list[Moment]:
-        """Every record of a run, or those from its newest snapshot on, and the run as it was after it.
-
-        Raises:
-            NoSuchRun: with ids that look alike.
-        """
-        _, told = await self._made(
-            run_id, lambda frames, joiner: list(moments(frames, joiner)), first=0 if whole else None
-        )
-        return told
-
-    async def _made(
-        self, run_id: str, make: Callable[[list[Frame], Joiner], T], *, first: int | None = None
-    ) -> tuple[list[Frame], T]:
         lives = self._open()
         log, blobs = lives.store.log(run_id), lives.store.blobs(run_id)
 
-        def read() -> tuple[list[Frame], T | None]:
-            return reading(log, lambda frames: make(frames, Joiner(blobs)) if frames else None, first=first)
+        def read() -> tuple[list[Frame], RunState | None]:
+            return reading(log, lambda frames: replay(frames, Joiner(blobs)) if frames else None)
 
-        frames, made = await lives.in_store(read)
-        if made is None:
+        frames, run = await lives.in_store(read)
+        if run is None:
             raise await lives.unknown(run_id)
-        if frames[-1].header.status == DELETED:
-            raise RunDeleted(run_id)
-        return frames, made
+        check_told(frames[-1].header, run_id)
+        return frames[-1], run
+
+    async def ask(self, question: Callable[[Store], T]) -> T:
+        """What the store answers; it blocks, and is asked in a worker thread."""
+        lives = self._open()
+        return await lives.in_store(lambda: question(lives.store))
+
+    def telling(self, story: Callable[[Store], Iterator[T]]) -> Callable[[], Awaitable[T | None]]:
+        """A function that gives the next piece of a story each time, and None at its end. It begins with the first."""
+        begun: list[Iterator[T]] = []
+
+        async def piece() -> T | None:
+            lives = self._open()
+            if not begun:
+                begun.append(story(lives.store))
+            return await lives.in_store(lambda: next(begun[0], None))
+
+        return piece
 
     async def stop(self, run_id: str, stop: Stop) -> str:
         """End a run in this status, wherever it is; the status it has then.

@@ -1,163 +1,140 @@
-"""Checkpoint: a run as of one commit, or of one record inside it. What history is a list of."""
+"""Checkpoint: what the header of one commit says. What history is a list of; no state is read for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.engine.records import (
-    Attempted,
-    Claimed,
-    Ended,
-    ErrorInfo,
-    Failed,
-    Finished,
-    Imported,
-    Merged,
-    Offered,
-    Released,
-    Repaired,
-    Spawned,
-)
-from actorflow.errors import RunError
-from actorflow.graph.graph import Graph
-from actorflow.graph.state import State
-from actorflow.runtime.adopt import read_state
-from actorflow.runtime.replay import Moment
-from actorflow.store.frames import Owner
+from actorflow.errors import NoSuchRun, RunDeleted
+from actorflow.runtime.claiming import near_ids
+from actorflow.store.deletion import DELETED
+from actorflow.store.frames import Kind, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from actorflow.engine.records import Record
-
-S_co = TypeVar("S_co", bound=State, covariant=True)
-
-_KINDS: dict[type[Any], str] = {
-    Spawned: "spawned",
-    Claimed: "claimed",
-    Released: "released",
-    Finished: "finished",
-    Merged: "merged",
-    Attempted: "attempted",
-    Offered: "offered",
-    Failed: "failed",
-    Ended: "ended",
-    Imported: "imported",
-    Repaired: "repaired",
-}
+    from actorflow.store.frames import FilePart, Header
+    from actorflow.store.store import Store
 
 
-class Checkpoint(Struct, Generic[S_co], frozen=True):
-    """A run as of one record. ``seq`` addresses the commit, ``record`` the record inside it.
+class Checkpoint(Struct, frozen=True):
+    """A run as of one commit, as far as its header tells. ``run.at(seq)`` has the state, the frontier and the waits.
 
-    ``kind`` says what the record was: spawned, claimed, finished (a node),
-    merged, attempted, offered, failed, ended, released, imported or repaired. ``values`` are plain
-    data in the schema they were saved in; `state` is typed and migrated.
+    ``kind`` is that of the commit: a ``claim``, by which a process became the owner, a ``commit``
+    of its, or the ``release`` by which it let go or ended the run.
     """
 
     run_id: str
     seq: int
-    record: int
-    kind: str
-    node: str | None
-    status: str
-    frontier: tuple[str, ...]
-    values: dict[str, Any]
-    writes: tuple[str, ...]  # fields that the record changed
-    took: float | None  # seconds, of the node's attempt that succeeded
-    error: ErrorInfo | None
+    parent: int | None  # the commit that it was built on; None: the run began with it
+    kind: Kind
+    status: str  # of the run, as of this commit
+    node: str | None  # the last one that had finished by then
     time: float  # seconds since 1970, when it was committed; for people
-    epoch: int
+    tags: dict[str, str]
+    life: int
     opening: int
+    epoch: int
+    crashes: int  # unclean claims since the last commit that finished an activation
     owner: Owner
+    graph: str
     schema: str
     version: int | str | None
-    size: int  # bytes of the frame
-    tags: dict[str, str]
-    _graph: Graph[Any] | None
-    _moment: Moment
-    _time_limit: float
+    snapshot: int  # the commit with the snapshot that this one is read from
+    size: int  # bytes of the frame; 0 if it was let go of
+    pruned: bool = False
+    """Retention let go of it, and only its header is left: `Run.at` does not find it any more.
 
-    @property
-    def state(self) -> S_co:
-        """The typed state, migrated to the code's version if it is an older one.
-
-        Raises:
-            RunError: the handle knows no graph; ``rt.register(graph)`` tells it.
-            MigrationError: the saved version can't be brought to the code's.
-        """
-        if self._graph is None:
-            msg = f"the graph of run {self.run_id!r} is not registered here; register it, or use `values`"
-            raise RunError(self.run_id, msg)
-        state = read_state(self._graph, self._moment.values, self._moment.frame.file, time_limit=self._time_limit)
-        return cast("S_co", state)  # the handle's type is its graph's
-
-
-def checkpoints(moments: Iterable[Moment], graph: Graph[Any] | None, *, time_limit: float) -> Iterator[Checkpoint[Any]]:
-    """The checkpoints of a history, oldest first: one for each activation that finished, and for each other commit.
-
-    In a commit that ends with a record without node (the run ended, or
-    failed), the last activation's checkpoint stands for both and shows the
-    final status and the error.
+    A local disk keeps the first and the last header of each file that was let go of, a bucket none.
     """
-    group: list[Moment] = []
-    for moment in moments:
-        group.append(moment)
-        if moment.last:
-            shown = list(_shown(group)) or group[-1:]
-            for one in shown:
-                end = group[-1] if one is shown[-1] else one
-                yield _checkpoint(one, graph, end=end, writes=_writes(one.record, group), limit=time_limit)
-            group = []
 
 
-def _shown(group: Iterable[Moment]) -> Iterator[Moment]:
-    """The activations that finished in a commit, and those whose update went in although their routing failed."""
-    routed = {one.record.id for one in group if isinstance(one.record, Finished)}
-    for one in group:
-        if isinstance(one.record, Finished) or (isinstance(one.record, Merged) and one.record.id not in routed):
-            yield one
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which checkpoints of a history are asked for: those of which all of it holds."""
+
+    kind: Kind | None = None
+    node: str | None = None
+    status: str | None = None
+    tag: str | Mapping[str, str] | None = None
+    since: float | None = None
+    before: int | None = None
+
+    def __contains__(self, found: Checkpoint) -> bool:
+        """Whether this is one of them."""
+        return (
+            self.kind in (None, found.kind)
+            and self.node in (None, found.node)
+            and self.status in (None, found.status)
+            and self._has_tag(found)
+            and (self.since is None or found.time >= self.since)
+            and (self.before is None or found.seq < self.before)
+        )
+
+    def _has_tag(self, found: Checkpoint) -> bool:
+        if self.tag is None or isinstance(self.tag, str):
+            return self.tag is None or self.tag in found.tags
+        return self.tag.items() <= found.tags.items()
 
 
-def _writes(shown: Record, group: Iterable[Moment]) -> tuple[str, ...]:
-    """The fields that an activation changed: its update, if branches follow it, is a record of its own."""
-    records = [one.record for one in group if isinstance(one.record, Merged | Finished)]
-    operations = [
-        operation
-        for record in records
-        if record is shown or (isinstance(shown, Finished) and record.id == shown.id)
-        for operation in record.operations
-    ]
-    return tuple(dict.fromkeys(operation.field for operation in operations))
+def tell_checkpoints(store: Store, run_id: str, wanted: Wanted) -> Iterator[list[Checkpoint]]:
+    """The checkpoints of a run, newest first, in pieces; each is read when it is asked for. Blocking.
+
+    Raises:
+        NoSuchRun, RunDeleted
+        CorruptCheckpoint: the next piece is damaged. All that is newer has been told.
+    """
+    log, life = store.log(run_id), None
+    for frames in log.backwards(keyless=True):
+        check_told(frames[-1].header, run_id)
+        life = frames[-1].file.life
+        told = [_checkpoint(frame.header, frame.file, size=frame.size) for frame in reversed(frames)]
+        yield [one for one in told if one in wanted]
+    if life is None:
+        raise NoSuchRun(run_id, near_ids(store, run_id))
+    for stub in log.stubs():
+        if stub.file.life == life:
+            headers = [stub.last] if stub.first == stub.last else [stub.last, stub.first]
+            gone = [_checkpoint(header, stub.file, size=0, pruned=True) for header in headers]
+            yield [one for one in gone if one in wanted]
 
 
-def _checkpoint(
-    moment: Moment, graph: Graph[Any] | None, *, end: Moment, writes: tuple[str, ...], limit: float
-) -> Checkpoint[Any]:
-    frame, header, record = moment.frame, moment.frame.header, moment.record
+def check_told(header: Header, run_id: str) -> None:
+    """Refuse to tell of a deleted run.
+
+    Raises:
+        RunDeleted: naming it.
+    """
+    if header.status == DELETED:
+        raise RunDeleted(run_id)
+
+
+def _checkpoint(header: Header, file: FilePart, *, size: int, pruned: bool = False) -> Checkpoint:
     return Checkpoint(
-        run_id=frame.file.run_id,
+        run_id=file.run_id,
         seq=header.seq,
-        record=moment.index,
-        kind=_KINDS[type(record)],
-        node=moment.node,
-        status=end.status,
-        frontier=moment.frontier,
-        values=moment.plain(),
-        writes=writes,
-        took=record.took if isinstance(record, Finished | Merged) else None,
-        error=end.record.error if isinstance(end.record, Failed | Attempted) else None,
+        parent=parent_of(header),
+        kind=header.kind,
+        status=header.status,
+        node=header.node,
         time=header.time,
-        epoch=header.epoch,
-        opening=header.opening,
-        owner=header.owner,
-        schema=frame.file.schema,
-        version=frame.file.version,
-        size=frame.size,
         tags=header.tags,
-        _graph=graph,
-        _moment=moment,
-        _time_limit=limit,
+        life=file.life,
+        opening=header.opening,
+        epoch=header.epoch,
+        crashes=header.crashes,
+        owner=header.owner,
+        graph=file.graph,
+        schema=file.schema,
+        version=file.version,
+        snapshot=header.snapshot,
+        size=size,
+        pruned=pruned,
     )
+
+
+def parent_of(header: Header) -> int | None:
+    """The number of the commit before; a claim that holds a snapshot begins a life of its id, on a tombstone."""
+    begins = header.seq == 0 or (header.kind == "claim" and header.snapshot == header.seq)
+    return None if begins else header.seq - 1

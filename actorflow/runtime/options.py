@@ -32,3 +32,13 @@ def check_texts(name: str, given: Iterable[object]) -> None:
     for one in given:
         if not isinstance(one, str):
             raise TypeError(f"{name}: {one!r} is of type {type(one).__name__}, not str")
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that is none.
+
+    Raises:
+        ValueError: it is below 0.
+    """
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit={limit}: give a number that is not below 0, or None for all")

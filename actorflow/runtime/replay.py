@@ -18,7 +18,7 @@ from actorflow.store.frames import Frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from actorflow.engine.run import RunState
+    from actorflow.engine.run import Activation, RunState
     from actorflow.store.log import RunLog, Tip
 
 
@@ -26,6 +26,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _REREAD = 20
+
+
+class Opened(Struct, frozen=True):
+    """An activation as it was open at some moment."""
+
+    node: str
+    scope: str  # the path of its scope; "" is the root
+    attempt: int  # recorded attempts that failed
+    due: float | None  # seconds since 1970: not tried again before
+    merged: bool  # its update is in, where it leads is still to be found out
 
 
 class Moment(Struct, frozen=True):
@@ -36,7 +46,7 @@ class Moment(Struct, frozen=True):
     record: Record
     last: bool
     values: Values
-    frontier: tuple[str, ...]
+    open: tuple[Opened, ...]
     status: str
     node: str | None
 
@@ -94,10 +104,14 @@ def moments(frames: Iterable[Frame], joiner: Joiner | None = None) -> Iterator[M
                 record=record,
                 last=last,
                 values=run.root.values,
-                frontier=tuple(activation.node for activation in run.open.values()),
+                open=tuple(map(_opened, run.open.values())),
                 status=run.status,
                 node=_node(run, record),
             )
+
+
+def _opened(activation: Activation) -> Opened:
+    return Opened(activation.node, activation.scope, activation.attempt, activation.due, activation.merged)
 
 
 def _node(run: RunState, record: Record) -> str | None:

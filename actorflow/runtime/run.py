@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
@@ -9,19 +10,23 @@ import anyio
 from actorflow.engine.events import Stop
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
-from actorflow.errors import Blocked, CheckpointGone, Quarantined, RemoteError, RunCancelled, RunError, RunFailed
+from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
-from actorflow.runtime.checkpoint import Checkpoint, checkpoints
-from actorflow.runtime.options import check_texts
+from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
+from actorflow.runtime.difference import Change, diff
+from actorflow.runtime.history import History, find_view, tell_views, to_point
+from actorflow.runtime.options import check_limit, check_texts, check_word
+from actorflow.store.frames import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Mapping
 
     from actorflow.engine.records import ErrorInfo
     from actorflow.graph.graph import Graph
     from actorflow.runtime.life import Life, Outcome
     from actorflow.runtime.runtime import Runtime
+    from actorflow.runtime.view import View
     from actorflow.store.frames import FilePart
 
 S = TypeVar("S", bound=State)
@@ -108,27 +113,94 @@ class Run(Generic[S]):
         state = read_state(graph, run.root.values, newest.file, time_limit=self._runtime.migration_timeout)
         return cast("S", state)  # the handle's type is its graph's
 
-    def history(self) -> History[S]:
-        """The run's checkpoints, newest first, for ``async for``; as of when the loop begins."""
-        return History(self._checkpoints)
+    def history(
+        self,
+        *,
+        kind: Kind | None = None,
+        node: str | None = None,
+        tag: str | Mapping[str, str] | None = None,
+        status: str | None = None,
+        since: float | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+    ) -> History[Checkpoint]:
+        """The run's checkpoints, newest first, for ``async for``: what the header of each commit says.
 
-    async def at(self, seq: int | None = None, *, node: str | None = None) -> Checkpoint[S]:
-        """One checkpoint: of a commit, the last one of a node, or (without either) the newest.
+        No state is read or decoded, whatever is asked for: `at` has that, and
+        `views` has it for all. All filters hold at once. What is read is
+        verified as far as the loop goes.
+
+        Args:
+            kind: ``claim``, ``commit`` or ``release``.
+            node: the last one that had finished by then.
+            tag: the name of a tag, or tags with their values.
+            status: the run's, as of then.
+            since: committed at or after this time, in seconds since 1970.
+            before: only commits below this number: the last one of a page begins the next.
+            limit: at most so many.
 
         Raises:
-            CheckpointGone: retention let go of it.
-            LookupError: the run has no such checkpoint.
+            NoSuchRun, RunDeleted
+            CorruptCheckpoint: what comes next is damaged; all that is newer has been told.
         """
-        # the newest is there without what came before, which may be long, or under a key that is gone
-        kept = await self._checkpoints(whole=seq is not None or node is not None)
-        found = [one for one in kept if (seq is None or one.seq == seq) and (node is None or one.node == node)]
-        if not found:
-            if seq is not None and 0 <= seq < kept[0].seq:
-                raise CheckpointGone(self.id, seq, kept[0].seq)
-            what = f"commit {seq}" if node is None else f"checkpoint of node {node!r}"
-            msg = f"run {self.id!r} has no {what}; history() lists what it has"
-            raise LookupError(msg)
-        return found[-1]
+        check_limit(limit)
+        if kind is not None:
+            check_word("kind", kind, Kind)
+        wanted = Wanted(kind=kind, node=node, tag=tag, status=status, since=since, before=before)
+        story = partial(tell_checkpoints, run_id=self.id, wanted=wanted)
+        return History(partial(self._runtime.telling, story), limit=limit)
+
+    def views(self, *, before: int | None = None, limit: int | None = None) -> History[View[S]]:
+        """`history` with states: the run after each activation that finished, and after each other commit.
+
+        Newest first, replayed from snapshot to snapshot as the loop goes on. Raises what `history` does.
+
+        Args:
+            before: only commits below this number.
+            limit: at most so many.
+        """
+        check_limit(limit)
+        story = partial(tell_views, run_id=self.id, graphs=self._graph_of, before=before, time_limit=self._time_limit)
+        return History(partial(self._runtime.telling, story), limit=limit)
+
+    async def at(self, seq: int | str | None = None, *, record: int | None = None, node: str | None = None) -> View[S]:
+        """The run as it was: as of a commit, of one record in it, after a node, or (without any) as of now.
+
+        Needs no claim, and nobody notices: it may live, here or elsewhere, or be long over.
+
+        Args:
+            seq: the number of a commit; ``"12.1"`` is record 1 of commit 12.
+            record: the same, apart.
+            node: the last time that this node finished; with ``seq``, in that commit.
+
+        Raises:
+            NoSuchRun, RunDeleted, CorruptCheckpoint
+            CheckpointGone: retention let go of it; ``oldest`` is the nearest one that is kept.
+            LookupError: the run has no such commit, record or node.
+            ValueError: that names no place in a history.
+        """
+        if seq is None and record is not None:
+            raise ValueError(f"record={record}: say of which commit, as at(12, record={record}) or at('12.{record}')")
+        point = None if seq is None else to_point(seq, record)
+        if point is not None and point.record is not None and node is not None:
+            raise ValueError(f"{point} is one record: give node= without it, or not at all")
+        return await self._runtime.ask(
+            partial(
+                find_view,
+                run_id=self.id,
+                graphs=self._graph_of,
+                point=point,
+                node=node,
+                time_limit=self._time_limit,
+            )
+        )
+
+    async def diff(self, a: int | str, b: int | str | None = None) -> tuple[Change, ...]:
+        """What changed in the state from one commit to another, or to now: `actorflow.diff` of `at`.
+
+        Raises what `at` does.
+        """
+        return diff(await self.at(a), await self.at(b))
 
     async def cancel(self, *, by: str | None = None) -> str:
         """Record the run as cancelled, its nodes having been cancelled first; the status it has then.
@@ -155,10 +227,12 @@ class Run(Generic[S]):
         """Whether this is how the run ended last: what failed may have been resumed since."""
         return end.status == "finished" or (await self._runtime.tip(self.id)).header.seq == end.seq
 
-    async def _checkpoints(self, *, whole: bool = True) -> list[Checkpoint[S]]:
-        told = await self._runtime.moments(self.id, whole=whole)
-        graph = self._graph or self._runtime.graph_named(told[-1].frame.file.graph)
-        return list(checkpoints(told, graph, time_limit=self._runtime.migration_timeout))
+    @property
+    def _time_limit(self) -> float:
+        return self._runtime.migration_timeout
+
+    def _graph_of(self, name: str) -> Graph[Any] | None:
+        return self._graph or self._runtime.graph_named(name)
 
     def _judge(
         self, status: str, values: dict[str, Any], file: FilePart, *, seq: int, node: str | None, cause: Any
@@ -178,24 +252,6 @@ class Run(Generic[S]):
             error = str(cause) or type(cause).__name__
             raise RunFailed(self.id, node=node, seq=seq, state=state, error=error) from cause
         return cast("S", state)  # the handle's type is its graph's
-
-
-class History(Generic[S]):
-    """The checkpoints of a run. Not an async generator, so that a loop left early leaves nothing behind."""
-
-    def __init__(self, read: Callable[[], Awaitable[list[Checkpoint[S]]]]) -> None:
-        self._read = read
-        self._left: list[Checkpoint[S]] | None = None
-
-    def __aiter__(self) -> History[S]:
-        return History(self._read)
-
-    async def __anext__(self) -> Checkpoint[S]:
-        if self._left is None:
-            self._left = await self._read()
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
 
 
 def _remote(error: ErrorInfo | None) -> RemoteError | None:

@@ -76,7 +76,7 @@ def history_of(demo: Demo) -> tuple[Survey, list[Checkpoint[Survey]]]:
 
     async def read() -> tuple[Survey, list[Checkpoint[Survey]]]:
         async with Runtime(demo.settings.store, readonly=True, graphs=[survey]) as rt:
-            found = [checkpoint async for checkpoint in rt.get(demo.run_id).history()]
+            found = [checkpoint async for checkpoint in rt.get(demo.run_id).views()]
             return found[0].state, found[::-1]
 
     return anyio.run(read)

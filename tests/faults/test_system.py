@@ -103,7 +103,7 @@ async def test_clocks_that_jump_change_nothing_but_what_people_read(
         await runtime.spawn(graph, Trail(), id="x")
     async with Runtime(store) as runtime:
         result = await runtime.run(graph, Trail(), id="x")
-        history = [one async for one in runtime.get("x").history()]
+        history = [one async for one in runtime.get("x").views()]
         findings = [finding for finding in await runtime.verify("x") if finding.broken]
 
     assert result.trace == ["0", "1", "2", "3", "4", "5"]

@@ -61,7 +61,7 @@ async def test_a_run_keeps_values_of_own_types(store_url: str) -> None:
     async with Runtime(store_url) as rt:
         assert await rt.run(shop(MONEY), Basket(total=Money(1)), id="r") == final
         rt.register(shop(MONEY))
-        newest = await anext(aiter(rt.get("r").history()))
+        newest = await anext(aiter(rt.get("r").views()))
         assert newest.state.total == Money(12)
 
 

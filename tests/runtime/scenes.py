@@ -254,7 +254,7 @@ async def _run_until_full(runtime: Runtime) -> int:
     except StoreFull as error:
         say("StoreFull", error)
     kept = (await run.state()).n
-    say("kept", kept, len([one async for one in run.history() if one.kind == "finished"]))
+    say("kept", kept, len([one async for one in run.views() if one.kind == "finished"]))
     return kept
 
 

@@ -124,7 +124,7 @@ async def test_progress_resets_the_count_of_crashes(store_url: str, anyio_backen
 
     async with Runtime(store_url, max_crashes=2) as runtime:
         await runtime.run(deadly(mended=True), id="x")
-        crashes = [checkpoint._moment.frame.header.crashes async for checkpoint in runtime.get("x").history()]
+        crashes = [checkpoint._moment.frame.header.crashes async for checkpoint in runtime.get("x").views()]
 
     assert crashes == [0, 2, 1, 0, 0]
 

@@ -103,7 +103,7 @@ async def test_what_is_let_go_of_meanwhile_is_not_copied() -> None:
         await rt.export("r", other)
 
     async with Runtime(other) as rt:
-        assert [one.values["n"] async for one in rt.get("r").history()][-1] > 100
+        assert [one.values["n"] async for one in rt.get("r").views()][-1] > 100
         assert await rt.verify() == []
 
 

@@ -77,7 +77,7 @@ async def test_what_is_too_much_for_one_commit_goes_into_several(store_url: str,
         handle = await rt.spawn(graph, Pieces(), id="x", durability=durability)
         assert (await handle.result()).n == 40
         assert await rt.verify("x") == []
-        finished = [one.node async for one in handle.history() if one.kind == "finished"]
+        finished = [one.node async for one in handle.views() if one.kind == "finished"]
 
     assert sorted(str(node) for node in finished) == sorted(["start", *names, "join"])
 
@@ -99,7 +99,7 @@ async def test_exit_commits_before_a_commit_is_full(store_url: str, monkeypatch:
     async with Runtime(store_url) as rt:
         handle = await rt.spawn(graph, Pieces(), id="x", durability="exit")
         assert len((await handle.result()).pieces) == 8
-        commits = {one.seq async for one in handle.history() if one.kind == "finished"}
+        commits = {one.seq async for one in handle.views() if one.kind == "finished"}
 
     assert len(commits) >= 4
 

@@ -67,7 +67,7 @@ async def test_its_id_may_be_used_again(any_url: str) -> None:
         run = await runtime.spawn(other, Trail(n=2), id="a", reuse=True)
 
         assert (await run.result()).trace == ["only"]
-        history = [one async for one in run.history()]
+        history = [one async for one in run.views()]
         assert [one.node for one in history] == ["only", None]
         assert (await runtime.run(other, Trail(n=2), id="a")).n == 2
         assert [(info.id, info.graph) for info in await runtime.runs()] == [("a", "other")]

@@ -26,7 +26,7 @@ async def test_every_mode_comes_to_the_same_state_and_history(store_url: str, du
     async with Runtime(store_url) as rt:
         handle = await rt.spawn(counter(20), Trail(), id="x", durability=durability)
         assert (await handle.result()).n == 20
-        nodes = [one.node async for one in handle.history() if one.kind == "finished"]
+        nodes = [one.node async for one in handle.views() if one.kind == "finished"]
 
         assert nodes == ["step"] * 20
         assert await handle.status() == "finished"
@@ -71,7 +71,7 @@ async def test_exit_loses_only_what_nothing_outside_was_told_of(store_url: str) 
             raise ZeroDivisionError
     async with Runtime(store_url) as rt:
         assert (await rt.run(graph, Trail(), id="x")).n == 10
-        nodes = [one.node async for one in rt.get("x").history() if one.kind == "finished"]
+        nodes = [one.node async for one in rt.get("x").views() if one.kind == "finished"]
     assert len(nodes) == 10
 
 
@@ -122,7 +122,7 @@ async def test_a_snapshot_is_taken_when_records_outgrow_it_and_begins_a_file(sto
         assert len(files) > 2  # a snapshot begins a file
         assert sum(frame.size for frame in frames) < 100 * 1024  # of 400 kB written
         assert (await rt.get("x").state()).n == 100
-        assert len([one async for one in rt.get("x").history()]) == 101
+        assert len([one async for one in rt.get("x").views()]) == 101
 
 
 async def test_a_run_goes_on_from_its_snapshot(store_url: str) -> None:

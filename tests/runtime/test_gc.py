@@ -65,7 +65,7 @@ async def test_a_run_on_a_bucket_stays_small_by_itself() -> None:
         assert (await run.result()).n == 400
 
         assert len(keys(bucket)) < MERGE_AT < 400
-        assert len([one async for one in run.history()]) > 400
+        assert len([one async for one in run.views()]) > 400
         assert (await run.at(100)).values["n"] == (await run.at(99)).values["n"] + 1
         assert await runtime.verify() == []
 
@@ -118,11 +118,11 @@ async def test_history_begins_with_the_oldest_commit_kept(place: Any, monkeypatc
     async with Runtime(place) as runtime:
         run = await runtime.spawn(counter(300), id="a")
         await run.result()
-        before = [(one.seq, one.values) async for one in run.history()]
+        before = [(one.seq, one.values) async for one in run.views()]
 
         done = await runtime.gc(Retention(last=20))
 
-        after = [(one.seq, one.values) async for one in run.history()]
+        after = [(one.seq, one.values) async for one in run.views()]
         assert done.failed == {}
         assert done.files > 0
         assert len(after) < len(before)
@@ -295,12 +295,12 @@ async def test_what_is_kept_can_be_copied_into_another_store(
         run = await runtime.spawn(counter(200), id="a", reuse=True)
         await run.result()
         await runtime.gc(Retention(last=5))
-        kept = [one.values async for one in run.history()]
+        kept = [one.values async for one in run.views()]
 
         await runtime.export("a", other)
 
     async with Runtime(other) as runtime:
-        copied = [one.values async for one in runtime.get("a").history()]
+        copied = [one.values async for one in runtime.get("a").views()]
         assert copied[-len(kept) :] == kept
         assert (await runtime.run(counter(200), id="a")).n == 200
         assert await runtime.verify() == []

@@ -17,7 +17,7 @@ async def test_the_golden_run_reads_as_it_was(tmp_path: Path) -> None:
     store = str(shutil.copytree(FOLDER, tmp_path / "store"))
     async with Runtime(store, graphs=[graph(V2, grown=True)], readonly=True) as rt:
         handle = rt.get("golden run")
-        seen = [(one.kind, one.node, one.version, one.values["n"]) async for one in handle.history()]
+        seen = [(one.kind, one.node, one.version, one.values["n"]) async for one in handle.views()]
 
         assert await handle.result() == FINAL
         assert await rt.verify() == []

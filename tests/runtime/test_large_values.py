@@ -126,7 +126,7 @@ async def test_every_shape_comes_back(url: str, looked: Store) -> None:
     async with Runtime(url) as rt:
         rt.register(graph)
         run = rt.get("x")
-        states = {one.node: one.state async for one in run.history() if one.kind == "finished"}
+        states = {one.node: one.state async for one in run.views() if one.kind == "finished"}
         assert await run.state() == done
 
     so_far = Book()

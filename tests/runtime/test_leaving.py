@@ -92,7 +92,7 @@ async def test_leaving_by_an_exception_cancels_activations_unrecorded(store_url:
         await leave()
 
     async with Runtime(store_url, recover="never") as runtime:
-        kinds = [checkpoint.kind async for checkpoint in runtime.get("x").history()]
+        kinds = [checkpoint.kind async for checkpoint in runtime.get("x").views()]
         assert kinds == ["released", "finished", "spawned"]
         assert (await runtime.run(ready(), id="x")).trace == ["first", "wait"]
 
@@ -155,7 +155,7 @@ async def test_cancelling_who_awaits_run_never_cancels_the_run(store_url: str) -
         go_on.set()
 
         assert (await runtime.get("x").result()).trace == ["first", "middle", "last"]
-        kinds = {checkpoint.kind async for checkpoint in runtime.get("x").history()}
+        kinds = {checkpoint.kind async for checkpoint in runtime.get("x").views()}
         assert kinds == {"spawned", "finished"}
 
 

@@ -122,9 +122,9 @@ async def test_history_names_the_fields_that_a_node_in_front_of_a_branch_wrote(s
     async with Runtime(store_url) as rt:
         await rt.run(counter(2), Trail(), id="r")
 
-        history = [checkpoint async for checkpoint in rt.get("r").history()]
+        history = [checkpoint async for checkpoint in rt.get("r").views()]
 
-    assert [(one.node, one.writes) for one in history] == [("step", ("n",)), ("step", ("n",)), (None, ())]
+    assert [(one.node, tuple(one.writes)) for one in history] == [("step", ("n",)), ("step", ("n",)), (None, ())]
 
 
 async def test_history_shows_the_error_of_a_commit_in_which_another_node_finished(store_url: str) -> None:

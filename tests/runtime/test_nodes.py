@@ -131,9 +131,9 @@ async def test_an_update_whose_routing_failed_is_shown_beside_one_that_finished(
     async with Runtime(store_url) as rt:
         with pytest.raises(RunFailed):
             await rt.run(graph, Measured(), id="x")
-        newest, *_ = [checkpoint async for checkpoint in rt.get("x").history()]
+        newest, *_ = [checkpoint async for checkpoint in rt.get("x").views()]
         state = await rt.get("x").state()
 
     assert (state.a, state.b) == (1, 1)
-    assert (newest.kind, newest.node, newest.status, newest.writes) == ("merged", "two", "failed", ("b",))
+    assert (newest.kind, newest.node, newest.status, tuple(newest.writes)) == ("merged", "two", "failed", ("b",))
     assert newest.state == state

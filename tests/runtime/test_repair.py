@@ -118,7 +118,7 @@ async def test_a_repaired_run_goes_on_from_before_the_damage(store: str | Backen
             await rt.resume(trail(ran, fails=False), "r")
         seq = await rt.repair("r", skip=digest[:12], by="ada")
         result = await (await rt.resume(trail(ran, fails=False), "r")).result()
-        told = [one.kind async for one in rt.get("r").history()]
+        told = [one.kind async for one in rt.get("r").views()]
         findings = await rt.verify("r")
 
     assert result.trace == ["a", "b", "c"]
@@ -194,7 +194,7 @@ async def test_every_commit_may_be_the_damaged_one(store: str | Backend) -> None
                 continue
             await rt.repair("r", skip=digest)
             result = await (await rt.resume(trail([], fails=False), "r")).result()
-            told = [one async for one in rt.get("r").history()]
+            told = [one async for one in rt.get("r").views()]
         assert result.trace == ["a", "b", "c"]
         assert told[0].status == "finished"
 

@@ -90,7 +90,7 @@ async def test_a_finished_v1_run_goes_on_under_a_v2_graph_that_grew(store_url: s
         handle = await rt.resume(doc(V2, "write", "assess", migrations=[to_v2]), "x")
         assert await handle.result() == V2(title="T", pages=3, risk="unknown")
         since_claim = []
-        async for one in handle.history():
+        async for one in handle.views():
             if one.kind == "claimed":
                 break
             since_claim += [one.node] if one.node else []
@@ -108,14 +108,14 @@ async def test_v1_to_v3_is_chained_in_one_go(store_url: str) -> None:
         handle = await rt.resume(doc(V3, "write", "print", migrations=[to_v2, to_v3]), "x")
         assert await handle.result() == V3(title="T", pages=[3], risk="unknown")
 
-        assert [(one.version, one.values["pages"]) async for one in handle.history()] == [
+        assert [(one.version, one.values["pages"]) async for one in handle.views()] == [
             (3, [3]),  # print finished
             (3, [3]),  # the tokens parked at the end of v1 went on: the migrated state is durable
             (1, 3),  # the claim is still in the schema it found
             (1, 3),
             (1, 0),
         ]
-        assert [one.state.pages async for one in handle.history()] == [[3], [3], [3], [3], [0]]
+        assert [one.state.pages async for one in handle.views()] == [[3], [3], [3], [3], [0]]
 
 
 async def test_a_migration_runs_once_for_a_resume(store_url: str) -> None:
@@ -141,10 +141,10 @@ async def test_resuming_a_finished_run_under_the_same_graph_touches_nothing(stor
     graph = doc(V1, "write")
     async with Runtime(store_url) as rt:
         await rt.run(graph, V1(title="T"), id="x")
-        before = [one.seq async for one in rt.get("x").history()]
+        before = [one.seq async for one in rt.get("x").views()]
         assert (await (await rt.resume(graph, "x")).result()).title == "T"
 
-        assert [one.seq async for one in rt.get("x").history()] == before
+        assert [one.seq async for one in rt.get("x").views()] == before
 
 
 async def test_a_grown_join_opens_when_all_its_legs_are_parked(store_url: str) -> None:
@@ -263,12 +263,12 @@ async def test_what_can_not_be_migrated_is_blocked_and_nothing_is_written(
     """Not even a claim: the process that has the older code can still go on."""
     await _seed(store_url)
     async with Runtime(store_url) as rt:
-        before = [one.seq async for one in rt.get("x").history()]
+        before = [one.seq async for one in rt.get("x").views()]
         with pytest.raises(Blocked) as caught:
             await rt.resume(doc(state_type, "write", "fail", migrations=migrations), "x")
 
         assert isinstance(caught.value.__cause__, cause)
-        assert [one.seq async for one in rt.get("x").history()] == before
+        assert [one.seq async for one in rt.get("x").views()] == before
         assert await rt.get("x").status() == "failed"
 
 

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from actorflow import END, Goto, Graph, Runtime, State, Update, run
+from actorflow.engine.operations import Extended
 from actorflow.errors import (
     BadUpdate,
     ConcurrentWrite,
@@ -177,7 +178,7 @@ async def test_history_lists_every_checkpoint_newest_first(url: str) -> None:
     async with Runtime(url) as rt:
         handle = await rt.spawn(chain("a", "b"), Trail(), id="x")
         await handle.result()
-        seen = [checkpoint async for checkpoint in handle.history()]
+        seen = [checkpoint async for checkpoint in handle.views()]
 
         assert [(one.seq, one.kind, one.node, one.status) for one in seen] == [
             (2, "finished", "b", "finished"),
@@ -186,7 +187,7 @@ async def test_history_lists_every_checkpoint_newest_first(url: str) -> None:
         ]
         assert [one.state.trace for one in seen] == [["a", "b"], ["a"], []]
         assert seen[1].frontier == ("b",)
-        assert seen[1].writes == ("trace",)
+        assert seen[1].writes == {"trace": (Extended("trace", ["a"]),)}
 
 
 async def test_at_finds_a_checkpoint_by_number_and_by_node(url: str) -> None:
@@ -211,7 +212,7 @@ async def test_branches_finishing_in_one_commit_have_a_checkpoint_each(url: str)
     async with Runtime(url) as rt:
         handle = await rt.spawn(graph, Trail(), id="x")
         await handle.result()
-        by_node = {one.node: one async for one in handle.history() if one.node}
+        by_node = {one.node: one async for one in handle.views() if one.node}
 
         assert set(by_node) == {"start", "b1", "b2", "b3"}
         assert sorted(len(one.state.trace) for one in by_node.values()) == [1, 2, 3, 4]

@@ -115,7 +115,7 @@ async def test_a_rekeyed_run_goes_on_without_the_old_key(keep: Store, url: str) 
 
     assert (header.status, header.kind, header.opening) == ("failed", "release", 1)
     async with Runtime(url, sealing=NEW) as rt:
-        history = rt.get("r").history()
+        history = rt.get("r").views()
         with pytest.raises(MissingKey, match="key 'old'"):
             [checkpoint async for checkpoint in history]
         assert (await rt.run(plan(), id="r")).large == SECRET * 30_000

@@ -22,7 +22,7 @@ async def test_a_node_that_raises_twice_finishes_without_help_from_its_last_file
     async with Runtime(store_url, restarts=QUICK) as rt:
         handle = await rt.spawn(failing(2, calls), Trail(), id="x")
         final = await handle.result()
-        kinds = [one.kind async for one in handle.history()]
+        kinds = [one.kind async for one in handle.views()]
 
     assert final.trace == ["first", "flaky", "last"]
     assert calls == [1, 2, 3]
@@ -73,7 +73,7 @@ async def test_a_retry_succeeds_without_a_restart(store_url: str) -> None:
     async with Runtime(store_url) as rt:
         handle = await rt.spawn(graph, Trail(), id="x")
         assert (await handle.result()).trace == ["first", "flaky", "last"]
-        kinds = [one.kind async for one in handle.history()]
+        kinds = [one.kind async for one in handle.views()]
 
     assert calls == [1, 2, 3]
     assert "claimed" not in kinds
@@ -263,6 +263,6 @@ async def _turn() -> None:
 async def _until_kind(rt: Runtime, run_id: str, kind: str) -> None:
     """Until a checkpoint of this kind is on disk."""
     while True:
-        async for checkpoint in rt.get(run_id).history():
+        async for checkpoint in rt.get(run_id).views():
             if checkpoint.kind == kind:
                 return

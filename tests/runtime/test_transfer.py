@@ -112,7 +112,7 @@ async def story(rt: Runtime, run_id: str) -> list[tuple[object, ...]]:
     """A history, oldest first, with all that a copy keeps."""
     told = [
         (one.seq, one.kind, one.node, one.status, one.time, one.owner, one.epoch, one.values)
-        async for one in rt.get(run_id).history()
+        async for one in rt.get(run_id).views()
     ]
     return told[::-1]
 
@@ -221,7 +221,7 @@ async def test_a_run_that_was_migrated_keeps_every_schema_it_had(here: str | Bac
         await rt.export("r", other)
 
     async with Runtime(other) as rt:
-        versions = [one.version async for one in rt.get("r").history()]
+        versions = [one.version async for one in rt.get("r").views()]
         result = await rt.run(changed, None, id="r")
 
     assert result.m == 3
@@ -256,7 +256,7 @@ async def test_without_its_history_a_run_begins_at_number_0(here: str | Backend,
         await rt.export("r", other, history=False)
 
     async with Runtime(other) as rt:
-        told = [one.seq async for one in rt.get("r").history()]
+        told = [one.seq async for one in rt.get("r").views()]
         findings = await rt.verify()
         again = await rt.run(graph, Trail(), id="r")
 

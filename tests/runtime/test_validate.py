@@ -43,7 +43,7 @@ async def test_a_refused_commit_is_not_written_and_the_run_stops_here(store_url:
         assert caught.value.run_id == "r"
     async with Runtime(store_url) as rt:
         assert (await (await rt.resume(counting(9), "r")).result()).n == 9
-        history = [one.state async for one in rt.get("r").history() if one.kind == "finished"]
+        history = [one.state async for one in rt.get("r").views() if one.kind == "finished"]
         assert [one.n for one in reversed(history)] == list(range(1, 10))
 
 
