@@ -32,7 +32,7 @@ def story_of(store: Store, run_id: str, frames: list[Frame]) -> Story:
     """Fold a whole history, from its first commit or a snapshot on, and watch what is open."""
     story, joiner = Story(), Joiner(store.blobs(run_id))
     run: RunState | None = None
-    before: set[str] = set()
+    before: dict[int, str] = {}
     for frame in frames:
         body = decode_body(frame.body)
         restore, records = thaw, body.records
@@ -46,9 +46,9 @@ def story_of(store: Store, run_id: str, frames: list[Frame]) -> Story:
                 run = begin(record)
             elif run is not None:
                 run = fold(run, record)
-            now: set[str] = set() if run is None else {one.key.hex() for one in run.open.values()}
-            for key in now - before:
-                story.opened.setdefault(key, frame.header.seq)
-            story.over.update(before - now)
+            now: dict[int, str] = {} if run is None else {id_: one.key.hex() for id_, one in run.open.items()}
+            for id_ in now.keys() - before:
+                story.opened.setdefault(now[id_], frame.header.seq)
+            story.over.update(before[id_] for id_ in before.keys() - now)
             before = now
     return story

@@ -47,11 +47,11 @@ def same_nodes(expected: Trail, got: Trail) -> bool:
 
 
 def loop() -> Graph[Trail]:
-    """Two rounds, by a Goto that names its own function."""
+    """Three rounds, by a Goto that names its own function."""
     graph = Graph("loop", Trail)
 
     def again(state: Trail) -> Goto:
-        return Goto(again if state.n < 1 else END, update={"n": state.n + 1})
+        return Goto(again if state.n < 2 else END, update={"n": state.n + 1})
 
     graph.node(again, goto=(again, END), entry=True)
     return graph

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from actorflow import Graph, Run, State
+from actorflow.engine import tokens
 from actorflow.errors import GraphError
 from actorflow.runtime import claiming
 from actorflow.runtime.replay import replay
@@ -47,7 +48,7 @@ async def test_a_loop_by_a_functions_name_is_explored() -> None:
     report = await assert_resumes_equal(loop(), operations=5)
 
     assert report.expected is not None
-    assert report.expected.state == Trail(n=2)
+    assert report.expected.state == Trail(n=3)
 
 
 async def test_a_run_that_fails_must_fail_again() -> None:
@@ -229,6 +230,16 @@ async def test_a_recovery_that_steps_back_is_found(monkeypatch: pytest.MonkeyPat
     report = await explore(charging(once=True), context=Counter, depth=1)
 
     assert "node 'charge' had finished, durably, and was called again" in str(report)
+
+
+async def test_two_activations_under_one_key_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a key does not say which round it is; a service that knows it would leave out the second one."""
+    key_of = tokens.key_of
+    monkeypatch.setattr(tokens, "key_of", lambda *parts: key_of(*parts[1:]))
+
+    report = await explore(loop())
+
+    assert "is finished 2 times in its history" in str(report)
 
 
 # -- bad input -----------------------------------------------------------------------------
