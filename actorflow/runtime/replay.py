@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from actorflow.engine.fold import begin, fold
 from actorflow.engine.operations import Values, thaw
-from actorflow.engine.records import Finished, Merged, Record, Spawned, decode_body
+from actorflow.engine.records import Record, Spawned, decode_body
+from actorflow.engine.run import ROOT
 from actorflow.engine.snapshot import load
 from actorflow.errors import CorruptCheckpoint
 from actorflow.runtime.large import Joiner, references
@@ -48,7 +49,8 @@ class Moment(Struct, frozen=True):
     values: Values
     open: tuple[Opened, ...]
     status: str
-    node: str | None
+    node: str | None  # of the activation that finished, if one did
+    scope: str  # the path of the scope that the record is about; "" is the root
 
     def plain(self) -> dict[str, Any]:
         """The values as they would be encoded, in a dict of the caller's own."""
@@ -86,7 +88,7 @@ def replay(frames: Iterable[Frame], joiner: Joiner | None = None) -> RunState:
     """
     run: RunState | None = None
     for frame in frames:
-        for run, _, _, _ in _steps(run, frame, joiner):  # noqa: B007, B020 - each step continues the run of the one before
+        for run, _ in _steps(run, frame, joiner):  # noqa: B007, B020 - each step continues the run of the one before
             pass
     if run is None:
         raise CorruptCheckpoint("(no file)", "there is no frame to begin with")
@@ -97,31 +99,40 @@ def moments(frames: Iterable[Frame], joiner: Joiner | None = None) -> Iterator[M
     """Every record of the frames with the run as it was after it, oldest first. Arguments as `replay`'s."""
     run: RunState | None = None
     for frame in frames:
-        for run, index, record, last in _steps(run, frame, joiner):  # noqa: B020 - as above
+        for run, step in _steps(run, frame, joiner):  # noqa: B020 - as above
             yield Moment(
                 frame=frame,
-                index=index,
-                record=record,
-                last=last,
+                index=step.number,
+                record=step.record,
+                last=step.last,
                 values=run.root.values,
                 open=tuple(map(_opened, run.open.values())),
                 status=run.status,
-                node=_node(run, record),
+                node=step.node if finishes(step.record) else None,
+                scope=step.scope,
             )
+
+
+def finishes(record: Record) -> bool:
+    """Whether a record says that an activation did its work: those say how long that took."""
+    return "took" in record.__struct_fields__
 
 
 def _opened(activation: Activation) -> Opened:
     return Opened(activation.node, activation.scope, activation.attempt, activation.due, activation.merged)
 
 
-def _node(run: RunState, record: Record) -> str | None:
-    """The node whose update this was, in the run after it."""
-    if isinstance(record, Merged):
-        return run.open[record.id].node  # it is open until its routing is known
-    return run.last_node if isinstance(record, Finished) else None
+class _Step(NamedTuple):
+    """A record of a frame, and the activation that it is about."""
+
+    record: Record
+    number: int
+    last: bool
+    node: str | None
+    scope: str
 
 
-def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterator[tuple[RunState, int, Record, bool]]:
+def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterator[tuple[RunState, _Step]]:
     """The run after each record of a frame. A snapshot in it is the run before them."""
     body = _guarded(frame, decode_body, frame.body)
     restore, records = thaw, body.records
@@ -133,13 +144,15 @@ def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterato
     if body.snapshot is not None:
         run = _guarded(frame, load, body.snapshot, restore=restore)
     for index, record in enumerate(records):
+        activation = None if run is None else run.open.get(getattr(record, "id", None))  # as it is before
+        node, scope = (None, ROOT) if activation is None else (activation.node, activation.scope)
         if isinstance(record, Spawned):
             run = begin(record)
         elif run is None:
             raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} continues a history that does not begin")
         else:
             run = _guarded(frame, fold, run, record)
-        yield run, index, record, index == len(records) - 1
+        yield run, _Step(record, index, index == len(records) - 1, node, scope)
 
 
 def _guarded(frame: Frame, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

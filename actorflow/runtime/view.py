@@ -13,7 +13,7 @@ from actorflow.graph.graph import Graph
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import parent_of
-from actorflow.runtime.replay import Moment, Opened
+from actorflow.runtime.replay import Moment, Opened, finishes
 from actorflow.store.frames import Owner
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class View(Struct, Generic[S_co], frozen=True):
     record: int
     parent: int | None  # the commit that this one was built on; None: the run began with it
     kind: str
-    node: str | None
+    node: str | None  # that finished
+    scope: str  # the path of the scope where that was, and whose fields were written; "" is the root
     status: str
     open: tuple[Opened, ...]  # the activations that are open: the frontier
     writes: dict[str, tuple[Operation, ...]]  # what the record changed, by field
@@ -121,10 +122,11 @@ def view(
         parent=record.seq if isinstance(record, Repaired) else parent_of(header),
         kind=str(record.__struct_config__.tag),  # as it stands in the file
         node=moment.node,
+        scope=moment.scope,
         status=end.status,
         open=end.open,
         writes=_writes(record, group),
-        took=record.took if isinstance(record, Finished | Merged) else None,
+        took=getattr(record, "took", None),  # of those kinds that say that an activation finished
         error=end.record.error if isinstance(end.record, Failed | Attempted) else None,
         by=getattr(end.record, "by", None),  # of those kinds that somebody asks for
         time=header.time,
@@ -152,7 +154,7 @@ def _shown(group: Iterable[Moment]) -> Iterator[Moment]:
         if isinstance(record, Merged):
             if record.id not in routed:
                 yield one
-        elif isinstance(record, Finished) or _operations(record):
+        elif finishes(record) or _operations(record):
             yield one
 
 
