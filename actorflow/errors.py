@@ -14,6 +14,9 @@
     │   └── NestedWorkers (RuntimeError)     a module that a worker process imports starts workers itself
     ├── JoinStarved                          nothing is open, and a join waits for legs that can't come
     ├── TooManyActivations                   the run passed max_activations
+    ├── TooManyItems                         a fan-out is larger than max_items
+    ├── NoItems (LookupError)                a fan-out has no items, and on_empty="fail"
+    ├── TooDeep (RecursionError)             graphs inside graphs, without an end
     ├── UnknownNode (LookupError)            an open activation names a node that this graph lacks
     ├── MigrationError                       a saved state can't be brought to the code's version
     │   ├── DuplicateMigration               two migrations for one edge (at registration)
@@ -33,6 +36,12 @@
     │   │   └── ImportUnfinished             it is being imported, or its import was cut off
     │   ├── RunDeleted (LookupError)         the id was deleted
     │   ├── CheckpointGone (LookupError)     retention let go of this checkpoint
+    │   ├── NotWaiting                       it has no such question open
+    │   ├── BadAnswer (TypeError)            an answer is not what was asked for
+    │   ├── NoSuchTarget (LookupError)       the run has no such node or scope
+    │   ├── AmbiguousTarget (LookupError)    several activations, or several questions, could be meant
+    │   ├── InputPending                     it still works on what it was given before
+    │   ├── NotPaused                        it goes on by itself, and this needs it to wait or be paused
     │   ├── RunFailed                        the run ended as failed; __cause__ is the node's error
     │   ├── RunCancelled                     the run ended as cancelled
     │   ├── BadCallerId (ValueError)         this string can't be the id of a message
@@ -144,8 +153,9 @@ class BadUpdate(NodeError, TypeError):
 class ReducerError(NodeError):
     """A reducer raised, or its result does not fit the field."""
 
-    def __init__(self, node: str, field: str, problem: str) -> None:
-        super().__init__(node, f"node {node!r}: the reducer of field {field!r} {problem}")
+    def __init__(self, node: str | None, field: str, problem: str) -> None:
+        where = "the input" if node is None else f"node {node!r}"
+        super().__init__(node, f"{where}: the reducer of field {field!r} {problem}")
         self.field = field
 
 
@@ -249,6 +259,36 @@ class TooManyActivations(ActorflowError):
             f"more than {limit} activations since the run was last opened; "
             "if the graph is right, raise Graph(..., max_activations=)"
         )
+        self.limit = limit
+
+
+class TooManyItems(ActorflowError):
+    """A fan-out has more items than ``max_items``; none of them was begun."""
+
+    def __init__(self, node: str, items: int, limit: int) -> None:
+        super().__init__(
+            f"node {node!r} fans out over {items:,} items, more than {limit:,}; "
+            "take several at once, or raise Graph(..., max_items=)"
+        )
+        self.node = node
+        self.items = items
+        self.limit = limit
+
+
+class NoItems(ActorflowError, LookupError):
+    """A fan-out with ``on_empty="fail"`` has nothing to fan out over."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f'node {node!r} has no items; with on_empty="skip" it would be passed over')
+        self.node = node
+
+
+class TooDeep(ActorflowError, RecursionError):
+    """Graphs run inside graphs, deeper than is allowed: most likely one that contains itself without an end."""
+
+    def __init__(self, node: str, limit: int) -> None:
+        super().__init__(f"node {node!r} would be the {limit + 1}th graph inside another; {limit} are allowed")
+        self.node = node
         self.limit = limit
 
 
@@ -402,6 +442,59 @@ class CheckpointGone(RunError, LookupError):
         )
         self.seq = seq
         self.oldest = oldest
+
+
+class NotWaiting(RunError):
+    """Nobody asks what this is to answer: nothing waits in the run, or not for that."""
+
+    def __init__(self, run_id: str, status: str, to: str | None) -> None:
+        what = "no question is open in it" if to is None else f"no question {to!r} is open in it"
+        super().__init__(run_id, f"run {run_id!r} is {status}: {what}; interrupts() lists those that are")
+        self.status = status
+        self.to = to
+
+
+class BadAnswer(RunError, TypeError):
+    """An answer is not what was asked for. The question stays open, and nothing has changed."""
+
+    def __init__(self, run_id: str, question: str, problem: str) -> None:
+        super().__init__(run_id, f"{question!r} of run {run_id!r} is not answered by this: {problem}")
+        self.question = question
+
+
+class NoSuchTarget(RunError, LookupError):
+    """The run has no such node, or no such scope at this moment."""
+
+    def __init__(self, run_id: str, target: str, known: Iterable[str]) -> None:
+        names = ", ".join(known)
+        super().__init__(run_id, f"run {run_id!r} has no {target!r} now; name a node ({names}) or scope/node")
+        self.target = target
+
+
+class AmbiguousTarget(RunError, LookupError):
+    """Several activations, or several questions, could be meant: name one of ``choices``."""
+
+    def __init__(self, run_id: str, what: str, choices: Sequence[str]) -> None:
+        super().__init__(run_id, f"run {run_id!r}: more than one {what} could be meant: {', '.join(choices)}")
+        self.choices = tuple(choices)
+
+
+class InputPending(RunError):
+    """The run still works on what it was given before."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            run_id, f'run {run_id!r} is {status}; wait for it, or say on_pending="queue" or on_pending="discard"'
+        )
+        self.status = status
+
+
+class NotPaused(RunError):
+    """The run goes on by itself, so that nobody can say where it is."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is {status}; pause() it first, or let it come to wait")
+        self.status = status
 
 
 class RunFailed(RunError):

@@ -9,220 +9,279 @@ and repeated by every claim.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
-
-from actorflow.engine.events import Command, Crash, Event, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
-from actorflow.engine.fold import fold
-from actorflow.engine.merge import difference, merge, plain_writes, typed
-from actorflow.engine.policy import PERMANENT
-from actorflow.engine.records import Attempted, Ended, Failed, Finished, Merged, Open, Record, describe
-from actorflow.engine.run import ROOT, Activation, RunState
-from actorflow.engine.tokens import ask_branches, completed, keyed, offer, starved
-from actorflow.errors import (
-    BadUpdate,
-    ConcurrentWrite,
-    JoinStarved,
-    TooManyActivations,
+from actorflow.engine.decision import Decision, Place
+from actorflow.engine.events import (
+    Answering,
+    Due,
+    Event,
+    Expire,
+    GaveUp,
+    Inputting,
+    Pausing,
+    Raised,
+    Retry,
+    Returned,
+    Start,
+    Stop,
+    Suspended,
+    Sweep,
+    Tagging,
+    Updating,
 )
-from actorflow.graph.routing import END, End, Goto
-from actorflow.graph.state import State
+from actorflow.engine.fans import fail_item, fan_out, item_returned, look_at
+from actorflow.engine.flow import deliver, route_merged, take_apart
+from actorflow.engine.keys import key_of
+from actorflow.engine.merge import typed
+from actorflow.engine.policy import PERMANENT
+from actorflow.engine.records import Attempted, Ended, Finished, Handling, Open, Opened, describe
+from actorflow.engine.run import ROOT, Activation, RunState
+from actorflow.engine.scopes import enter, leave
+from actorflow.engine.steering import give_input, pause, queued_input, tag, update
+from actorflow.engine.tokens import deferred, offer, starved
+from actorflow.engine.waits import answer, await_expiry, expire, hold, suspend
+from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations
 
 if TYPE_CHECKING:
-    from actorflow.engine.operations import Operation
     from actorflow.graph.plan import Plan
-    from actorflow.graph.schema import Schema
 
 RECORD_BACKOFF_OVER = 1.0
 """Seconds: a retry that waits at least this long is worth a record."""
 
 
-class Decision(Struct):
-    """What an event leads to. ``cause`` is the live exception of a run that failed, for the one who waits."""
-
-    run: RunState
-    records: list[Record] = field(default_factory=list[Record])
-    commands: list[Command] = field(default_factory=list[Command])
-    cause: BaseException | None = None
-
-    def note(self, record: Record) -> None:
-        """Fold a record and keep it for the commit."""
-        self.run = fold(self.run, record)
-        self.records.append(record)
-
-
-def decide(plan: Plan, schema: Schema, run: RunState, event: Event) -> Decision:
+def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901 - one line a kind of event
     """What an event leads to. The run passed in is spent; its successor is in the decision.
 
     An event about an activation that is not open any more, or about a run
     that has ended, leads to nothing.
+
+    Raises:
+        ActorflowError: what somebody asked of the run is refused; nothing has changed.
     """
-    decision = Decision(run)
+    decision = Decision(plan, run, now=getattr(event, "now", 0.0))
     if run.ended:
         return decision
     match event:
         case Returned(id=id_) if id_ in run.open:
-            _returned(plan, schema, decision, event)
+            _returned(decision, event)
         case Raised(id=id_) if id_ in run.open:
-            _raised(plan, schema, decision, event)
+            _raised(decision, decision.place(run.open[id_]), event)
+        case Suspended(id=id_) if id_ in run.open:
+            suspend(decision, event)
+        case Due(id=id_) if id_ in run.open:
+            _due(decision, run.open[id_])
         case Sweep():
-            _sweep(plan, schema, decision)
+            _sweep(decision)
         case GaveUp(key=key, error=error):
             found = next((one.id for one in run.open.values() if one.key == key), None)
-            _fail(decision, found, error)
+            decision.fail(found, error)
         case Stop(status=status, by=by):
             decision.note(Ended(status, by))
+        case Answering():
+            answer(decision, event)
+        case Updating():
+            update(decision, event)
+        case Inputting():
+            give_input(decision, event)
+        case Pausing():
+            pause(decision, event)
+        case Tagging():
+            tag(decision, event)
         case _:
             pass
+    settle(decision)
     return decision
 
 
-def _returned(plan: Plan, schema: Schema, decision: Decision, event: Returned) -> None:
-    run = decision.run
-    activation = run.open[event.id]
-    scope = run.scopes[activation.scope]
-    try:
-        update, goto = _parts(plan, schema, activation, event.value)
-        operations = tuple(merge(schema, scope.values, update, node=activation.node)) if update else ()
-    except Exception as error:  # noqa: BLE001 - the user's objects may raise anything; nothing was merged
-        _raised(plan, schema, decision, Raised(event.id, error, event.attempt, event.now, event.chance))
-        return
-    if conflicts := plain_writes(operations) & activation.unseen:
-        # never retried: which of the two fails is timing
-        _fail(decision, activation.id, ConcurrentWrite(activation.node, conflicts))
-        return
-    if goto is None and plan.branches.get(activation.node):
-        # branches see the update merged, so it is folded before they are asked
-        decision.note(Merged(activation.id, operations, event.took))
-        operations = ()
-    _route(plan, schema, decision, activation, goto=goto, operations=operations, took=event.took)
-
-
-def _raised(plan: Plan, schema: Schema, decision: Decision, event: Raised) -> None:
-    run = decision.run
-    activation = run.open[event.id]
-    retry = plan.nodes[activation.node].retry
-    if retry is None:
-        if isinstance(event.error, PERMANENT):
-            _fail(decision, event.id, event.error)
+def settle(decision: Decision) -> None:
+    """Begin what opened, and see what came to its end, until nothing is left to decide."""
+    while not decision.run.ended:
+        if decision.leaving is not None:
+            (path, goto), decision.leaving = decision.leaving, None
+            _leave(decision, path, goto)
+        elif decision.begin:
+            _begin(decision, decision.begin.popleft())
+        elif decision.look:
+            _look(decision, decision.look.popleft())
         else:
-            decision.commands.append(Crash(event.id, event.error))
+            return
+    decision.commands.clear()
+
+
+# -- what an attempt led to ---------------------------------------------------------
+
+
+def _returned(decision: Decision, event: Returned) -> None:
+    place = decision.place(decision.run.open[event.id])
+    try:
+        if place.is_item and not place.activation.handling:
+            item_returned(decision, place, event.value, took=event.took)
+            return
+        outcome = take_apart(place, event.value)
+        updates = [outcome.update] if outcome.update else []
+        deliver(decision, place, outcome, updates=updates, took=event.took, cached=event.cached)
+    except Exception as error:  # noqa: BLE001 - the user's objects may raise anything; nothing was merged
+        _raised(decision, place, Raised(event.id, error, event.attempt, event.now, event.chance))
+
+
+def _raised(decision: Decision, place: Place, event: Raised) -> None:
+    node, activation, retry = place.node, place.activation, place.node.retry
+    if retry is None or activation.handling:
+        _failed(decision, place, event.error, event)
         return
     try:
-        again = event.attempt < retry.attempts and retry.applies(event.error, typed(schema, activation.base))
+        again = event.attempt < retry.attempts and retry.applies(event.error, typed(place.schema, activation.base))
     except Exception as error:  # noqa: BLE001 - a user's `on=` that raises retries nothing
         event.error.add_note(f"Retry(on=) raised {error!r}")
         again = False
     if not again:
-        _fail(decision, event.id, event.error)
+        _failed(decision, place, event.error, event, retried=True)
         return
     delay = retry.delay(event.attempt, event.chance)
-    if delay >= RECORD_BACKOFF_OVER:
-        decision.note(Attempted(event.id, event.attempt, event.now + delay, describe(event.error)))
-    decision.commands.append(Retry(event.id, event.attempt + 1, delay))
+    owns = node.inner is not None  # what it had begun is dropped, by the record
+    if delay >= RECORD_BACKOFF_OVER or owns:
+        decision.note(Attempted(activation.id, event.attempt, event.now + delay, describe(event.error)))
+    if owns:
+        decision.commands.append(Expire(activation.id, event.now + delay))
+    else:
+        decision.commands.append(Retry(event.id, event.attempt + 1, delay))
 
 
-def _parts(
-    plan: Plan, schema: Schema, activation: Activation, value: Any
-) -> tuple[Mapping[str, Any] | None, tuple[str | End, ...] | None]:
-    """What a node returned, as an update and (with `Goto` or `END`) the targets that replace its edges."""
-    goto: tuple[str | End, ...] | None = None
-    if isinstance(value, End):
-        value, goto = None, plan.route(activation.node, value, (END,))
-    elif isinstance(value, Goto):
-        goto = plan.route(activation.node, value.targets, plan.nodes[activation.node].goto)
-        value = value.update
-    if isinstance(value, State):
-        if type(value) is not schema.state_type:
-            raise BadUpdate(
-                activation.node, f"returned a {type(value).__name__}, not a {schema.state_type.__name__} or an update"
-            )
-        value = difference(schema, activation.base, value)
-    if value is not None and not isinstance(value, Mapping):
-        raise BadUpdate(
-            activation.node,
-            f"returned {type(value).__name__}; a node returns None, a dict of fields, "
-            f"a {schema.state_type.__name__}, Goto or END",
-        )
-    return cast("Mapping[str, Any] | None", value), goto
-
-
-def _route(
-    plan: Plan,
-    schema: Schema,
-    decision: Decision,
-    activation: Activation,
-    *,
-    goto: tuple[str | End, ...] | None,
-    operations: tuple[Operation, ...] = (),
-    took: float = 0.0,
+def _failed(
+    decision: Decision, place: Place, error: Exception, event: Raised | None = None, *, retried: bool = False
 ) -> None:
-    """Finish an activation: put its tokens, open what they complete, and see whether the run ended."""
-    run, node = decision.run, activation.node
-    scope = run.scopes[activation.scope]
-    targets: list[str | End] = []
-    puts: list[tuple[str, str]] = []
-    opens: list[Open] = []
-    if goto is not None:
-        targets += goto
+    """An activation failed for good: whoever is around it and wants to know takes over, else the run fails."""
+    at = place
+    # which of two writers fails is timing, so that nobody may make anything of it
+    while not isinstance(error, ConcurrentWrite):
+        activation, handler = at.activation, at.node.on_error
+        if handler is not None and not activation.handling and handler.catches(error):
+            _handle(decision, at, error, failed=place.node.name)
+            return
+        if at is not place and at.is_item and at.node.retry is not None:
+            attempt = activation.attempt + 1
+            now, chance = (decision.now, 0.0) if event is None else (event.now, event.chance)
+            if attempt < at.node.retry.attempts:
+                _raised(decision, at, Raised(activation.id, error, attempt, now, chance))
+                return
+        if at.is_item and at.node.fan is not None and at.node.fan.on_error == "collect":
+            fail_item(decision, at, error)
+            return
+        owner = decision.run.owner_of(activation)
+        if owner is None:
+            break
+        at = decision.place(owner)
+    if retried or isinstance(error, PERMANENT) or place.activation.handling:
+        decision.fail(place.activation.id, error)
+    else:
+        decision.crash(place.activation.id, error)
+
+
+def _handle(decision: Decision, place: Place, error: Exception, *, failed: str) -> None:
+    activation, handler = place.activation, place.node.on_error
+    assert handler is not None
+    if handler.node is None:
+        decision.note(Handling(activation.id, describe(error), failed))
+        decision.begin.append(activation.id)
+        return
+    key = key_of(activation.key, b"error", handler.node.encode())
+    opened = Open(handler.node, key, error=describe(error), failed=failed)
+    path = activation.scope
+    decision.note(Finished(activation.id, opens=(opened,)))
+    decision.look.append(path)
+
+
+# -- what is to begin, and what is over -----------------------------------------------
+
+
+def _begin(decision: Decision, id_: int) -> None:
+    run = decision.run
+    activation = run.open.get(id_)
+    if activation is None or run.paused:
+        return
+    if run.activations > decision.plan.max_activations:
+        decision.fail(None, TooManyActivations(decision.plan.max_activations))
+    elif activation.merged and not activation.asks:
+        route_merged(decision, decision.place(activation))
+    elif activation.asks:
+        await_expiry(decision, activation)
+    elif not hold(decision, activation):
+        _start(decision, activation)
+
+
+def _start(decision: Decision, activation: Activation) -> None:
+    place = decision.place(activation)
+    node = place.node
+    fans = activation.fan is None and (node.fan is not None or activation.sent is not None)
+    if activation.handling or not (fans or node.inner is not None):
+        decision.commands.append(Start(activation.id))
+    elif activation.id in decision.run.fans or activation.inner is not None:
+        pass  # it has begun already: what it owns goes on
+    elif activation.due is not None and activation.due > decision.now:
+        decision.commands.append(Expire(activation.id, activation.due))
     else:
         try:
-            targets += ask_branches(plan, schema, scope, node)
-        except Exception as error:  # noqa: BLE001 - the work is kept, and the run fails at its routing
-            _fail(decision, activation.id, error)
-            return
-        targets += plan.edges.get(node, ())
-        for target in plan.legs.get(node, ()):
-            puts.append((target, node))
-            opens += completed(plan, scope, target, put={node: activation.key})
-    opens += [Open(target, key) for target, key in keyed(activation.key, node, targets)]
-    first = run.next_id
-    parks = goto is None and activation.scope == ROOT and plan.is_leaf(node)
-    decision.note(Finished(activation.id, operations, puts=tuple(puts), opens=tuple(opens), parks=parks, took=took))
-    _opened(plan, decision, first)
+            (fan_out if fans else enter)(decision, place)
+        except Exception as error:  # noqa: BLE001 - `enter=`, `over=` and `limit=` are the user's
+            attempt = activation.attempt + 1
+            _raised(decision, place, Raised(activation.id, error, attempt, decision.now))
+        else:
+            if activation.inner is not None:
+                decision.look.append(activation.inner)
 
 
-def _opened(plan: Plan, decision: Decision, first: int) -> None:
-    """After a record that may have opened activations: start them, or see that the run is over."""
+def _due(decision: Decision, activation: Activation) -> None:
+    if activation.asks:
+        expire(decision, activation)
+    else:
+        decision.begin.append(activation.id)
+
+
+def _look(decision: Decision, path: str) -> None:
+    """See whether nothing is open in a scope: then deferred nodes have their turn, and then it is over."""
     run = decision.run
-    if run.activations > plan.max_activations:
-        _fail(decision, None, TooManyActivations(plan.max_activations))
+    scope = run.scopes.get(path)
+    if scope is None or scope.live or (path != ROOT and scope.owner is None):
         return
-    decision.commands += [Start(id_) for id_ in range(first, run.next_id)]
-    if not run.open:
-        _quiet(plan, decision)
-
-
-def _quiet(plan: Plan, decision: Decision) -> None:
-    """Nothing is open: the run is over, unless a join holds some of its legs."""
-    if lacking := starved(plan, decision.run):
-        _fail(decision, None, JoinStarved(lacking))
+    plan = decision.plan_of(path)
+    if opens := tuple(deferred(plan, scope)):
+        decision.note(Opened(path, opens))
+    elif lacking := starved(plan, scope):
+        if scope.owner is None:
+            decision.fail(None, JoinStarved(lacking))
+        else:
+            _failed(decision, decision.place(run.open[scope.owner]), JoinStarved(lacking))
+    elif scope.owner is not None:
+        _leave(decision, path)
+    elif run.queue:
+        queued_input(decision)
     else:
         decision.note(Ended("finished"))
 
 
-def _sweep(plan: Plan, schema: Schema, decision: Decision) -> None:
+def _leave(decision: Decision, path: str, goto: object = None) -> None:
+    owner = decision.run.scopes[path].owner
+    assert owner is not None
+    place = decision.place(decision.run.open[owner])
+    try:
+        leave(decision, path, goto)  # type: ignore[arg-type]
+    except Exception as error:  # noqa: BLE001 - `leave=` is the user's, and what it hands up may not fit
+        _raised(decision, place, Raised(owner, error, place.activation.attempt + 1, decision.now))
+
+
+def _sweep(decision: Decision) -> None:
     run = decision.run
-    if run.topology != plan.digest:
+    if run.topology != decision.plan.digest:
         try:
-            decision.note(offer(plan, schema, run))
+            decision.note(offer(decision.plan, run))
         except Exception as error:  # noqa: BLE001 - a branch of a grown leaf raised: the run fails there
-            _fail(decision, None, error)
+            decision.fail(None, error)
             return
-    for activation in [one for one in run.open.values() if one.merged]:
-        _route(plan, schema, decision, activation, goto=None)
+    decision.begin.clear()
+    decision.begin.extend(run.open)
+    for owner in list(run.fans):
+        look_at(decision, decision.place(run.open[owner]))
         if decision.run.ended:
             return
-    if run.activations > plan.max_activations:
-        _fail(decision, None, TooManyActivations(plan.max_activations))
-    elif not run.open:
-        _quiet(plan, decision)
-    decision.commands = [] if decision.run.ended else [Start(id_) for id_ in run.open]
-
-
-def _fail(decision: Decision, id_: int | None, error: BaseException) -> None:
-    decision.note(Failed(id_, describe(error)))
-    decision.commands.clear()
-    decision.cause = error
+    decision.look.extend(path for path, scope in run.scopes.items() if not scope.live)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from msgspec import Struct
 
-from actorflow.engine.records import Status
+from actorflow.engine.records import Ask, Status
 
 
 class Returned(Struct, frozen=True):
@@ -18,6 +19,7 @@ class Returned(Struct, frozen=True):
     attempt: int = 1
     now: float = 0.0  # seconds since the epoch
     chance: float = 0.0  # in [0, 1), for jitter
+    cached: bool = False  # the node was not called
 
 
 class Raised(Struct, frozen=True):
@@ -30,8 +32,24 @@ class Raised(Struct, frozen=True):
     chance: float = 0.0  # in [0, 1), for jitter
 
 
+class Suspended(Struct, frozen=True):
+    """An attempt stopped, because it waits for answers."""
+
+    id: int
+    asks: tuple[Ask, ...]
+
+
+class Due(Struct, frozen=True):
+    """A moment came that was waited for: an activation that owns its work is tried again, a question expires."""
+
+    id: int
+    now: float  # seconds since the epoch
+
+
 class Sweep(Struct, frozen=True):
     """A run was loaded: start what is open, and decide what is due but not recorded yet."""
+
+    now: float = 0.0  # seconds since the epoch
 
 
 class GaveUp(Struct, frozen=True):
@@ -48,7 +66,53 @@ class Stop(Struct, frozen=True):
     by: str | None = None
 
 
-Event = Returned | Raised | Sweep | GaveUp | Stop
+class Answering(Struct, frozen=True):
+    """Somebody answers: a question by its name, or (None) the only one."""
+
+    value: Any
+    to: str | None = None
+    by: str | None = None
+
+
+class Updating(Struct, frozen=True):
+    """Somebody changes the state; with ``node``, as if that one had finished with this update.
+
+    ``node`` is a name, or a path of scopes to one.
+    """
+
+    values: Mapping[str, Any]
+    node: str | None = None
+    by: str | None = None
+    idle: bool = False  # no activation runs at this moment, whatever the status
+
+
+class Inputting(Struct, frozen=True):
+    """More input for a run: merged, and its entry opened again. What is still open is in the way, or ends first."""
+
+    values: Mapping[str, Any]
+    on_pending: Literal["error", "queue", "discard"] = "error"
+    by: str | None = None
+
+
+class Pausing(Struct, frozen=True):
+    """Somebody wants nothing new to begin, or (``on=False``) the run to go on."""
+
+    on: bool
+    by: str | None = None
+
+
+class Tagging(Struct, frozen=True):
+    """Somebody names a commit, or (None) takes the name away."""
+
+    name: str
+    seq: int | None
+    by: str | None = None
+
+
+Asking = Answering | Updating | Inputting | Pausing | Tagging
+"""What others may ask of a run. It is refused by an exception, and then nothing has changed."""
+
+Event = Returned | Raised | Suspended | Due | Sweep | GaveUp | Stop | Asking
 
 
 class Start(Struct, frozen=True):
@@ -65,6 +129,13 @@ class Retry(Struct, frozen=True):
     delay: float
 
 
+class Expire(Struct, frozen=True):
+    """Tell the run at this time (seconds since the epoch) that it has come; see `Due`."""
+
+    id: int
+    due: float
+
+
 class Crash(Struct, frozen=True):
     """Let the actor crash: leave its tasks and let the supervisor restart it from its last file."""
 
@@ -72,4 +143,4 @@ class Crash(Struct, frozen=True):
     error: Exception
 
 
-Command = Start | Retry | Crash
+Command = Start | Retry | Expire | Crash

@@ -9,29 +9,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actorflow.engine.keys import item_key
 from actorflow.engine.merge import plain_writes
-from actorflow.engine.operations import apply
+from actorflow.engine.operations import Extended, Operation, Put, apply
 from actorflow.engine.records import (
+    Answered,
+    Asked,
     Attempted,
     Claimed,
     Ended,
+    Entered,
     Failed,
+    Fanned,
     Finished,
+    Forked,
+    Formed,
+    Handling,
     Imported,
+    InputGiven,
+    InputQueued,
+    ItemDone,
+    ItemFailed,
     Merged,
     Offered,
     Open,
+    Opened,
+    Paused,
+    Queued,
+    Rebased,
     Record,
     Released,
     Repaired,
+    Rewound,
     Spawned,
+    Tagged,
+    Unpaused,
+    Updated,
 )
-from actorflow.engine.run import NOTHING, ROOT, Activation, RunState, Scope, Token, Unseen
+from actorflow.engine.run import NOTHING, ROOT, Activation, Answer, FanOut, Form, RunState, Scope, Token, Unseen
+from actorflow.engine.updates import AS_OPERATION
+from actorflow.graph.fan import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from actorflow.engine.operations import Operation
+    from actorflow.engine.records import ErrorInfo, Gather, Handed
 
 ASKED = "?"
 """Stands among a parked token's offered targets once the branches of its leaf have been asked."""
@@ -52,18 +74,64 @@ def begin(record: Spawned) -> RunState:
     return run
 
 
-def fold(run: RunState, record: Record) -> RunState:
+def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 - one line a kind of record
     """The run after the record. The run passed in is spent."""
     match record:
         case Finished():
             _finish(run, record)
+        case ItemDone(id=id_, result=result):
+            _end_item(run, id_, result, None)
+        case ItemFailed(id=id_, error=error):
+            _end_item(run, id_, None, error)
         case Merged(id=id_, operations=operations):
             activation = run.open[id_]
-            _write(run, activation, operations)
-            activation.merged = True
+            operations += tuple(_gathered(run, activation, record.gathers))
+            _write(run, activation, operations, record.handed)
+            activation.merged, activation.goto, activation.sends = True, record.goto, record.sends
         case Attempted(id=id_, attempt=attempt, due=due):
+            _drop_owned(run, run.open[id_])
             run.open[id_].attempt = attempt
             run.open[id_].due = due
+        case Handling(id=id_, error=error, failed=failed):
+            activation = run.open[id_]
+            _drop_owned(run, activation)
+            activation.error, activation.failed, activation.handling = error, failed, True
+            activation.attempt, activation.due = 0, None
+        case Rebased(id=id_):
+            activation = run.open[id_]
+            _drop_owned(run, activation)
+            activation.base = run.scopes[activation.scope].values
+            activation.turned = NOTHING
+            run.activations += 1
+        case Formed(schema=schema, version=version, fields=fields):
+            run.forms[schema] = Form(version, fields)
+        case Entered():
+            _enter(run, record)
+        case Queued(id=id_):
+            run.open[id_].queued = True
+        case Fanned():
+            _fan_out(run, record)
+        case Asked(id=id_, asks=asks):
+            run.open[id_].asks |= {ask.key: ask for ask in asks}
+        case Answered(id=id_, key=key, value=value, by=by):
+            del run.open[id_].asks[key]
+            run.open[id_].answers[key] = Answer(value, by)
+        case Updated():
+            _update(run, record)
+        case InputGiven():
+            _input(run, record)
+        case InputQueued(values=values, by=by):
+            run.queue.append((values, by))
+        case Opened(scope=path, opens=opens):
+            _open(run, path, opens, NOTHING)
+        case Paused():
+            run.paused = True
+        case Unpaused():
+            run.paused = False
+        case Tagged(name=name, seq=seq):
+            run.tags.pop(name, None)
+            if seq is not None:
+                run.tags[name] = seq
         case Claimed(epoch=epoch, opening=opening):
             run.epoch = epoch
             if opening > run.opening:
@@ -76,30 +144,71 @@ def fold(run: RunState, record: Record) -> RunState:
             run.failed_in = run.open[id_].node if id_ is not None else None
         case Ended(status=status):
             run.status = status
-        case Released() | Imported() | Repaired():
+        case Released() | Imported() | Repaired() | Rewound() | Forked():
             pass
         case Spawned():
             return begin(record)
     return run
 
 
+# -- activations ------------------------------------------------------------------
+
+
 def _finish(run: RunState, record: Finished) -> None:
     activation = run.open[record.id]
-    _write(run, activation, record.operations)
-    del run.open[record.id]
+    operations = record.operations
+    if record.gathers:
+        operations += tuple(_gathered(run, activation, record.gathers))
+    _write(run, activation, operations, record.handed)
+    _close(run, activation)
     scope = run.scopes[activation.scope]
-    for target, leg in record.puts:
-        legs = scope.waiting.setdefault(target, {})
-        legs.setdefault(leg, []).append(Token(activation.key, activation.unseen))
+    _put(scope, record.puts, activation.key, activation.unseen)
     if record.parks:
         scope.parked[activation.node] = Token(activation.key, activation.unseen)
     _open(run, activation.scope, record.opens, activation.unseen)
     run.last_node = activation.node
 
 
-def _write(run: RunState, activation: Activation, operations: tuple[Operation, ...]) -> None:
+def _close(run: RunState, activation: Activation) -> None:
+    _drop_owned(run, activation)
+    del run.open[activation.id]
+    run.scopes[activation.scope].live -= 1
+
+
+def _drop_owned(run: RunState, activation: Activation) -> None:
+    """What an activation owned ends with it: its scope and its fan-out, and whatever is in those."""
+    activation.queued = False
+    if run.fans.pop(activation.id, None) is not None:
+        for item in [one for one in run.open.values() if one.fan == activation.id]:
+            _close(run, item)
+    if (path := activation.inner) is not None:
+        activation.inner = None
+        for one in list(run.open_in(path)):
+            if one.fan is None:  # an item goes with the owner of its fan-out
+                _close(run, one)
+        scope = run.scopes[path]
+        if scope.kept:
+            run.scopes[path] = Scope(path=path, values=scope.values, schema=scope.schema, kept=True)
+        else:
+            del run.scopes[path]
+
+
+def _put(scope: Scope, puts: Iterable[tuple[str, str]], key: bytes, unseen: Unseen) -> None:
+    for target, leg in puts:
+        late = scope.late.get(target, {})
+        if late.get(leg):  # its round has been opened by other legs
+            late[leg] -= 1
+        else:
+            scope.waiting.setdefault(target, {}).setdefault(leg, []).append(Token(key, unseen))
+
+
+def _write(
+    run: RunState, activation: Activation, operations: tuple[Operation, ...], handed: Iterable[Handed] = ()
+) -> None:
     scope = run.scopes[activation.scope]
     scope.values = apply(operations, scope.values)
+    if scope.owner is not None:
+        _note_written(scope, operations, handed)
     writes = plain_writes(operations)
     if writes:
         for other in run.open_in(scope.path):
@@ -109,6 +218,16 @@ def _write(run: RunState, activation: Activation, operations: tuple[Operation, .
             token.unseen |= writes
 
 
+def _note_written(scope: Scope, operations: tuple[Operation, ...], handed: Iterable[Handed]) -> None:
+    scope.written |= {operation.field for operation in operations}
+    for one in handed:
+        if one.mark == AS_OPERATION:
+            items = next(its.items for its in operations if type(its) is Extended and its.field == one.field)
+            scope.handed[one.field].append(type(one)(one.field, "", items))
+        else:
+            scope.handed[one.field].append(one)
+
+
 def _open(run: RunState, path: str, opens: Iterable[Open], inherited: Unseen) -> None:
     scope = run.scopes[path]
     for opened in opens:
@@ -116,14 +235,26 @@ def _open(run: RunState, path: str, opens: Iterable[Open], inherited: Unseen) ->
         for leaf in opened.parked:  # it stays, for whatever the graph grows next
             scope.parked[leaf].offered |= {opened.node}
             taken.append(scope.parked[leaf])
+        for leg in opened.late:
+            late = scope.late.setdefault(opened.node, {})
+            late[leg] = late.get(leg, 0) + 1
         unseen = taken[0].unseen if taken else inherited
         for token in taken[1:]:
             unseen &= token.unseen
         run.open[run.next_id] = Activation(
-            id=run.next_id, key=opened.key, node=opened.node, scope=path, base=scope.values, unseen=unseen
+            id=run.next_id,
+            key=opened.key,
+            node=opened.node,
+            scope=path,
+            base=scope.values,
+            unseen=unseen,
+            sent=opened.sent,
+            error=opened.error,
+            failed=opened.failed,
         )
         run.next_id += 1
         run.activations += 1
+        scope.live += 1
 
 
 def _take(scope: Scope, target: str, leg: str) -> Token:
@@ -134,6 +265,123 @@ def _take(scope: Scope, target: str, leg: str) -> Token:
     if not legs:
         del scope.waiting[target]
     return token
+
+
+# -- scopes and fan-outs ------------------------------------------------------------
+
+
+def _enter(run: RunState, record: Entered) -> None:
+    activation = run.open[record.id]
+    activation.inner, activation.queued = record.path, False
+    run.scopes[record.path] = Scope(
+        path=record.path,
+        values=record.values,
+        owner=record.id,
+        schema=record.schema,
+        kept=record.kept,
+        handed={name: [] for name in record.hands},
+    )
+    _open(run, record.path, record.opens, NOTHING)
+
+
+def _fan_out(run: RunState, record: Fanned) -> None:
+    owner = run.open[record.id]
+    fan = run.fans[record.id] = FanOut(
+        total=record.total,
+        limit=record.limit,
+        field=record.field,
+        items=owner.sent if record.items is None else record.items,
+        results=[None] * record.total,
+    )
+    while fan.next < min(fan.limit, fan.total):
+        _open_item(run, owner, fan)
+
+
+def _open_item(run: RunState, owner: Activation, fan: FanOut) -> None:
+    index = fan.next
+    run.open[run.next_id] = Activation(
+        id=run.next_id,
+        key=item_key(owner.key, index),
+        node=owner.node,
+        scope=owner.scope,
+        base=owner.base,
+        fan=owner.id,
+        index=index,
+    )
+    run.next_id += 1
+    run.activations += 1
+    run.scopes[owner.scope].live += 1
+    fan.next += 1
+    fan.open += 1
+
+
+def _end_item(run: RunState, id_: int, result: object, error: ErrorInfo | None) -> None:
+    item = run.open[id_]
+    assert item.fan is not None
+    assert item.index is not None
+    _close(run, item)
+    owner, fan = run.open[item.fan], run.fans[item.fan]
+    fan.results[item.index] = result
+    if error is not None:
+        fan.failed[item.index] = error
+    fan.done += 1
+    fan.open -= 1
+    if fan.next < fan.total:
+        _open_item(run, owner, fan)
+
+
+def gather(fan: FanOut, part: str) -> list[object]:
+    """The results of the items that are done, or one part of each, in the order of the items."""
+    done = (result for index, result in enumerate(fan.results) if index not in fan.failed)
+    return list(done) if part == WHOLE else [result[part] for result in done]
+
+
+def _gathered(run: RunState, activation: Activation, gathers: Iterable[Gather]) -> Iterable[Operation]:
+    for one in gathers:
+        results = gather(run.fans[activation.id], one.part)
+        yield Extended(one.field, results) if one.extends else Put(one.field, results)
+
+
+# -- from outside -------------------------------------------------------------------
+
+
+def _update(run: RunState, record: Updated) -> None:
+    scope = run.scopes[record.scope]
+    writes = plain_writes(record.operations)
+    closed = None if record.closes is None else run.open[record.closes]
+    if closed is not None:
+        _close(run, closed)
+    scope.values = apply(record.operations, scope.values)
+    if scope.owner is not None:
+        _note_written(scope, record.operations, record.handed)
+    if record.withdraws and record.node is not None:
+        scope.waiting.pop(record.node, None)
+    for activation in run.open_in(record.scope):
+        activation.turned |= writes
+    _put(scope, record.puts, record.key, NOTHING)
+    if record.parks and record.node is not None:
+        scope.parked[record.node] = Token(record.key)
+    _open(run, record.scope, record.opens, NOTHING)
+    if record.node is not None:
+        run.last_node = record.node
+
+
+def _input(run: RunState, record: InputGiven) -> None:
+    run.inputs += 1
+    if record.queued:
+        run.queue.pop(0)
+    if record.discards:
+        for activation in [one for one in run.open_in(ROOT) if one.fan is None]:
+            _close(run, activation)
+        run.root.waiting.clear()
+        run.root.late.clear()
+    run.root.parked.clear()
+    run.activations = 0
+    writes = plain_writes(record.operations)
+    run.root.values = apply(record.operations, run.root.values)
+    for activation in run.open_in(ROOT):
+        activation.turned |= writes
+    _open(run, ROOT, record.opens, NOTHING)
 
 
 def _offer(run: RunState, record: Offered) -> None:
@@ -152,3 +400,4 @@ def _reopen(run: RunState, opening: int) -> None:
     for activation in run.open.values():
         activation.attempt = 0
         activation.due = None
+

@@ -23,7 +23,7 @@ from actorflow.graph.reducers import (
 from actorflow.graph.schema import ENCODE_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from actorflow.graph.schema import Field, Schema
     from actorflow.graph.state import State
@@ -37,7 +37,7 @@ def typed(schema: Schema, values: Values) -> State:
     )
 
 
-def merge(schema: Schema, values: Values, update: Mapping[str, Any], *, node: str) -> list[Operation]:
+def merge(schema: Schema, values: Values, update: Mapping[str, Any], *, node: str | None) -> list[Operation]:
     """The operations that bring ``update`` into ``values``. All or nothing: an error merges none of it.
 
     Raises:
@@ -62,7 +62,22 @@ def merge(schema: Schema, values: Values, update: Mapping[str, Any], *, node: st
     return operations
 
 
-def _check_whole(schema: Schema, operations: list[Operation], values: Values, *, node: str) -> None:
+def merge_all(
+    schema: Schema, values: Values, updates: Sequence[Mapping[str, Any]], *, node: str | None
+) -> list[Operation]:
+    """The operations that bring several updates into ``values``, one after the other, all or nothing; see `merge`."""
+    if len(updates) == 1:
+        return merge(schema, values, updates[0], node=node)
+    operations: list[Operation] = []
+    now = {name: thaw(value) for name, value in values.items()}  # what is only tried must not grow a shared list
+    for update in updates:
+        more = merge(schema, now, update, node=node)
+        now = apply(more, now)
+        operations += more
+    return operations
+
+
+def _check_whole(schema: Schema, operations: list[Operation], values: Values, *, node: str | None) -> None:
     """A rule over several fields is kept here, by the node that writes, not by those that read."""
     own = {name: thaw(value) for name, value in values.items()}  # what is only tried must not grow a shared list
     try:
@@ -96,7 +111,7 @@ def _is_same(field: Field, old: Any, new: Any) -> bool:
         return False
 
 
-def _merge_field(field: Field, now: Any, value: Any, *, node: str) -> list[Operation]:
+def _merge_field(field: Field, now: Any, value: Any, *, node: str | None) -> list[Operation]:
     name = field.name
     if isinstance(value, Overwrite):
         return [Put(name, field.check(value.value))]
@@ -133,7 +148,7 @@ def _bounded(name: str, old: list[Any], items: list[Any], limit: int) -> list[Op
     return [grow] if surplus <= 0 else [grow, Spliced(name, 0, surplus, [])]
 
 
-def _dedupe(field: Field, old: list[Any], items: list[Any], key: Any, *, node: str) -> list[Operation]:
+def _dedupe(field: Field, old: list[Any], items: list[Any], key: Any, *, node: str | None) -> list[Operation]:
     seen = set(_keys(field, old, key, node=node))
     fresh: list[Any] = []
     for item, its_key in zip(items, _keys(field, items, key, node=node), strict=True):
@@ -143,7 +158,7 @@ def _dedupe(field: Field, old: list[Any], items: list[Any], key: Any, *, node: s
     return [Extended(field.name, fresh)] if fresh else []
 
 
-def _merge_by(field: Field, old: list[Any], value: Any, key: Any, *, node: str) -> list[Operation]:
+def _merge_by(field: Field, old: list[Any], value: Any, key: Any, *, node: str | None) -> list[Operation]:
     """The operations of one part after the other, each on what those before it made."""
     if isinstance(value, Remove):
         parts: Any = [value]
@@ -175,7 +190,7 @@ def _merge_by(field: Field, old: list[Any], value: Any, key: Any, *, node: str) 
     return operations
 
 
-def _keys(field: Field, elements: list[Any], key: Any, *, node: str) -> list[Any]:
+def _keys(field: Field, elements: list[Any], key: Any, *, node: str | None) -> list[Any]:
     """The keys of plain elements. A key function sees typed elements, a field name needs only the plain ones."""
     try:
         if callable(key):
@@ -193,7 +208,7 @@ def _hashable(key: Any) -> Any:
     return key
 
 
-def _custom(field: Field, old: Any, value: Any, function: Any, *, node: str) -> list[Operation]:
+def _custom(field: Field, old: Any, value: Any, function: Any, *, node: str | None) -> list[Operation]:
     update = field.load_update(value)
     before = field.load(old)
     try:

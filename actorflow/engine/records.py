@@ -45,12 +45,50 @@ def _clean(text: str) -> str:
 
 
 class Open(Struct, frozen=True, array_like=True):
-    """An activation to open. ``takes`` are legs of its join, ``parked`` leaves whose token it continues."""
+    """An activation to open.
+
+    ``takes`` are legs of its join (one that stands there twice gives two
+    tokens), ``late`` those whose token of this round is taken in when it comes,
+    ``parked`` leaves whose token it continues.
+    """
 
     node: str
     key: bytes
     takes: tuple[str, ...] = ()
     parked: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    sent: list[Any] | None = None  # the inputs that were sent to it: it is a fan-out of these
+    error: ErrorInfo | None = None  # what it is to handle
+    failed: str | None = None  # the node whose error that was
+
+
+class Gather(Struct, frozen=True, array_like=True):
+    """The results of an activation's own fan-out go into a field: not said again, since each is in its own record."""
+
+    field: str
+    part: str  # of each result; empty: the whole
+    extends: bool  # added to the list that is there, or put in its place
+
+
+class Handed(Struct, frozen=True, array_like=True):
+    """An update inside a subgraph as it will be merged again outside."""
+
+    field: str
+    mark: str  # how to read the value, see `updates`
+    value: Any = None
+
+
+class Ask(Struct, frozen=True, array_like=True):
+    """Something that an activation waits for. ``kind`` says who asks: the node, or the graph before or after it."""
+
+    key: str
+    kind: Literal["ask", "before", "after"]
+    question: str = ""
+    payload: Any = None
+    schema: Any = None  # of the answer, as JSON schema; None: anything
+    due: float | None = None  # seconds since the epoch, when the default is taken for an answer
+    default: Any = None
+    asked: float = 0.0  # seconds since the epoch
 
 
 class Spawned(Struct, frozen=True, array_like=True, tag="spawned"):
@@ -86,6 +124,9 @@ class Finished(Struct, frozen=True, array_like=True, tag="finished"):
     opens: tuple[Open, ...] = ()
     parks: bool = False
     took: float = 0.0  # seconds, of the attempt that succeeded
+    gathers: tuple[Gather, ...] = ()
+    handed: tuple[Handed, ...] = ()
+    cached: bool = False  # it did not run: its update was known from an earlier run
 
 
 class Merged(Struct, frozen=True, array_like=True, tag="merged"):
@@ -94,6 +135,10 @@ class Merged(Struct, frozen=True, array_like=True, tag="merged"):
     id: int
     operations: tuple[Operation, ...] = ()
     took: float = 0.0
+    gathers: tuple[Gather, ...] = ()
+    handed: tuple[Handed, ...] = ()
+    goto: tuple[str, ...] | None = None  # where it leads, if that is known: END by its value
+    sends: tuple[tuple[str, list[Any]], ...] = ()
 
 
 class Attempted(Struct, frozen=True, array_like=True, tag="attempted"):
@@ -103,6 +148,166 @@ class Attempted(Struct, frozen=True, array_like=True, tag="attempted"):
     attempt: int
     due: float  # seconds since the epoch
     error: ErrorInfo
+
+
+class Handling(Struct, frozen=True, array_like=True, tag="handling"):
+    """A node failed for good, and its ``on_error`` goes on in its place. What it owned is dropped."""
+
+    id: int
+    error: ErrorInfo
+    failed: str  # the node that raised: this one, or one inside
+
+
+class Rebased(Struct, frozen=True, array_like=True, tag="rebased"):
+    """Somebody outside wrote a field that this activation was about to overwrite: it runs again, having seen that."""
+
+    id: int
+
+
+class Formed(Struct, frozen=True, array_like=True, tag="formed"):
+    """The schema of a scope inside, before the first such scope: files say only that of the run's own state."""
+
+    schema: str
+    version: int | str | None
+    fields: tuple[tuple[str, str, bool], ...]  # name, type text, has a default
+
+
+class Entered(Struct, frozen=True, array_like=True, tag="entered"):
+    """An activation began a scope of its own, with these values."""
+
+    id: int
+    path: str
+    schema: str
+    values: dict[str, Any]
+    opens: tuple[Open, ...]
+    hands: tuple[str, ...] = ()  # fields whose updates are kept, to be handed up
+    kept: bool = False  # its values stay when the activation finishes
+
+
+class Queued(Struct, frozen=True, array_like=True, tag="queued"):
+    """An activation waits until the kept scope that it is to enter is free."""
+
+    id: int
+
+
+class Fanned(Struct, frozen=True, array_like=True, tag="fanned"):
+    """An activation began a fan-out. Its items are fixed: elements of a field of its base, or these, or what was sent."""
+
+    id: int
+    total: int
+    limit: int
+    field: str | None = None
+    items: list[Any] | None = None
+
+
+class ItemDone(Struct, frozen=True, array_like=True, tag="item"):
+    """An item of a fan-out finished, with this result; the next one opens."""
+
+    id: int
+    result: Any = None
+    took: float = 0.0
+
+
+class ItemFailed(Struct, frozen=True, array_like=True, tag="itemfailed"):
+    """An item of a fan-out failed for good, and the others go on."""
+
+    id: int
+    error: ErrorInfo
+
+
+class Asked(Struct, frozen=True, array_like=True, tag="asked"):
+    """An activation waits for answers."""
+
+    id: int
+    asks: tuple[Ask, ...]
+
+
+class Answered(Struct, frozen=True, array_like=True, tag="answered"):
+    """Somebody answered, or nobody did in time."""
+
+    id: int
+    key: str
+    value: Any = None
+    by: str | None = None
+    expired: bool = False
+
+
+class Updated(Struct, frozen=True, array_like=True, tag="updated"):
+    """Somebody outside changed the state; with ``node``, as if that node had finished with this update."""
+
+    operations: tuple[Operation, ...] = ()
+    by: str | None = None
+    scope: str = ""
+    node: str | None = None
+    closes: int | None = None  # the open activation of that node
+    withdraws: bool = False  # the tokens that wait in front of it
+    puts: tuple[tuple[str, str], ...] = ()
+    opens: tuple[Open, ...] = ()
+    key: bytes = b""  # of the tokens that it puts
+    parks: bool = False
+    handed: tuple[Handed, ...] = ()
+
+
+class InputGiven(Struct, frozen=True, array_like=True, tag="input"):
+    """More input: it was merged, and the entry is open again."""
+
+    operations: tuple[Operation, ...] = ()
+    opens: tuple[Open, ...] = ()
+    discards: bool = False  # what was open or waiting before
+    by: str | None = None
+    queued: bool = False  # it had waited: it is the oldest in the queue
+
+
+class InputQueued(Struct, frozen=True, array_like=True, tag="queuedinput"):
+    """More input that waits until nothing else goes on in the run."""
+
+    values: tuple[Handed, ...]
+    by: str | None = None
+
+
+class Paused(Struct, frozen=True, array_like=True, tag="paused"):
+    """Nothing new begins in the run."""
+
+    by: str | None = None
+
+
+class Unpaused(Struct, frozen=True, array_like=True, tag="unpaused"):
+    """The run goes on."""
+
+    by: str | None = None
+
+
+class Tagged(Struct, frozen=True, array_like=True, tag="tagged"):
+    """A commit has a name, or (None) lost it; retention keeps those that have one."""
+
+    name: str
+    seq: int | None
+    by: str | None = None
+
+
+class Rewound(Struct, frozen=True, array_like=True, tag="rewound"):
+    """The run went back. Its commit carries the run as it is since, in full."""
+
+    seq: int
+    record: int | None = None  # inside that commit; None: its last
+    by: str | None = None
+
+
+class Forked(Struct, frozen=True, array_like=True, tag="forked"):
+    """The run began as a copy of another one. Its commit carries it in full."""
+
+    run_id: str
+    store: bytes
+    seq: int
+    digest: bytes  # of that commit
+    by: str | None = None
+
+
+class Opened(Struct, frozen=True, array_like=True, tag="opened"):
+    """Nothing else went on in a scope, and its deferred nodes had their turn."""
+
+    scope: str
+    opens: tuple[Open, ...]
 
 
 class Offered(Struct, frozen=True, array_like=True, tag="offered"):
@@ -145,7 +350,38 @@ class Repaired(Struct, frozen=True, array_like=True, tag="repaired"):
     by: str | None = None
 
 
-Record = Spawned | Claimed | Released | Finished | Merged | Attempted | Offered | Failed | Ended | Imported | Repaired
+Record = (
+    Spawned
+    | Claimed
+    | Released
+    | Finished
+    | Merged
+    | Attempted
+    | Handling
+    | Rebased
+    | Formed
+    | Entered
+    | Queued
+    | Fanned
+    | ItemDone
+    | ItemFailed
+    | Asked
+    | Answered
+    | Updated
+    | InputGiven
+    | InputQueued
+    | Paused
+    | Unpaused
+    | Tagged
+    | Rewound
+    | Forked
+    | Opened
+    | Offered
+    | Failed
+    | Ended
+    | Imported
+    | Repaired
+)
 
 
 class Body(Struct, frozen=True, array_like=True):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
-from actorflow.engine.operations import Values
-from actorflow.engine.records import ENDED, ErrorInfo, Status
+from actorflow.engine.operations import Grown, Values
+from actorflow.engine.records import ENDED, Ask, ErrorInfo, Handed, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,13 @@ class Token(Struct):
     offered: frozenset[str] = NOTHING  # parked only: the targets that a grown graph has been offered
 
 
+class Answer(Struct, array_like=True):
+    """What a question of an activation was answered with."""
+
+    value: Any
+    by: str | None = None
+
+
 class Activation(Struct):
     """One scheduled execution of one node. ``base`` is its scope's values after the record that opened it."""
 
@@ -41,6 +48,19 @@ class Activation(Struct):
     attempt: int = 0  # recorded attempts that failed
     due: float | None = None  # not before this time, seconds since the epoch
     merged: bool = False  # its update is in, its routing is still to come
+    goto: tuple[str, ...] | None = None  # merged only: where it leads, if that is known
+    sends: tuple[tuple[str, list[Any]], ...] = ()  # merged only
+    turned: Unseen = NOTHING  # fields that somebody outside wrote since: it is rebased if it overwrites one
+    sent: list[Any] | None = None  # the inputs that were sent to it
+    fan: int | None = None  # of an item: the activation that owns the fan-out
+    index: int | None = None  # of an item
+    inner: str | None = None  # the path of the scope that it owns
+    queued: bool = False  # until the kept scope that it is to enter is free
+    error: ErrorInfo | None = None  # what it handles, in place of its node or as a node for it
+    failed: str | None = None  # the node whose error that was
+    handling: bool = False  # its on_error runs in its place
+    asks: dict[str, Ask] = field(default_factory=dict[str, Ask])  # that nobody answered yet
+    answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
 
 
 class Scope(Struct):
@@ -48,9 +68,43 @@ class Scope(Struct):
 
     path: str
     values: Values
-    owner: int | None = None  # the activation that owns this scope; the root has none
+    owner: int | None = None  # the activation that owns this scope; the root has none, nor a kept one between visits
     waiting: dict[str, dict[str, list[Token]]] = field(default_factory=dict[str, dict[str, list[Token]]])
     parked: dict[str, Token] = field(default_factory=dict[str, Token])
+    live: int = 0  # activations that are open in it
+    late: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])  # tokens still to be taken in
+    schema: str = ""  # by name; the root's is in the files
+    kept: bool = False
+    written: Unseen = NOTHING  # fields written since it was entered
+    handed: dict[str, list[Handed]] = field(default_factory=dict[str, list[Handed]])  # updates to be handed up
+
+
+class FanOut(Struct):
+    """The items of an activation: which are open, which are to come, and the results of those that are done."""
+
+    total: int
+    limit: int
+    field: str | None  # of the owner's base, whose elements the items are
+    items: list[Any] | None
+    results: list[Any]
+    next: int = 0  # the first item that has not been opened
+    done: int = 0
+    open: int = 0
+    failed: dict[int, ErrorInfo] = field(default_factory=dict[int, ErrorInfo])
+
+    def item(self, index: int, base: Values) -> Any:
+        """An item, as a plain value; where nothing says what it is, its index."""
+        if self.field is None:
+            return index if self.items is None else self.items[index]
+        value = base[self.field]
+        return value.items[index] if type(value) is Grown else value[index]
+
+
+class Form(Struct, frozen=True, array_like=True):
+    """The version and field table of a schema, as of when a scope of it was entered."""
+
+    version: int | str | None
+    fields: tuple[tuple[str, str, bool], ...]
 
 
 class RunState(Struct):
@@ -72,6 +126,15 @@ class RunState(Struct):
     last_node: str | None = None
     failed_in: str | None = None
     error: ErrorInfo | None = None
+    fans: dict[int, FanOut] = field(default_factory=dict[int, FanOut])  # by the activation that owns it
+    forms: dict[str, Form] = field(default_factory=dict[str, Form])  # of the scopes inside, by name of schema
+    paused: bool = False
+    inputs: int = 0  # how often more input was given
+    queue: list[tuple[tuple[Handed, ...], str | None]] = field(
+        default_factory=list[tuple[tuple[Handed, ...], str | None]]
+    )  # more input that waits, and who gave it
+    rewinds: int = 0  # how often it went back, or began as the copy of another
+    tags: dict[str, int] = field(default_factory=dict[str, int])  # named commits
 
     @property
     def root(self) -> Scope:
@@ -82,6 +145,25 @@ class RunState(Struct):
     def ended(self) -> bool:
         """Whether no actor may go on with the run until it is reopened."""
         return self.status in ENDED
+
+    @property
+    def standing(self) -> Status:
+        """The status as others see it: a run in which nothing can go on by itself waits, or is paused."""
+        if self.status != "running":
+            return self.status
+        if self.paused:
+            return "paused"
+        waits = False
+        for activation in self.open.values():
+            if activation.asks:
+                waits = True
+            elif not self.owns(activation):
+                return "running"
+        return "waiting" if waits else "running"
+
+    def owns(self, activation: Activation) -> bool:
+        """Whether an activation waits for others: those in its scope, its items, or who is in the scope it needs."""
+        return activation.inner is not None or activation.id in self.fans or activation.queued
 
     def open_in(self, scope: str) -> Iterator[Activation]:
         """The activations that are open in a scope, oldest first."""
@@ -94,3 +176,8 @@ class RunState(Struct):
             for tokens in legs.values():
                 yield from tokens
         yield from held.parked.values()
+
+    def owner_of(self, activation: Activation) -> Activation | None:
+        """The activation that this one is an item of, or lives in the scope of; None at the root."""
+        owner = self.scopes[activation.scope].owner if activation.fan is None else activation.fan
+        return None if owner is None else self.open[owner]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct, msgpack
 
 from actorflow.engine.operations import Grown, Values, thaw
-from actorflow.engine.records import ErrorInfo, Status
-from actorflow.engine.run import Activation, RunState, Scope, Token
+from actorflow.engine.records import Ask, ErrorInfo, Handed, Status
+from actorflow.engine.run import Activation, Answer, FanOut, Form, RunState, Scope, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,24 @@ class _Token(Struct, frozen=True, array_like=True):
     offered: tuple[str, ...]
 
 
+class _More(Struct, frozen=True, omit_defaults=True):
+    """What most activations don't have."""
+
+    goto: tuple[str, ...] | None = None
+    sends: tuple[tuple[str, list[Any]], ...] = ()
+    turned: tuple[str, ...] = ()
+    sent: list[Any] | None = None
+    fan: int | None = None
+    index: int | None = None
+    inner: str | None = None
+    queued: bool = False
+    error: ErrorInfo | None = None
+    failed: str | None = None
+    handling: bool = False
+    asks: dict[str, Ask] = {}
+    answers: dict[str, Answer] = {}
+
+
 class _Activation(Struct, frozen=True, array_like=True):
     id: int
     key: bytes
@@ -49,6 +67,7 @@ class _Activation(Struct, frozen=True, array_like=True):
     attempt: int
     due: float | None
     merged: bool
+    more: _More | None = None
 
 
 class _Scope(Struct, frozen=True, array_like=True):
@@ -57,6 +76,21 @@ class _Scope(Struct, frozen=True, array_like=True):
     owner: int | None
     waiting: dict[str, dict[str, list[_Token]]]
     parked: dict[str, _Token]
+    late: dict[str, dict[str, int]] = {}
+    schema: str = ""
+    kept: bool = False
+    written: tuple[str, ...] = ()
+    handed: dict[str, list[Handed]] = {}
+
+
+class _Fan(Struct, frozen=True, array_like=True):
+    total: int
+    limit: int
+    field: str | None
+    items: list[Any] | None  # None also for those that were sent to the owner
+    results: list[Any]
+    next: int
+    failed: dict[int, ErrorInfo]
 
 
 class _Run(Struct, frozen=True):
@@ -77,9 +111,16 @@ class _Run(Struct, frozen=True):
     last_node: str | None
     failed_in: str | None
     error: ErrorInfo | None
+    fans: dict[int, _Fan] = {}
+    forms: dict[str, Form] = {}
+    paused: bool = False
+    inputs: int = 0
+    queue: list[tuple[tuple[Handed, ...], str | None]] = []
+    rewinds: int = 0
+    tags: dict[str, int] = {}
 
 
-_SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open"})
+_SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open", "fans"})
 _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(_Run)
 
@@ -110,11 +151,13 @@ def dump(run: RunState, *, shorten: Callable[[Any], Any] = thaw) -> bytes:
                 activation.attempt,
                 activation.due,
                 activation.merged,
+                _dump_more(activation, shorten),
             )
         )
     same = {name: getattr(run, name) for name in _SAME}
     scopes = tuple(_dump_scope(scope, shorten) for scope in run.scopes.values())
-    return _encoder.encode(_Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), **same))
+    fans = {owner: _dump_fan(fan, run.open[owner], shorten) for owner, fan in run.fans.items()}
+    return _encoder.encode(_Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), fans=fans, **same))
 
 
 def load(data: bytes, *, restore: Callable[[Any], Any] = thaw) -> RunState:
@@ -129,23 +172,79 @@ def load(data: bytes, *, restore: Callable[[Any], Any] = thaw) -> RunState:
     for base in kept.bases:  # before any base shares a list with its scope: that one would grow in place
         _make_grown(base, scopes[base.scope].values)
     bases = [_load_base(base, scopes[base.scope], restore) for base in kept.bases]
-    return RunState(
+    run = RunState(
         scopes=scopes,
-        open={
-            one.id: Activation(
-                id=one.id,
-                key=one.key,
-                node=one.node,
-                scope=one.scope,
-                base=bases[one.base],
-                unseen=frozenset(one.unseen),
-                attempt=one.attempt,
-                due=one.due,
-                merged=one.merged,
-            )
-            for one in kept.open
-        },
+        open={one.id: _load_activation(one, bases[one.base], restore) for one in kept.open},
         **{name: getattr(kept, name) for name in _SAME},
+    )
+    run.fans = {owner: _load_fan(fan, run, owner, restore) for owner, fan in kept.fans.items()}
+    for activation in run.open.values():
+        run.scopes[activation.scope].live += 1
+        if activation.fan is not None:
+            run.fans[activation.fan].open += 1
+    return run
+
+
+def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More | None:
+    if activation.sent is None and activation.fan is None and activation.inner is None and not activation.asks:
+        if not (activation.answers or activation.goto is not None or activation.turned or activation.queued):
+            if not (activation.sends or activation.error):
+                return None
+    return _More(
+        goto=activation.goto,
+        sends=activation.sends,
+        turned=tuple(sorted(activation.turned)),
+        sent=None if activation.sent is None else shorten(activation.sent),
+        fan=activation.fan,
+        index=activation.index,
+        inner=activation.inner,
+        queued=activation.queued,
+        error=activation.error,
+        failed=activation.failed,
+        handling=activation.handling,
+        asks=activation.asks,
+        answers=activation.answers,
+    )
+
+
+def _load_activation(kept: _Activation, base: Values, restore: Callable[[Any], Any]) -> Activation:
+    activation = Activation(
+        id=kept.id,
+        key=kept.key,
+        node=kept.node,
+        scope=kept.scope,
+        base=base,
+        unseen=frozenset(kept.unseen),
+        attempt=kept.attempt,
+        due=kept.due,
+        merged=kept.merged,
+    )
+    if (more := kept.more) is not None:
+        activation.goto, activation.sends = more.goto, more.sends
+        activation.turned = frozenset(more.turned)
+        activation.sent = None if more.sent is None else restore(more.sent)
+        activation.fan, activation.index, activation.inner = more.fan, more.index, more.inner
+        activation.queued = more.queued
+        activation.error, activation.failed, activation.handling = more.error, more.failed, more.handling
+        activation.asks, activation.answers = dict(more.asks), dict(more.answers)
+    return activation
+
+
+def _dump_fan(fan: FanOut, owner: Activation, shorten: Callable[[Any], Any]) -> _Fan:
+    items = None if fan.items is None or fan.items is owner.sent else shorten(fan.items)
+    return _Fan(fan.total, fan.limit, fan.field, items, shorten(fan.results), fan.next, fan.failed)
+
+
+def _load_fan(kept: _Fan, run: RunState, owner: int, restore: Callable[[Any], Any]) -> FanOut:
+    return FanOut(
+        total=kept.total,
+        limit=kept.limit,
+        field=kept.field,
+        items=run.open[owner].sent if kept.items is None else restore(kept.items),
+        results=restore(kept.results),
+        next=kept.next,
+        done=kept.next - sum(one.fan == owner for one in run.open.values()),
+        failed=dict(kept.failed),
     )
 
 
@@ -197,6 +296,11 @@ def _dump_scope(scope: Scope, shorten: Callable[[Any], Any]) -> _Scope:
             for target, legs in scope.waiting.items()
         },
         parked={leaf: _dump_token(token) for leaf, token in scope.parked.items()},
+        late=scope.late,
+        schema=scope.schema,
+        kept=scope.kept,
+        written=tuple(sorted(scope.written)),
+        handed=scope.handed,
     )
 
 
@@ -210,6 +314,11 @@ def _load_scope(kept: _Scope, restore: Callable[[Any], Any]) -> Scope:
             for target, legs in kept.waiting.items()
         },
         parked={leaf: _load_token(token) for leaf, token in kept.parked.items()},
+        late={target: dict(legs) for target, legs in kept.late.items()},
+        schema=kept.schema,
+        kept=kept.kept,
+        written=frozenset(kept.written),
+        handed={name: list(updates) for name, updates in kept.handed.items()},
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
+from actorflow.engine.decision import depth_of
 from actorflow.engine.fold import ASKED
+from actorflow.engine.keys import key_of
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Offered, Open
+from actorflow.engine.run import ROOT
 from actorflow.errors import UnknownNode
 from actorflow.graph.routing import End
 
@@ -16,24 +18,28 @@ if TYPE_CHECKING:
 
     from actorflow.engine.run import RunState, Scope
     from actorflow.graph.plan import Plan
-    from actorflow.graph.schema import Schema
 
 
-def key_of(*parts: bytes) -> bytes:
-    """A hash of what caused an activation; each part is framed, so that no two lists of parts look alike."""
-    digest = hashlib.blake2b(digest_size=16, person=b"actorflow-key")
-    for part in parts:
-        digest.update(len(part).to_bytes(4, "big"))
-        digest.update(part)
-    return digest.digest()
-
-
-def ask_branches(plan: Plan, schema: Schema, scope: Scope, node: str) -> list[str | End]:
+def ask_branches(plan: Plan, scope: Scope, node: str) -> list[str | End]:
     """Where the branches of a node lead from the state as it is now. Raises whatever they raise."""
     targets: list[str | End] = []
     for branch in plan.branches.get(node, ()):
-        targets += plan.route(node, branch.fn(typed(schema, scope.values)), branch.targets)
+        targets += plan.route(node, branch.fn(typed(plan.schema, scope.values)), branch.targets)
     return targets
+
+
+def puts_and_opens(
+    plan: Plan, cause: bytes, source: str, targets: Iterable[str | End]
+) -> tuple[tuple[tuple[str, str], ...], list[Open]]:
+    """What tokens for these targets lead to: they open each, or wait in front of one that is deferred."""
+    puts: list[tuple[str, str]] = []
+    opens: list[Open] = []
+    for target, key in keyed(cause, source, targets):
+        if plan.nodes[target].defer:
+            puts.append((target, source))
+        else:
+            opens.append(Open(target, key))
+    return tuple(puts), opens
 
 
 def keyed(cause: bytes, source: str, targets: Iterable[str | End]) -> Iterator[tuple[str, bytes]]:
@@ -44,31 +50,45 @@ def keyed(cause: bytes, source: str, targets: Iterable[str | End]) -> Iterator[t
 
 
 def completed(plan: Plan, scope: Scope, target: str, *, put: Mapping[str, bytes]) -> Iterator[Open]:
-    """The activations of a join whose tokens are all there, one of each leg, oldest first.
+    """The activations of a join whose tokens are there, one of each leg that it needs, oldest first.
 
     A token waits there, or is ``put`` there now (leg: key), or was parked when its leg was still a leaf.
     """
     waiting = scope.waiting.get(target, {})
+    late = scope.late.get(target, {})
+    need = plan.nodes[target].join
     for inlet in plan.joins[target]:
+        there = {leg: [token.key for token in waiting.get(leg, ())] for leg in inlet}
+        for leg in inlet:
+            if leg in put and not late.get(leg):
+                there[leg].append(put[leg])
+        if need is not None and need < len(inlet):
+            while len(first := [leg for leg in inlet if there[leg]][:need]) == need:
+                keys = [there[leg].pop(0) for leg in first]
+                others = tuple(leg for leg in inlet if leg not in first)
+                yield Open(target, key_of(*keys, b"join", target.encode()), takes=tuple(first), late=others)
+            continue
         parked = tuple(leg for leg in inlet if leg in scope.parked and target not in scope.parked[leg].offered)
         takes = tuple(leg for leg in inlet if leg not in parked)
-        rounds = min((len(waiting.get(leg, ())) + (leg in put) for leg in takes), default=1)
+        rounds = min((len(there[leg]) for leg in takes), default=1)
         for at in range(min(rounds, 1) if parked else rounds):
-            keys = [
-                scope.parked[leg].key
-                if leg in parked
-                else waiting[leg][at].key
-                if at < len(waiting.get(leg, ()))
-                else put[leg]
-                for leg in inlet
-            ]
+            keys = [scope.parked[leg].key if leg in parked else there[leg][at] for leg in inlet]
             yield Open(target, key_of(*keys, b"join", target.encode()), takes=takes, parked=parked)
 
 
-def starved(plan: Plan, run: RunState) -> dict[str, list[str]]:
+def deferred(plan: Plan, scope: Scope) -> Iterator[Open]:
+    """The deferred nodes in front of which tokens wait, each with all of them."""
+    for target, legs in scope.waiting.items():
+        if plan.nodes[target].defer:
+            takes = tuple(leg for leg, tokens in legs.items() for _ in tokens)
+            keys = [token.key for tokens in legs.values() for token in tokens]
+            yield Open(target, key_of(*keys, b"defer", target.encode()), takes=takes)
+
+
+def starved(plan: Plan, scope: Scope) -> dict[str, list[str]]:
     """The joins where tokens wait, and the legs that each of them lacks."""
     lacking: dict[str, list[str]] = {}
-    for target, held in run.root.waiting.items():
+    for target, held in scope.waiting.items():
         lacking[target] = [f"a leg from {leg!r} in the graph" for leg in held]  # unless one of its joins has it
         for inlet in plan.joins.get(target, ()):
             if any(leg in held for leg in inlet):
@@ -76,7 +96,7 @@ def starved(plan: Plan, run: RunState) -> dict[str, list[str]]:
     return lacking
 
 
-def offer(plan: Plan, schema: Schema, run: RunState) -> Offered:
+def offer(plan: Plan, run: RunState) -> Offered:
     """Lets tokens parked at former leaves go on along edges that the graph has grown since."""
     scope = run.root
     opens: list[Open] = []
@@ -84,7 +104,7 @@ def offer(plan: Plan, schema: Schema, run: RunState) -> Offered:
     for leaf, token in scope.parked.items():
         targets: list[str | End] = [target for target in plan.edges.get(leaf, ()) if target not in token.offered]
         if plan.branches.get(leaf) and ASKED not in token.offered:
-            targets += ask_branches(plan, schema, scope, leaf)
+            targets += ask_branches(plan, scope, leaf)
             routed.append(leaf)
         opens += [Open(target, key, parked=(leaf,)) for target, key in keyed(token.key, leaf, targets)]
     for target in plan.joins:
@@ -98,22 +118,38 @@ def offer(plan: Plan, schema: Schema, run: RunState) -> Offered:
     return Offered(topology=plan.digest, opens=tuple(opens), routed=tuple(routed))
 
 
-def growth(plan: Plan, schema: Schema, run: RunState) -> tuple[str, ...]:
+def growth(plan: Plan, run: RunState) -> tuple[str, ...]:
     """The nodes that a run would go on to under this graph from its parked tokens."""
     if run.topology == plan.digest:
         return ()
-    return tuple(opened.node for opened in offer(plan, schema, run).opens)
+    return tuple(opened.node for opened in offer(plan, run).opens)
 
 
 def check_nodes(plan: Plan, run: RunState) -> None:
-    """Refuse a run whose open activations this graph does not know.
+    """Refuse a run whose open activations, or waiting tokens, this graph does not know, in any of its scopes.
 
     Raises:
         UnknownNode: naming the first one.
     """
-    for activation in run.open.values():
-        if activation.node not in plan.nodes:
-            raise UnknownNode(activation.node, plan.graph)
-    for target in run.root.waiting:
-        if target not in plan.nodes:
-            raise UnknownNode(target, plan.graph)
+    plans: dict[str, Plan] = {ROOT: plan}
+    for scope in _outer_first(run):
+        if scope.owner is not None:
+            owner = run.open[scope.owner]
+            inner = plans[owner.scope].nodes[owner.node].inner
+            if inner is None:
+                raise UnknownNode(owner.node, plans[owner.scope].graph, is_graph=False)
+            plans[scope.path] = inner.plan
+        elif scope.path != ROOT:
+            continue  # kept for the next visit: nothing is open in it
+        known = plans[scope.path]
+        for name in (*(one.node for one in run.open_in(scope.path)), *scope.waiting):
+            if name not in known.nodes:
+                raise UnknownNode(name, known.graph)
+        for one in run.open_in(scope.path):
+            node = known.nodes[one.node]
+            if one.id in run.fans and one.sent is None and node.fan is None:
+                raise UnknownNode(one.node, known.graph, is_graph=False)
+
+
+def _outer_first(run: RunState) -> list[Scope]:
+    return sorted(run.scopes.values(), key=lambda scope: depth_of(run, scope.path))

@@ -16,8 +16,11 @@ from actorflow.graph.importable import NotImportable, remote
 from actorflow.graph.inner import inner_of, problems_of_inner
 from actorflow.graph.migrate import register
 from actorflow.graph.node import (
+    Handler,
     Node,
+    has_parameters,
     input_type,
+    problems_of_handler,
     problems_of_function,
     problems_of_name,
     problems_of_parameters,
@@ -103,8 +106,9 @@ class _Compilation:
                     self.problems.extend(schema_of(migration.takes, codecs).problems)
         else:
             self.problems.append(f"the state must be a subclass of State, not {label(graph.state_type)}")
-        if type(graph.max_activations) is not int or graph.max_activations < 1:
-            self.problems.append(f"the graph: max_activations={graph.max_activations!r}: give a number of at least 1")
+        for what, limit in (("max_activations", graph.max_activations), ("max_items", graph.max_items)):
+            if type(limit) is not int or limit < 1:
+                self.problems.append(f"the graph: {what}={limit!r}: give a number of at least 1")
         self._check_policy("the graph", graph.retry, graph.timeout, sync=False)
 
     def _check_policy(self, place: str, retry: object, timeout: object, *, sync: bool) -> None:
@@ -194,7 +198,26 @@ class _Compilation:
             fan=None if fan is None else fan_of(fan),
             inner=None if inner is None or schema is None else inner_of(inner, schema, fan=fan),
             site=declared.site,
+            on_error=self._handler(place, declared.on_error, declared.catch),
         )
+
+    def _handler(self, place: str, given: object, catch: object) -> Handler | None:
+        """Who takes over when a node fails: a node of the graph, if it is one, else the function itself."""
+        kinds = catch if isinstance(catch, tuple) else (catch,)
+        if not kinds or not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+            self._note(place, [f"catch={catch!r}: give an Exception class, or a tuple of them"])
+            return None
+        if given is None:
+            return None
+        is_node = isinstance(given, str | NodeHandle) or identity(given) in self.names  # type: ignore[arg-type]
+        if is_node:
+            name = self._find(given, f"{place}, on_error=")
+            return None if name is None else Handler(None, name, kinds)
+        if not callable(given):
+            self._note(place, [f"on_error={given!r}: give a node, or a function (state, error) -> update"])
+            return None
+        self._note(place, (f"on_error: {problem}" for problem in problems_of_handler(given, self.graph.state_type)))
+        return Handler(given, None, kinds, is_async(given), has_parameters(given, 3))
 
     def _isolated(self, place: str, declared: DeclaredNode, schema: Schema) -> Remote | None:
         """How a worker process finds what the node is, if it is to run there."""
@@ -336,6 +359,7 @@ class _Compilation:
             branches=_frozen(self.branches),
             entries=self._entries(nodes),
             max_activations=self.graph.max_activations,
+            max_items=self.graph.max_items,
             interrupt_before=self._held("interrupt_before", self.graph.interrupt_before, nodes),
             interrupt_after=self._held("interrupt_after", self.graph.interrupt_after, nodes),
         )

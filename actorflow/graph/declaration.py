@@ -39,6 +39,8 @@ class NodeOptions(FlowOptions, total=False):
     retry: Retry | None
     timeout: float | None
     isolate: Literal["process"] | None
+    on_error: NodeRef | Callable[..., Any] | None
+    catch: type[Exception] | tuple[type[Exception], ...]
 
 
 class MapOptions(FlowOptions, total=False):
@@ -61,6 +63,8 @@ class SubgraphOptions(FlowOptions, total=False):
     enter: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     leave: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     lifetime: Literal["visit", "run"]
+    on_error: NodeRef | Callable[..., Any] | None
+    catch: type[Exception] | tuple[type[Exception], ...]
 
 
 class DeclaredFan(Struct, frozen=True, kw_only=True):
@@ -98,6 +102,8 @@ class DeclaredNode(Struct, frozen=True, kw_only=True):
     retry: Retry | None = None
     timeout: float | None = None
     isolate: str | None = None
+    on_error: NodeRef | Callable[..., Any] | None = None
+    catch: type[Exception] | tuple[type[Exception], ...] = Exception
     fan: DeclaredFan | None = None
     inner: DeclaredInner | None = None
     handle: NodeHandle | None = None  # what it is referred to by as well
@@ -131,6 +137,7 @@ class Declaration(Struct):
     moves: Mapping[str, str | End]
     migrations: list[Migration]
     types: tuple[Codec[Any], ...]
+    max_items: int = 100_000
     interrupt_before: NodeRef | Sequence[NodeRef] = ()
     interrupt_after: NodeRef | Sequence[NodeRef] = ()
     nodes: list[DeclaredNode] = field(default_factory=list[DeclaredNode])

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 WHOLE = ""
 """Stands for the whole result of an item, where a part of it might be named."""
 
-MAX_ITEMS = 1_000_000
-"""More items than this are a mistake: a fan-out keeps a result for each."""
-
 
 class ItemError(Struct, frozen=True):
     """An item that failed, as ``errors=`` (or, without it, its place in ``into``) has it."""

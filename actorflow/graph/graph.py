@@ -72,6 +72,7 @@ class Graph(Generic[S]):
         timeout: seconds for an attempt of an async node that does not say its own.
         max_activations: the run fails with `TooManyActivations` after so many,
             counted since it was last opened: a loop without an end comes to one.
+        max_items: a fan-out of more fails with `TooManyItems`.
         migrations: in addition to those of the State, as is `migrate`.
         moves: old node names and what became of them: the new name, or `END`.
         context: the type of ``context=`` that run, spawn and resume take.
@@ -105,6 +106,7 @@ class Graph(Generic[S]):
         retry: Retry | None = None,
         timeout: float | None = None,
         max_activations: int = 100_000,
+        max_items: int = 100_000,
         migrations: Iterable[Migration] = (),
         moves: Mapping[str, str | End] | None = None,
         context: type[Any] | None = None,
@@ -120,6 +122,7 @@ class Graph(Generic[S]):
             retry=retry,
             timeout=timeout,
             max_activations=max_activations,
+            max_items=max_items,
             moves=dict(moves or {}),
             migrations=list(migrations),
             types=tuple(types),
@@ -228,6 +231,10 @@ class Graph(Generic[S]):
                 - ``timeout``: seconds for one attempt, overrides the graph's; ``math.inf`` is none.
                 - ``isolate``: ``"process"`` runs the function, sync or async, in a worker process. It is found
                   there by its import path, and can be stopped: a sync one may have a ``timeout``.
+                - ``on_error``: what takes over when the node has failed for good: a function
+                  ``(state, error) -> update``, whose result counts as the node's; or a node of the
+                  graph, which goes on along edges of its own, with the error as ``ctx.error``.
+                - ``catch``: the exceptions that it is for; by default all.
         """
 
         def declare(fn: Callable[..., Any]) -> Callable[..., Any]:

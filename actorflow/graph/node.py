@@ -30,6 +30,20 @@ Outcome = Update | State | Goto | Send | Sequence[Send] | End | None
 MAX_NAME = 100  # characters: names go into every record
 
 
+class Handler(Struct, frozen=True):
+    """What takes over when a node has failed for good: a function in its place, or a node of the graph."""
+
+    fn: Callable[..., Any] | None
+    node: str | None
+    catch: tuple[type[Exception], ...]
+    is_async: bool = True
+    takes_context: bool = False
+
+    def catches(self, error: Exception) -> bool:
+        """Whether it is for this error."""
+        return isinstance(error, self.catch)
+
+
 class Node(Struct, frozen=True, kw_only=True):
     """One box of the picture: a function, a fan-out of one, or a graph in a scope of its own."""
 
@@ -46,6 +60,7 @@ class Node(Struct, frozen=True, kw_only=True):
     entry: bool = False  # marked as such; the entry of most graphs follows from its edges
     join: int | None = None  # how many legs of an inlet open it; None: all
     defer: bool = False  # opened when nothing else goes on in its scope
+    on_error: Handler | None = None
     fan: Fan | None = None
     inner: Inner | None = None
     site: str = ""  # where it was declared, if not where its function stands
@@ -82,8 +97,20 @@ def input_type(fn: Callable[..., Any]) -> Any:
 
 def takes_context(fn: Callable[..., Any]) -> bool:
     """Whether a node's function has a second parameter."""
+    return has_parameters(fn, 2)
+
+
+def has_parameters(fn: Callable[..., Any], count: int) -> bool:
+    """Whether a function takes so many positional parameters."""
     signature = signature_of(fn)
-    return signature is not None and len(_positional(signature)) > 1
+    return signature is not None and len(_positional(signature)) >= count
+
+
+def problems_of_handler(fn: Callable[..., Any], state_type: type[State]) -> Iterator[str]:
+    """Why this function can't take over for a node that failed: it is called with state and error."""
+    if is_generator(fn):
+        yield "it is a generator; it returns its update once"
+    yield from problems_of_parameters(fn, state_type, ("state", "error", "ctx"))
 
 
 def problems_of_function(
@@ -129,8 +156,8 @@ def problems_of_parameters(
             yield f"it asks for the keyword {parameter.name!r}; it is called as {wanted}"
     if positional and state_type is not None:
         yield from _problems_of_state(positional[0], fn, state_type)
-    if len(names) > 1 and len(positional) > 1:
-        yield from _problems_of_context(positional[1], fn)
+    if names[-1] == "ctx" and len(positional) >= len(names):
+        yield from _problems_of_context(positional[len(names) - 1], fn)
 
 
 def _positional(signature: inspect.Signature) -> list[inspect.Parameter]:
@@ -151,7 +178,7 @@ def _problems_of_context(parameter: inspect.Parameter, fn: Callable[..., Any]) -
         and expected is not object
         and (issubclass(expected, State) or expected.__module__ == "builtins")
     ):
-        yield f"its second parameter {parameter.name!r} is the Context, not a {expected.__name__}"
+        yield f"its parameter {parameter.name!r} is the Context, not a {expected.__name__}"
 
 
 def _is_plain_class(annotation: Any) -> typing.TypeGuard[type[Any]]:

@@ -46,6 +46,7 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
     branches: Mapping[str, tuple[Branch, ...]]  # by source
     entries: tuple[str, ...]
     max_activations: int
+    max_items: int = 100_000
     interrupt_before: frozenset[str] = frozenset()
     interrupt_after: frozenset[str] = frozenset()
 
@@ -62,9 +63,9 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
             ),
         )
         special = sorted(
-            (name, node.join, node.defer, node.send, None if node.inner is None else node.inner.graph.name)
+            (name, node.join, node.defer, node.send, *_more(node))
             for name, node in self.nodes.items()
-            if node.join is not None or node.defer or node.send or node.inner is not None
+            if node.join is not None or node.defer or node.send or any(_more(node))
         )
         data = msgpack.encode((*topology, special) if special else topology)
         return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
@@ -79,11 +80,13 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
         return target in self.joins or self.nodes[target].defer
 
     def routes(self, node: str) -> Iterator[str | End]:
-        """Where its branches, a returned Goto and a returned Send may lead."""
+        """Where its branches, a returned Goto or Send, and its failure may lead."""
         for branch in self.branches.get(node, ()):
             yield from branch.targets
         yield from self.nodes[node].goto
         yield from self.nodes[node].send
+        if (handler := self.nodes[node].on_error) is not None and handler.node is not None:
+            yield handler.node
 
     def successors(self, node: str) -> tuple[str | End, ...]:
         """Everything that this node may lead to, each once: along edges, legs, branches and Goto."""
@@ -108,6 +111,14 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
         if len(found) != 1:  # two: a function declared as two nodes, both of them targets
             raise UndeclaredTarget(node, label(target), map(label, declared))
         return found[0]
+
+
+def _more(node: Node) -> tuple[str | None, str | None]:
+    """The graph inside a node, and the node that takes over for it."""
+    return (
+        None if node.inner is None else node.inner.graph.name,
+        None if node.on_error is None else node.on_error.node,
+    )
 
 
 def _plain(targets: tuple[str | End, ...]) -> list[str]:

@@ -22,7 +22,8 @@ import anyio.lowlevel
 from anyio import CapacityLimiter, Event, to_thread
 from msgspec import Struct
 
-from actorflow.engine.decide import Decision, decide
+from actorflow.engine.decide import decide
+from actorflow.engine.decision import Decision
 from actorflow.engine.events import Command, Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Released
@@ -171,7 +172,7 @@ class Actor:
                 raise first from first.__cause__
             return crashed
         if self._stop is not None and not self.run.ended:
-            self._take(decide(self._plan, self._schema, self.run, self._stop))
+            self._take(decide(self._plan, self.run, self._stop))
             await self._commit()
         return None
 
@@ -188,7 +189,7 @@ class Actor:
     async def give_up(self, crashed: Crashed) -> None:
         """Record that the supervisor does not restart this run again."""
         self._crash = None
-        self._take(decide(self._plan, self._schema, self.run, GaveUp(crashed.key, crashed.error)))
+        self._take(decide(self._plan, self.run, GaveUp(crashed.key, crashed.error)))
         await self._commit()
 
     async def release(self) -> None:
@@ -202,7 +203,7 @@ class Actor:
 
     async def _loop(self, tasks: TaskGroup) -> Crashed | None:
         if not self._swept:
-            self._take(decide(self._plan, self._schema, self.run, Sweep()))
+            self._take(decide(self._plan, self.run, Sweep()))
         while True:
             await self._settle(tasks)
             if self.run.ended:
@@ -227,7 +228,7 @@ class Actor:
             # inside a commit, records are in the order in which their activations were opened
             events, self._events = sorted(self._events, key=attrgetter("id")), []
             for event in events:
-                self._take(decide(self._plan, self._schema, self.run, event))
+                self._take(decide(self._plan, self.run, event))
 
     def _take(self, decision: Decision) -> None:
         self.run = decision.run

@@ -40,7 +40,7 @@ from actorflow.store.transfer import IMPORTING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actorflow.engine.decide import Decision
+    from actorflow.engine.decision import Decision
     from actorflow.engine.records import Status
     from actorflow.graph.graph import Graph
     from actorflow.store.backend import Steps
@@ -278,7 +278,7 @@ def nodes_to_start(graph: Graph[Any], preview: Preview) -> tuple[str, ...]:
     """The nodes that a resume would start: those that are open, and those that parked tokens would go on to."""
     run = preview.run
     still_open = tuple(activation.node for activation in run.open.values())
-    return still_open + growth(graph.plan, graph.schema, run)
+    return still_open + growth(graph.plan, run)
 
 
 def near_ids(store: Store, run_id: str) -> list[str]:

@@ -13,7 +13,8 @@ from anyio import to_thread
 
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED, decode_body
-from actorflow.engine.spawn import checked_input, default_input, input_digest, spawn
+from actorflow.engine.inputs import checked_input, default_input, input_digest
+from actorflow.engine.spawn import spawn
 from actorflow.errors import (
     Quarantined,
     RunCancelled,
@@ -341,7 +342,7 @@ class Runtime(Upkeep, Asking):
         given = default_input(schema) if state is None else state
         tombstone = await lives.in_store(lambda: tombstone_of(store, run_id)) if reuse else None
         life_of_id = 1 if tombstone is None else tombstone.file.life + 1
-        decision = spawn(graph.plan, schema, given, run_id=run_id, life=life_of_id, durability=durability)
+        decision = spawn(graph.plan, given, run_id=run_id, life=life_of_id, durability=durability)
         if self._validate is not None:
             first = Commit(run_id, graph.name, 0, "running", None, dict(tags or {}), given)
             pass_or_refuse(self._validate, first, path=self.url)

@@ -59,12 +59,12 @@ def looped(state_type: type[State], fn: object) -> Graph[State]:
 def cost(graph: Graph[State]) -> float:
     """µs per activation: the node's state, its update decided and folded, its records encoded."""
     plan, schema = graph.plan, schema_of(graph.state_type)
-    decision = spawn(plan, schema, graph.state_type(), run_id="cost")
+    decision = spawn(plan, graph.state_type(), run_id="cost")
     started = time.process_time()
     for _ in range(ACTIVATIONS):
         (activation,) = decision.run.open.values()
         value = plan.nodes[activation.node].fn(typed(schema, activation.base))
-        decision = decide(plan, schema, decision.run, Returned(activation.id, value))
+        decision = decide(plan, decision.run, Returned(activation.id, value))
         encode_body(Body(tuple(decision.records)))
     return (time.process_time() - started) / ACTIVATIONS * 1e6
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-import actorflow.engine.decide as deciding
-from actorflow.engine.decide import Decision, decide
+import actorflow.engine.decision as deciding
+from actorflow.engine.decide import decide
+from actorflow.engine.decision import Decision
 from actorflow.engine.events import Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
 from actorflow.engine.fold import begin
 from actorflow.engine.merge import typed
@@ -50,7 +51,7 @@ class Driver:
         self.ready: dict[int, int] = {}  # activation that may run now: its attempt
         self.crashed: Crash | None = None
         self.cause: BaseException | None = None
-        decision = spawn(graph.plan, self.schema, state, run_id="run", durability=durability)
+        decision = spawn(graph.plan, state, run_id="run", durability=durability)
         self.run = decision.run
         self._take(decision)
         self.commit()
@@ -117,7 +118,7 @@ class Driver:
 
     def decide(self, event: Event) -> Decision:
         """Decide; nothing is durable yet."""
-        decision = decide(self.graph.plan, self.schema, self.run, event)
+        decision = decide(self.graph.plan, self.run, event)
         self._take(decision)
         return decision
 

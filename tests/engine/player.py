@@ -15,7 +15,7 @@ from tests.engine.generator import Boom, Sketch, World
 from tests.engine.witness import Ledger, Witness, demand
 
 if TYPE_CHECKING:
-    from actorflow.engine.decide import Decision
+    from actorflow.engine.decision import Decision
     from tests.engine.driver import Durability
 
 COMMITS = {"sync": 1.0, "async": 0.5, "exit": 0.1}

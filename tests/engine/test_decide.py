@@ -10,7 +10,8 @@ import pytest
 from actorflow.engine.decide import decide
 from actorflow.engine.events import Returned, Start
 from actorflow.engine.records import Ended, Finished
-from actorflow.engine.spawn import checked_input, input_digest, spawn
+from actorflow.engine.inputs import checked_input, input_digest
+from actorflow.engine.spawn import spawn
 from actorflow.errors import BadUpdate, ConcurrentWrite, JoinStarved, TooManyActivations, UndeclaredTarget
 from actorflow.graph.graph import Graph
 from actorflow.graph.reducers import Overwrite, extend
@@ -569,7 +570,7 @@ def test_several_entries_start_together() -> None:
 
 def keys_of(run_id: str, life: int = 1) -> list[bytes]:
     """The keys that a new run begins with."""
-    decision = spawn(linear().plan, schema_of(Tally), Tally(), run_id=run_id, life=life)
+    decision = spawn(linear().plan, Tally(), run_id=run_id, life=life)
     return [activation.key for activation in decision.run.open.values()]
 
 
@@ -583,7 +584,7 @@ def test_keys_tell_runs_and_lives_apart() -> None:
 def test_a_bad_input_is_refused(state: State) -> None:
     """Before anything is written."""
     with pytest.raises(BadUpdate, match="the input"):
-        spawn(linear().plan, schema_of(Tally), state, run_id="x")
+        spawn(linear().plan, state, run_id="x")
 
 
 class Wide(State):
@@ -614,9 +615,9 @@ def test_the_digest_of_an_input_is_that_of_its_value() -> None:
 
 def test_decide_changes_nothing_but_the_run_it_was_given() -> None:
     """The plan is frozen and the decision is all there is: the same history decides the same."""
-    runs = [spawn(linear().plan, schema_of(Tally), Tally(), run_id="x").run for _ in range(2)]
+    runs = [spawn(linear().plan, Tally(), run_id="x").run for _ in range(2)]
 
-    decisions = [decide(linear().plan, schema_of(Tally), run, Returned(1, {"n": 1})) for run in runs]
+    decisions = [decide(linear().plan, run, Returned(1, {"n": 1})) for run in runs]
 
     assert decisions[0].records == decisions[1].records
     assert decisions[0].commands == decisions[1].commands

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-import actorflow.engine.decide as deciding
+import actorflow.engine.decision as deciding
 from actorflow.engine.fold import fold
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Finished, Open, Record

@@ -26,7 +26,7 @@ from tests.runtime.graphs import Trail, add, chain
 from tests.store.object_runs import Died, Watched, WatchedStore
 
 if TYPE_CHECKING:
-    from actorflow.engine.decide import Decision
+    from actorflow.engine.decision import Decision
     from actorflow.runtime.options import Durability
 
 

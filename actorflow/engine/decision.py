@@ -1,0 +1,116 @@
+"""Decision: what an event leads to, while it is being decided and when it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from actorflow.engine.events import Command, Crash
+from actorflow.engine.fold import fold
+from actorflow.engine.records import Failed, Record, describe
+from actorflow.engine.run import Activation, FanOut, RunState, Scope
+from actorflow.graph.node import Node
+from actorflow.graph.plan import Plan
+from actorflow.graph.routing import Goto
+
+if TYPE_CHECKING:
+    from actorflow.graph.schema import Schema
+
+
+class Decision(Struct):
+    """What an event leads to. ``cause`` is the live exception of a run that failed, for the one who waits.
+
+    ``begin`` and ``look`` are what the records so far leave to be decided:
+    activations that opened, and scopes in which nothing may be left to do.
+    """
+
+    plan: Plan
+    run: RunState
+    records: list[Record] = field(default_factory=list[Record])
+    commands: list[Command] = field(default_factory=list[Command])
+    cause: BaseException | None = None
+    begin: deque[int] = field(default_factory=deque[int])
+    look: deque[str] = field(default_factory=deque[str])
+    leaving: tuple[str, Goto] | None = None  # a scope that one of its nodes leaves
+    now: float = 0.0  # seconds since the epoch
+
+    def note(self, record: Record) -> None:
+        """Fold a record and keep it for the commit. What it opens is to begin."""
+        first = self.run.next_id
+        self.run = fold(self.run, record)
+        self.records.append(record)
+        self.begin.extend(range(first, self.run.next_id))
+
+    def fail(self, id_: int | None, error: BaseException) -> None:
+        """The run fails, by this activation or as a whole; nothing else is to be done."""
+        self.note(Failed(id_, describe(error)))
+        self.commands.clear()
+        self.begin.clear()
+        self.look.clear()
+        self.cause = error
+
+    def crash(self, id_: int, error: Exception) -> None:
+        """Let the actor crash; the supervisor decides."""
+        self.commands.append(Crash(id_, error))
+
+    def plan_of(self, path: str) -> Plan:
+        """The plan of the graph that runs in a scope."""
+        return plan_of(self.plan, self.run, path)
+
+    def place(self, activation: Activation) -> Place:
+        """An activation with all that its graph says about it."""
+        return place_of(self.plan, self.run, activation)
+
+
+class Place(Struct, frozen=True):
+    """An activation, and where it is in the graph and in the run."""
+
+    activation: Activation
+    plan: Plan
+    node: Node
+    scope: Scope
+    run: RunState
+
+    @property
+    def schema(self) -> Schema:
+        """Of the state of its scope."""
+        return self.plan.schema
+
+    @property
+    def is_item(self) -> bool:
+        """Whether it is an item of a fan-out."""
+        return self.activation.fan is not None
+
+    @property
+    def owner_fan(self) -> tuple[Activation, FanOut]:
+        """Of an item: who owns its fan-out, and that."""
+        assert self.activation.fan is not None
+        return self.run.open[self.activation.fan], self.run.fans[self.activation.fan]
+
+
+def place_of(plan: Plan, run: RunState, activation: Activation) -> Place:
+    """An activation with all that its graph says about it, given the plan of the root."""
+    its = plan_of(plan, run, activation.scope)
+    return Place(activation, its, its.nodes[activation.node], run.scopes[activation.scope], run)
+
+
+def plan_of(plan: Plan, run: RunState, path: str) -> Plan:
+    """The plan of the graph that runs in a scope, given that of the root."""
+    owner = run.scopes[path].owner
+    if owner is None:
+        return plan
+    activation = run.open[owner]
+    inner = plan_of(plan, run, activation.scope).nodes[activation.node].inner
+    assert inner is not None, "a scope belongs to a node that is a graph; adoption checks it"
+    return inner.plan
+
+
+def depth_of(run: RunState, path: str) -> int:
+    """How many scopes lie around this one."""
+    depth = 0
+    while (owner := run.scopes[path].owner) is not None:
+        path = run.open[owner].scope
+        depth += 1
+    return depth

@@ -1,0 +1,238 @@
+"""Flow: an activation's work is merged, its tokens go on, and a scope comes to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct
+
+from actorflow.engine.keys import key_of
+from actorflow.engine.merge import difference, merge_all, plain_writes
+from actorflow.engine.operations import Extended, Put
+from actorflow.engine.records import Asked, Ask, Finished, Gather, Handed, Merged, Open, Rebased
+from actorflow.engine.run import ROOT
+from actorflow.engine.tokens import ask_branches, completed, keyed, puts_and_opens
+from actorflow.engine.updates import AS_OPERATION, keep
+from actorflow.errors import BadUpdate, ConcurrentWrite
+from actorflow.graph.routing import END, End, Goto, Send
+from actorflow.graph.state import State
+
+if TYPE_CHECKING:
+    from actorflow.engine.decision import Decision, Place
+    from actorflow.engine.operations import Operation
+
+AFTER = "(after)"
+"""The key of the question that `interrupt_after` asks; no question of a user's has parentheses for its name."""
+
+
+class Outcome(Struct, frozen=True):
+    """What a node returned, taken apart."""
+
+    update: Mapping[str, Any] | None
+    goto: tuple[str | End, ...] | None = None  # replaces its edges and branches
+    parent: Goto | None = None  # leaves its scope
+    sends: tuple[tuple[str, list[Any]], ...] = ()  # target and inputs
+
+
+def take_apart(place: Place, value: Any) -> Outcome:
+    """What a node returned, as an update and (with `Goto`, `Send` or `END`) the targets that replace its edges.
+
+    Raises:
+        BadUpdate: it is none of what a node may return.
+        UndeclaredTarget: it leads where it must not.
+    """
+    plan, node = place.plan, place.node
+    goto: tuple[str | End, ...] | None = None
+    parent: Goto | None = None
+    sends: tuple[tuple[str, list[Any]], ...] = ()
+    if isinstance(value, End):
+        value, goto = None, plan.route(node.name, value, (END,))
+    elif isinstance(value, Goto):
+        if value.parent:
+            parent = value
+        else:
+            goto = plan.route(node.name, value.targets, node.goto)
+        value = value.update
+    elif isinstance(value, Send) or _is_sends(value):
+        several = [value] if isinstance(value, Send) else cast("list[Send]", value)
+        sends, goto = _sent(place, several), ()
+        value = _one_update(place, several)
+    if isinstance(value, State):
+        if type(value) is not place.schema.state_type:
+            wanted = place.schema.state_type.__name__
+            raise BadUpdate(node.name, f"returned a {type(value).__name__}, not a {wanted} or an update")
+        value = difference(place.schema, place.activation.base, value)
+    if value is not None and not isinstance(value, Mapping):
+        raise BadUpdate(
+            node.name,
+            f"returned {type(value).__name__}; a node returns None, a dict of fields, "
+            f"a {place.schema.state_type.__name__}, Goto, Send or END",
+        )
+    return Outcome(cast("Mapping[str, Any] | None", value), goto, parent, sends)
+
+
+def _is_sends(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, Send) for one in value)
+
+
+def _sent(place: Place, sends: Sequence[Send]) -> tuple[tuple[str, list[Any]], ...]:
+    """The inputs for each target, in order, as plain values."""
+    by_target: dict[str, list[Any]] = {}
+    for send in sends:
+        (target,) = place.plan.route(place.node.name, send.node, place.node.send)
+        codecs = place.schema.codecs
+        try:
+            plain = codecs.plain(send.input)
+        except Exception as error:
+            raise BadUpdate(place.node.name, f"sends {target!r} what can't be encoded: {error}") from error
+        by_target.setdefault(str(target), []).append(plain)
+    return tuple(by_target.items())
+
+
+def _one_update(place: Place, sends: Sequence[Send]) -> Any:
+    updates = [send.update for send in sends if send.update is not None]
+    if len(updates) > 1:
+        raise BadUpdate(place.node.name, "several of its Sends have an update=; give one of them all of it")
+    return updates[0] if updates else None
+
+
+def deliver(
+    decision: Decision,
+    place: Place,
+    outcome: Outcome,
+    *,
+    updates: Sequence[Mapping[str, Any]],
+    took: float = 0.0,
+    cached: bool = False,
+    results: Mapping[str, tuple[str, list[Any]]] | None = None,
+) -> None:
+    """Merge the updates of an activation, and let its tokens go on.
+
+    Args:
+        decision: in which.
+        place: the activation.
+        outcome: where it leads.
+        updates: merged one after the other, all or none.
+        took: seconds.
+        cached: the node was not called.
+        results: for fields that take the results of its fan-out: the part, and the list; to be said briefly.
+
+    Raises:
+        BadUpdate, ReducerError: nothing was merged.
+    """
+    activation, scope = place.activation, place.scope
+    operations = tuple(merge_all(place.schema, scope.values, updates, node=activation.node)) if updates else ()
+    writes = plain_writes(operations)
+    if conflicts := writes & activation.unseen:
+        # never retried: which of the two fails is timing
+        decision.fail(activation.id, ConcurrentWrite(activation.node, conflicts))
+        return
+    if writes & activation.turned and activation.id not in decision.run.fans:
+        decision.note(Rebased(activation.id))
+        decision.begin.append(activation.id)
+        return
+    handed = _handed(place, updates, operations) if scope.handed else ()
+    operations, gathers = _brief(operations, results) if results else (operations, ())
+    held = activation.node in place.plan.interrupt_after and AFTER not in activation.answers
+    if held or (outcome.goto is None and place.plan.branches.get(activation.node)) or outcome.parent is not None:
+        # branches, and whoever is asked, see the update merged, so it is folded before they are asked
+        goto = None if outcome.goto is None else tuple(END.value if one is END else str(one) for one in outcome.goto)
+        decision.note(Merged(activation.id, operations, took, gathers, handed, goto, outcome.sends))
+        operations, gathers, handed = (), (), ()
+    if held and outcome.parent is None:
+        decision.note(Asked(activation.id, (Ask(AFTER, "after", f"after {activation.node}", asked=decision.now),)))
+        return
+    route(decision, place, outcome, operations=operations, took=took, gathers=gathers, handed=handed, cached=cached)
+
+
+def route_merged(decision: Decision, place: Place) -> None:
+    """Let the tokens of an activation go on whose update was merged before."""
+    goto = place.activation.goto
+    targets = None if goto is None else tuple(END if name == END.value else name for name in goto)
+    route(decision, place, Outcome(None, targets, sends=place.activation.sends))
+
+
+def _handed(
+    place: Place, updates: Sequence[Mapping[str, Any]], operations: tuple[Operation, ...]
+) -> tuple[Handed, ...]:
+    """What is to be merged again outside, kept as the update it was."""
+    found: list[Handed] = []
+    for update in updates:
+        found += keep(place.schema, update, place.scope.handed)
+    for index, one in enumerate(found):
+        same = [its for its in operations if its.field == one.field]
+        alone = sum(other.field == one.field for other in found) == 1
+        if alone and len(same) == 1 and type(same[0]) is Extended and not one.mark and same[0].items == one.value:
+            found[index] = Handed(one.field, AS_OPERATION)
+    return tuple(found)
+
+
+def _brief(
+    operations: tuple[Operation, ...], results: Mapping[str, tuple[str, list[Any]]]
+) -> tuple[tuple[Operation, ...], tuple[Gather, ...]]:
+    """The operations that must be said, and those that only put the results of a fan-out where they belong."""
+    said: list[Operation] = []
+    gathers: list[Gather] = []
+    for operation in operations:
+        part, whole = results.get(operation.field, ("", None))
+        match operation:
+            case Put(value=value) if whole is not None and value == whole:
+                gathers.append(Gather(operation.field, part, extends=False))
+            case Extended(items=items) if whole is not None and items == whole:
+                gathers.append(Gather(operation.field, part, extends=True))
+            case _:
+                said.append(operation)
+    return tuple(said), tuple(gathers)
+
+
+def route(
+    decision: Decision,
+    place: Place,
+    outcome: Outcome,
+    *,
+    operations: tuple[Operation, ...] = (),
+    took: float = 0.0,
+    gathers: tuple[Gather, ...] = (),
+    handed: tuple[Handed, ...] = (),
+    cached: bool = False,
+) -> None:
+    """Finish an activation: put its tokens, and open what they complete."""
+    activation, plan, scope = place.activation, place.plan, place.scope
+    if outcome.parent is not None:
+        decision.leaving = (activation.scope, outcome.parent)
+        return
+    puts: tuple[tuple[str, str], ...] = ()
+    opens: list[Open] = []
+    node = activation.node
+    if outcome.goto is not None:
+        puts, opens = puts_and_opens(plan, activation.key, node, outcome.goto)
+        for target, inputs in outcome.sends:
+            opens.append(Open(target, key_of(activation.key, b"send", target.encode()), sent=inputs))
+    else:
+        try:
+            targets = [*ask_branches(plan, scope, node), *plan.edges.get(node, ())]
+        except Exception as error:  # noqa: BLE001 - the work is kept, and the run fails at its routing
+            decision.fail(activation.id, error)
+            return
+        puts, opens = puts_and_opens(plan, activation.key, node, targets)
+        for target in plan.legs.get(node, ()):
+            if not plan.nodes[target].defer:
+                opens += completed(plan, scope, target, put={node: activation.key})
+            puts = (*puts, (target, node))
+    parks = outcome.goto is None and activation.scope == ROOT and plan.is_leaf(node)
+    path = activation.scope
+    decision.note(
+        Finished(
+            activation.id,
+            operations,
+            puts=puts,
+            opens=tuple(opens),
+            parks=parks,
+            took=took,
+            gathers=gathers,
+            handed=handed,
+            cached=cached,
+        )
+    )
+    decision.look.append(path)

@@ -1,0 +1,113 @@
+"""Waits: an activation asks somebody outside, and goes on when it was answered or nobody did in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actorflow.engine.events import Expire
+from actorflow.engine.flow import AFTER, route_merged
+from actorflow.engine.records import Answered, Ask, Asked
+from actorflow.engine.schemas import mismatch
+from actorflow.errors import AmbiguousTarget, BadAnswer, NotWaiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actorflow.engine.decision import Decision
+    from actorflow.engine.events import Answering, Suspended
+    from actorflow.engine.run import Activation, RunState
+
+BEFORE = "(before)"
+"""The key of the question that `interrupt_before` asks."""
+
+
+def hold(decision: Decision, activation: Activation) -> bool:
+    """Ask before an activation begins, if its graph wants that; whether it waits."""
+    if BEFORE in activation.asks:
+        return True
+    place = decision.place(activation)
+    if activation.node not in place.plan.interrupt_before or BEFORE in activation.answers or activation.fan is not None:
+        return False
+    question = f"before {activation.node}"
+    decision.note(Asked(activation.id, (Ask(BEFORE, "before", question, asked=decision.now),)))
+    return True
+
+
+def suspend(decision: Decision, event: Suspended) -> None:
+    """An attempt stopped at questions. Those that were asked before, and are open still, are not asked again."""
+    activation = decision.run.open[event.id]
+    fresh = tuple(ask for ask in event.asks if ask.key not in activation.asks and ask.key not in activation.answers)
+    if fresh:
+        decision.note(Asked(event.id, fresh))
+    await_expiry(decision, activation)
+
+
+def await_expiry(decision: Decision, activation: Activation) -> None:
+    """Be told when a question of this activation expires."""
+    dues = [ask.due for ask in activation.asks.values() if ask.due is not None]
+    if dues:
+        decision.commands.append(Expire(activation.id, min(dues)))
+
+
+def expire(decision: Decision, activation: Activation) -> None:
+    """Take the default for an answer, where the time is over."""
+    over = [ask for ask in activation.asks.values() if ask.due is not None and ask.due <= decision.now]
+    for ask in over:
+        decision.note(Answered(activation.id, ask.key, ask.default, expired=True))
+    if over:
+        _go_on(decision, activation)
+    else:
+        await_expiry(decision, activation)
+
+
+def answer(decision: Decision, event: Answering) -> None:
+    """Take an answer.
+
+    Raises:
+        NotWaiting: nobody asks, or not that.
+        AmbiguousTarget: several questions could be meant.
+        BadAnswer: it is not what was asked for.
+    """
+    activation, ask = _asked(decision.run, event.to)
+    if ask.schema is not None and (problem := mismatch(event.value, ask.schema)) is not None:
+        raise BadAnswer(decision.run.run_id, ask.question, problem)
+    decision.note(Answered(activation.id, ask.key, event.value, event.by))
+    _go_on(decision, activation)
+
+
+def _go_on(decision: Decision, activation: Activation) -> None:
+    """An activation goes on as soon as one of its questions is answered: the others are asked again, if still."""
+    if AFTER in activation.answers and activation.merged:
+        route_merged(decision, decision.place(activation))
+    else:
+        decision.begin.append(activation.id)
+
+
+def questions(run: RunState) -> Iterator[tuple[Activation, Ask]]:
+    """Every open question, oldest activation first."""
+    for activation in run.open.values():
+        for ask in activation.asks.values():
+            yield activation, ask
+
+
+def name_of(activation: Activation, ask: Ask) -> str:
+    """How a question is referred to from outside: the same after every restart."""
+    return f"{activation.key.hex()[:16]}.{ask.key}"
+
+
+def _asked(run: RunState, to: str | None) -> tuple[Activation, Ask]:
+    """The question that is meant: by its name, by where it stands, by its text, or because it is the only one."""
+    found = list(questions(run))
+    if to is not None:
+        found = [(its, ask) for its, ask in found if to in _names(its, ask)]
+    if not found:
+        raise NotWaiting(run.run_id, run.standing, to)
+    if len(found) > 1:
+        raise AmbiguousTarget(run.run_id, "question", [name_of(*one) for one in found])
+    return found[0]
+
+
+def _names(activation: Activation, ask: Ask) -> Any:
+    where = f"{activation.scope}/{activation.node}" if activation.scope else activation.node
+    item = f"{where}[{activation.index}]" if activation.index is not None else where
+    return {name_of(activation, ask), ask.question, ask.key, item}
