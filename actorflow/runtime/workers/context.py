@@ -44,10 +44,10 @@ class WorkerContext:
         return logging.LoggerAdapter(logger, {"run": self.run_id, "node": self.node, "attempt": self.attempt})
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(Context, name):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name not in _TOLD:
-            raise NotInWorker(self.node, name)
+            if not name.startswith("_") and hasattr(Context, name):
+                raise NotInWorker(self.node, name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
         def tell(*arguments: Any) -> None:
             plain = tuple(self._codecs.plain(argument) for argument in arguments)
