@@ -1,4 +1,4 @@
-"""A backend as one process sees it, and the operation at which that process dies or loses its connection."""
+"""A process as its store sees it, and the operation at which it dies or loses its connection."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Killed(BaseException):
 
 
 class Operation(Struct, frozen=True):
-    """One call of the store."""
+    """One call of a backend, or the passing of a named point in the code that writes to a local disk."""
 
-    call: Literal["put", "get", "list", "delete"]
-    key: str  # of a deletion the first one, of a listing the prefix
+    call: Literal["put", "get", "list", "delete", "pass"]
+    key: str  # of a deletion the first one, of a listing the prefix, of a point its name
 
     def __str__(self) -> str:
         return f"{self.call} {self.key}".rstrip()
@@ -57,6 +57,8 @@ class Fault(Struct, frozen=True):
 
     def befalls(self, operation: Operation) -> bool:
         """Whether it differs from the other faults there: what changes nothing makes no difference by landing."""
+        if operation.call == "pass":
+            return self.kind == "before"
         return operation.writes or self.kind in ("before", "dropped")
 
 
@@ -77,45 +79,30 @@ def _parse(word: str) -> Fault:
     raise ValueError(f"{word!r} is no fault: write the number of an operation and one of {', '.join(KINDS)}: 7:after")
 
 
-class CrashingBackend(WrappedBackend):
-    """What one process has of a backend. When it is dead, nothing of it reaches the store any more. Thread-safe.
+class Process:
+    """A process as its store sees it: its operations, one at a time, up to the one at which something befalls it.
 
-    Operations are made one at a time, so that each has a number, and none is half done when its process dies.
+    Each operation has a number, and none is half done when its process dies. Thread-safe.
     """
 
-    def __init__(self, inner: Backend, fault: Fault | None) -> None:
-        super().__init__(inner)
+    def __init__(self, fault: Fault | None) -> None:
         self.operations: list[Operation] = []
         """Those that were begun."""
         self.acknowledged: dict[str, bytes] = {}
-        """What it was told is stored."""
+        """What it was told is stored, by key."""
         self.dead = False
         self.struck: Operation | None = None
         """Where the fault befell it."""
         self._fault = fault
         self._mutex = threading.Lock()
 
-    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
-        """Put, unless it dies."""
-        taken = self._make(Operation("put", key), lambda: not self.inner.put_new(key, data, durable=durable))
-        if not taken and durable:
-            self.acknowledged[key] = data
-        return not taken
+    def make(self, operation: Operation, effect: Callable[[], T]) -> T:
+        """Make an operation, or be befallen there.
 
-    def get(self, key: str) -> bytes:
-        """Get, unless it dies."""
-        return self._make(Operation("get", key), lambda: self.inner.get(key))
-
-    def list(self, prefix: str) -> list[str]:
-        """List, unless it dies."""
-        return self._make(Operation("list", prefix), lambda: self.inner.list(prefix))
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete, unless it dies."""
-        names = [*keys]
-        self._make(Operation("delete", names[0] if names else ""), lambda: self.inner.delete(names))
-
-    def _make(self, operation: Operation, effect: Callable[[], T]) -> T:
+        Raises:
+            Killed: it is dead, by now or since long.
+            StoreUnavailable: it hears no reply.
+        """
         with self._mutex:
             if self.dead:
                 raise Killed
@@ -129,3 +116,32 @@ class CrashingBackend(WrappedBackend):
                 self.dead = True
                 raise Killed
             raise StoreUnavailable(operation.key, "no reply came; it may have taken effect")
+
+
+class CrashingBackend(WrappedBackend):
+    """What one process has of a backend. When it is dead, nothing of it reaches the store any more. Thread-safe."""
+
+    def __init__(self, inner: Backend, process: Process) -> None:
+        super().__init__(inner)
+        self._process = process
+
+    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """Put, unless the process dies."""
+        process = self._process
+        done = process.make(Operation("put", key), lambda: self.inner.put_new(key, data, durable=durable))
+        if done and durable:
+            process.acknowledged[key] = data
+        return done
+
+    def get(self, key: str) -> bytes:
+        """Get, unless the process dies."""
+        return self._process.make(Operation("get", key), lambda: self.inner.get(key))
+
+    def list(self, prefix: str) -> list[str]:
+        """List, unless the process dies."""
+        return self._process.make(Operation("list", prefix), lambda: self.inner.list(prefix))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete, unless the process dies."""
+        names = [*keys]
+        self._process.make(Operation("delete", names[0] if names else ""), lambda: self.inner.delete(names))

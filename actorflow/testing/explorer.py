@@ -10,9 +10,11 @@ from actorflow.graph.state import State
 from actorflow.store.memory import MemoryBackend
 from actorflow.testing.crashing import KINDS, Fault, parse_faults
 from actorflow.testing.lifetime import Ending, Lifetime, Scene, live, quiet
+from actorflow.testing.places import Bucket, Folder
 from actorflow.testing.report import Calls, Failure, Report, place
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from actorflow.graph.graph import Graph
@@ -44,6 +46,7 @@ async def explore(
     compare: Callable[[S, S], bool] | None = None,
     check: Callable[[S, Any], object] | None = None,
     backend: Callable[[], Backend] = MemoryBackend,
+    folder: str | os.PathLike[str] | None = None,
     time_limit: float = 10.0,
     only: str | None = None,
 ) -> Report[S]:
@@ -77,6 +80,8 @@ async def explore(
         compare: whether a final state is as good as that of the uninterrupted run; by default if they are equal.
         check: called with the final state and the context after each lifetime; what it asserts is reported.
         backend: makes an empty store.
+        folder: explore the log of local disks instead, in new folders in this one (say pytest's ``tmp_path``). The
+            operations are then the points between system calls, at which a process is killed, and nothing else.
         time_limit: seconds for one lifetime.
         only: do just this, as a report's line says: ``"7:after"``, or for two processes ``"7:after 3:dropped"``.
 
@@ -111,7 +116,7 @@ async def explore(
         durability=durability,
         context=context,
         outside=outside,
-        backend=backend,
+        place=(lambda: Bucket(backend())) if folder is None else (lambda: Folder(folder)),
         check=check,
         time_limit=time_limit,
     )
@@ -167,10 +172,10 @@ class _Exploration(Generic[S]):
     async def descend(self, faults: tuple[Fault, ...], depth: int, chance: Random, kinds: Sequence[Kind]) -> None:
         """These faults; then now and then one more, in the process that came after them."""
         lifetime = await self.tried(faults)
-        follows = lifetime.processes[len(faults) :]
-        if len(faults) < depth and follows and chance.random() < _AGAIN:
-            number = chance.randrange(len(follows[0].operations)) + 1
-            await self.descend((*faults, Fault(number, chance.choice(kinds))), depth, chance, kinds)
+        heirs = lifetime.processes[len(faults) :]
+        further = [*_spread(heirs[0].operations, "all", kinds)] if heirs and len(faults) < depth else []
+        if further and chance.random() < _AGAIN:
+            await self.descend((*faults, chance.choice(further)), depth, chance, kinds)
 
     async def tried(self, faults: tuple[Fault, ...]) -> Lifetime[S]:
         """A lifetime with these faults, judged."""

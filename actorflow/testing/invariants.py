@@ -14,7 +14,6 @@ from actorflow.testing.story import story_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from actorflow.store.backend import Backend
     from actorflow.store.frames import Frame
     from actorflow.store.store import Store
 
@@ -29,12 +28,6 @@ class Call(Struct, frozen=True):
     key: str  # its idempotency key
     newest: int  # the highest number in the run's log just then
     finished: bool  # whether its activation was finished before this process took up the run
-
-
-def newest_number(backend: Backend, run_id: str) -> int:
-    """The highest number in the log of a run; -1 if there is none. Reads no commit."""
-    names = (key.rpartition("/")[2] for key in backend.list(log_prefix(encode_id(run_id))))
-    return max((seq for name in names if (seq := checkpoint_seq(name)) is not None), default=-1)
 
 
 def finished_keys(store: Store) -> set[tuple[str, str]]:

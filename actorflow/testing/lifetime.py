@@ -26,11 +26,9 @@ from actorflow.runtime.groups import first_of
 from actorflow.runtime.options import Durability
 from actorflow.runtime.run import Run
 from actorflow.runtime.runtime import Runtime
-from actorflow.store.backend import Backend
-from actorflow.store.keys import HOSTS
-from actorflow.store.store import open_store
-from actorflow.testing.crashing import CrashingBackend, Fault, Killed
-from actorflow.testing.invariants import Call, finished_keys, newest_number, unmarked, violations
+from actorflow.testing.crashing import Fault, Killed, Process
+from actorflow.testing.invariants import Call, finished_keys, unmarked, violations
+from actorflow.testing.places import Place
 from actorflow.testing.watching import WatchedGraph
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ class Scene(Struct, Generic[S], frozen=True):
     durability: Durability
     context: Callable[[], Any]
     outside: Callable[[Run[S]], Coroutine[Any, Any, object]] | None
-    backend: Callable[[], Backend]
+    place: Callable[[], Place]
     check: Callable[[S, Any], object] | None
     time_limit: float  # seconds for one lifetime
 
@@ -77,7 +75,7 @@ class Lifetime(Struct, Generic[S]):
     """What came of it."""
 
     endings: list[Ending[S]] = field(default_factory=list[Ending[S]])  # each that somebody was told
-    processes: list[CrashingBackend] = field(default_factory=list[CrashingBackend])
+    processes: list[Process] = field(default_factory=list[Process])
     calls: list[Call] = field(default_factory=list[Call])
     wrong: list[str] = field(default_factory=list[str])
 
@@ -101,9 +99,9 @@ class _Theatre(Generic[S]):
 
     def __init__(self, scene: Scene[S]) -> None:
         self._scene = scene
-        self._bucket = scene.backend()
+        self._place = scene.place()
         self._context = scene.context()
-        self._backend = CrashingBackend(self._bucket, None)  # of the process that lives
+        self._process = Process(None)  # the one that lives
         self._finished: set[tuple[str, str]] = set()  # before it took over
         self._store: Store | None = None
         self.lifetime: Lifetime[S] = Lifetime()
@@ -111,13 +109,12 @@ class _Theatre(Generic[S]):
 
     async def process(self, fault: Fault | None) -> bool:
         """One process, from its start to its end; whether there is something left for another one."""
-        self._backend = backend = CrashingBackend(self._bucket, fault)
-        self.lifetime.processes.append(backend)
+        self._process = Process(fault)
+        self.lifetime.processes.append(self._process)
         await self._run()
-        # As after a lease: whoever did not leave in order is taken for dead.
-        await to_thread.run_sync(lambda: self._bucket.delete(self._bucket.list(HOSTS)))
+        await to_thread.run_sync(self._place.bury)
         self.lifetime.wrong += await to_thread.run_sync(self._look_between)
-        return backend.struck is not None
+        return self._process.struck is not None
 
     def look(self) -> list[str]:
         """What is wrong at the end."""
@@ -136,39 +133,40 @@ class _Theatre(Generic[S]):
 
     def _look_between(self) -> list[str]:
         try:
-            self._store = open_store(self._bucket, readonly=True)
+            self._store = self._place.look()
         except StoreError:
             return []  # its first process did not get so far
         self._finished = finished_keys(self._store)
         return list(unmarked(self._store))
 
     def _tell(self, ctx: Context) -> None:
-        if self._backend.dead:
+        if self._process.dead:
             raise Killed
-        newest = newest_number(self._bucket, ctx.run_id)
+        newest = self._place.newest(ctx.run_id)
         finished = (ctx.run_id, ctx.idempotency_key) in self._finished
         self.lifetime.calls.append(Call(ctx.run_id, ctx.node, ctx.idempotency_key, newest, finished))
 
     async def _run(self) -> None:
         """A process that spawns or takes up the run, and waits for its end."""
-        backend = self._backend
+        process = self._process
         try:
-            async with Runtime(
-                backend,
-                graphs=[self._graph],
-                recover="never",
-                lease=_LEASE,
-                restarts=RestartPolicy(backoff=0.0),
-                max_crashes=1_000_000,
-            ) as rt:
-                await self._accompany(await self._begin(rt))
+            with self._place.given_to(process) as store:
+                async with Runtime(
+                    store,
+                    graphs=[self._graph],
+                    recover="never",
+                    lease=_LEASE,
+                    restarts=RestartPolicy(backoff=0.0),
+                    max_crashes=1_000_000,
+                ) as rt:
+                    await self._accompany(await self._begin(rt))
         except BaseException as error:
             first = first_of(cast("_Group", error)) if isinstance(error, BaseExceptionGroup) else error
-            if backend.dead and isinstance(first, Exception | Killed):
+            if process.dead and isinstance(first, Exception | Killed):
                 return
             if not isinstance(first, Exception):
                 raise
-            if backend.struck is None or not isinstance(first, StoreError):  # a lost reply may end a process
+            if process.struck is None or not isinstance(first, StoreError):  # a lost reply may end a process
                 self.lifetime.wrong.append(f"a process ended with {first!r}")
 
     async def _begin(self, rt: Runtime) -> Run[S]:
@@ -188,7 +186,7 @@ class _Theatre(Generic[S]):
             if self._scene.outside is not None:
                 tasks.start_soon(self._scene.outside, run)
             ending = await _ending(run)
-            if not self._backend.dead:  # else nobody is there to be told
+            if not self._process.dead:  # else nobody is there to be told
                 self.lifetime.endings.append(ending)
             tasks.cancel_scope.cancel()
 

@@ -37,7 +37,7 @@ class Failure(Struct, frozen=True):
     wrong: tuple[str, ...]
 
     def __str__(self) -> str:
-        again = f"  to see it again: explore(graph, state, only={self.faults!r})" if self.faults else ""
+        again = f"  to see it again: explore(..., only={self.faults!r})" if self.faults else ""
         lines = [self.where, *(f"  {one}" for one in self.wrong), again]
         return "\n".join(line for line in lines if line)
 

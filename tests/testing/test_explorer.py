@@ -20,6 +20,7 @@ from tests.testing.graphs import Trail, charging, counting, failing, forgetting,
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from actorflow.runtime.options import Durability
     from actorflow.store.frames import Frame
@@ -41,6 +42,15 @@ async def test_a_sound_graph_ends_the_same_wherever_it_is_killed() -> None:
 async def test_what_may_run_again_ends_the_same(durability: Durability) -> None:
     """A process that dies loses what it had not committed, and nobody was told of it."""
     await assert_resumes_equal(survey(), durability=durability, compare=same_nodes, operations=6)
+
+
+async def test_a_sound_graph_ends_the_same_on_a_local_disk(tmp_path: Path) -> None:
+    """Killed at every point between the system calls of the append log, and after that at another one."""
+    report = await assert_resumes_equal(survey(), compare=same_nodes, folder=tmp_path)
+
+    points = [operation.key for operation in report.operations]
+    assert {"claim.before_link", "append.before_write", "append.after_write", "append.after_sync"} <= {*points}
+    assert report.lifetimes > 2 + len(points)
 
 
 async def test_a_loop_by_a_functions_name_is_explored() -> None:
@@ -129,8 +139,16 @@ async def test_a_node_that_answers_otherwise_when_called_again_is_found() -> Non
     assert failure.faults == f"{number}:before"
     assert failure.where == f"killed before operation {number}, put runs/explored/log/{1:020}.ckpt"
     assert failure.wrong == ("it is finished with Trail(trace=[], n=2), not finished with Trail(trace=[], n=1)",)
-    assert f"explore(graph, state, only='{number}:before')" in str(report)
+    assert f"explore(..., only='{number}:before')" in str(report)
     assert again.failures == [failure]
+
+
+async def test_what_is_planted_is_found_on_a_local_disk_too(tmp_path: Path) -> None:
+    """Planted: the node is called again when its process was killed before its frame was written."""
+    report = await explore(forgetting(), context=Counter, folder=tmp_path, depth=1)
+
+    assert any(failure.where.endswith("pass append.before_write") for failure in report.failures)
+    assert all("n=2" in failure.wrong[0] for failure in report.failures)
 
 
 async def test_an_effect_that_happens_twice_is_found_by_a_check() -> None:
@@ -216,6 +234,17 @@ async def test_a_bug_planted_in_actorflow_is_found(bug: str, told: str, monkeypa
     report = await explore(survey(), compare=same_nodes, depth=1)
 
     assert told in str(report)
+
+
+async def test_a_bug_planted_in_actorflow_is_found_on_a_local_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a successor starts before the commit that opens it."""
+    BUGS["starts successors before their commit"](monkeypatch)
+
+    report = await explore(charging(once=True), context=Counter, folder=tmp_path)
+
+    assert "node 'ship' was called before the commit that opened it was durable" in str(report)
 
 
 async def test_a_recovery_that_steps_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
