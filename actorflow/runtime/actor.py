@@ -10,25 +10,40 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from contextlib import suppress
-from inspect import isawaitable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
-from anyio import CapacityLimiter, Event, to_thread
-from msgspec import Struct
+from anyio import Event
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from actorflow.engine.decide import decide
 from actorflow.engine.decision import Decision
-from actorflow.engine.events import Command, Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
+from actorflow.engine.events import (
+    Asking,
+    Command,
+    Crash,
+    Due,
+    Expire,
+    GaveUp,
+    Raised,
+    Retry,
+    Returned,
+    Start,
+    Stop,
+    Suspended,
+    Sweep,
+    Updating,
+)
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Released
-from actorflow.errors import CommitRefused, CommitUnknown, NodeTimeout, StateMutated, StoreError
-from actorflow.runtime.context import NodeContext
+from actorflow.engine.waits import questions
+from actorflow.errors import CommitRefused, CommitUnknown, StoreError
+from actorflow.runtime.attempt import Caller
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.pending import Pending
 from actorflow.runtime.validation import Commit, pass_or_refuse
@@ -63,6 +78,15 @@ class Crashed(Struct, frozen=True):
     key: bytes
 
 
+class Request(Struct, eq=False):
+    """Something that somebody asks of a live run, and what became of it."""
+
+    event: Asking
+    done: Event = field(default_factory=Event)
+    error: Exception | None = None  # it was refused, or the store failed
+    seq: int | None = None  # of the commit that holds it; None without an error: the actor left before
+
+
 class _Sealed(NamedTuple):
     """A commit to be carried to the store: the blobs come first."""
 
@@ -81,15 +105,14 @@ class Actor:
         *,
         file: FilePart,
         committer: Committer,
-        context: Any,
-        debug: bool,
-        validate: Validate | None,
-        threads: CapacityLimiter,
-        workers: Workers,
+        caller: Caller,
         alone: Callable[[], bool],
         on_end: Callable[[Actor], None],
         large: Splitter,
+        validate: Validate | None,
+        leaving: Callable[[], bool],
         first: list[Command] | None = None,
+        request: Request | None = None,
     ) -> None:
         """Take over a run that was claimed.
 
@@ -99,15 +122,14 @@ class Actor:
             ownership: the claim.
             file: what new files say; another one than the claim's own forces a snapshot.
             committer: carries commits to the store.
-            context: what nodes get as ``ctx.context``.
-            debug: compare each state after its node with what it was before.
-            validate: the user's rule for commits.
-            threads: how many sync nodes run at once.
-            workers: the processes of isolated nodes.
+            caller: calls the nodes.
             alone: whether no other actor of the runtime is live.
             on_end: blocking work after the commit that ended the run: its markers.
             large: parts large values from what is committed.
+            validate: the user's rule for commits.
+            leaving: whether the runtime is being left, so that nobody waits for what is not due yet.
             first: the commands of a spawn; None for a run that was loaded, which is swept.
+            request: what the run was loaded for.
         """
         self.graph = graph
         self.run = run
@@ -117,11 +139,8 @@ class Actor:
         self._schema = graph.schema
         self.file = file
         self._committer = committer
-        self._context = context
-        self._debug = debug
+        self._caller = caller
         self._validate = validate
-        self._threads = threads
-        self._workers = workers
         self._alone = alone
         self._on_end = on_end
         self._swept = first is not None
@@ -135,11 +154,16 @@ class Actor:
         )
         if file == ownership.file:
             self._pending.snapshot_if_due(run)
-        self._events: list[Returned | Raised] = []
+        self._leaving = leaving
+        self._events: list[Returned | Raised | Suspended | Due] = []
+        self._requests: list[Request] = [] if request is None else [request]
+        self._accepted: list[Request] = []  # decided, and not committed yet
+        self._left = False  # nobody takes requests any more
         self._wake = Event()
         self._ready: list[tuple[int, int]] = []  # (activation, attempt)
         self._flying: set[int] = set()
         self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
+        self._expiring: dict[int, float] = {}  # activations that are told of a time, and when
         self._committing: Event | None = None
         self._failure: StoreError | None = None  # of a commit: nothing may follow the gap
         self._interrupt: KeyboardInterrupt | SystemExit | None = None  # of a node, for the loop to raise
@@ -170,11 +194,25 @@ class Actor:
             except BaseExceptionGroup as group:
                 first = first_of(group)
                 raise first from first.__cause__
+            finally:
+                self._turn_away()
             return crashed
         if self._stop is not None and not self.run.ended:
             self._take(decide(self._plan, self.run, self._stop))
             await self._commit()
         return None
+
+    async def ask(self, request: Request) -> None:
+        """Do what somebody asks; back when it is committed, or refused, or the actor left before it came to it."""
+        if self._left:
+            return
+        self._requests.append(request)
+        self._wake.set()
+        await request.done.wait()
+
+    def nudge(self) -> None:
+        """See whether there is still something to wait for."""
+        self._wake.set()
 
     def stop(self, stop: Stop) -> None:
         """End the run in this status as soon as its nodes have been cancelled."""
@@ -203,7 +241,8 @@ class Actor:
 
     async def _loop(self, tasks: TaskGroup) -> Crashed | None:
         if not self._swept:
-            self._take(decide(self._plan, self.run, Sweep()))
+            self._answer_requests()  # before the sweep: it would end a run that was reopened for this
+            self._take(decide(self._plan, self.run, Sweep(time.time())))
         while True:
             await self._settle(tasks)
             if self.run.ended:
@@ -216,19 +255,60 @@ class Actor:
                 if self._flying <= self._sleeping and not self._events:
                     await self._await_commit()
                     return None
+            if self._is_resting():
+                await self._await_commit()
+                return None
             if self._is_lone():
                 await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
                 id_, attempt = self._ready.pop()
-                self._events.append(await self._attempt(self.run.open[id_], attempt))
+                self._events.append(await self._attempt(id_, attempt))
             else:
                 self._start_ready(tasks)
-                if not self._events and self._interrupt is None:
+                if not self._events and not self._requests and self._interrupt is None:
                     self._wake = Event()
                     await self._wake.wait()
+            self._answer_requests()
             # inside a commit, records are in the order in which their activations were opened
             events, self._events = sorted(self._events, key=attrgetter("id")), []
             for event in events:
                 self._take(decide(self._plan, self.run, event))
+
+    def _is_resting(self) -> bool:
+        """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
+        if self._ready or self._events or self._requests or self._flying or self.run.standing == "running":
+            return False
+        return self._leaving() or _due(self.run) is None
+
+    def _answer_requests(self) -> None:
+        """Do what was asked for, in the order in which it was; what is refused changes nothing."""
+        requests, self._requests = self._requests, []
+        for request in requests:
+            event = request.event
+            if isinstance(event, Updating):
+                event = replace(event, idle=not self._flying and not self._events)
+            try:
+                self._take(decide(self._plan, self.run, event))
+            except Exception as error:  # noqa: BLE001 - whoever asks gets it: a reducer of the user's may raise anything
+                request.error = error
+                request.done.set()
+            else:
+                self._accepted.append(request)
+
+    def _acknowledge(self) -> None:
+        """Tell those whose requests are committed now."""
+        accepted, self._accepted = self._accepted, []
+        for request in accepted:
+            request.seq = self.header.seq
+            request.done.set()
+
+    def _turn_away(self) -> None:
+        """Leave what was asked for to the next actor of the run, or say that nobody knows what came of it."""
+        self._left = True
+        for request in self._accepted:
+            request.error = self._failure or CommitUnknown(self.ownership.path, "its run was left meanwhile")
+        requests, self._requests, self._accepted = [*self._accepted, *self._requests], [], []
+        for request in requests:
+            request.done.set()
 
     def _take(self, decision: Decision) -> None:
         self.run = decision.run
@@ -242,7 +322,12 @@ class Actor:
         if (error := self._interrupt or self._failure) is not None:
             raise error
         mode = self.run.durability
-        forced = self.run.ended or any(isinstance(command, Crash) for command in self._commands)
+        forced = (
+            self.run.ended
+            or bool(self._accepted)
+            or self.run.standing != "running"
+            or any(isinstance(command, Crash) for command in self._commands)
+        )
         if self._pending and (mode == "sync" or forced or (mode == "exit" and self._pending.is_much())):
             await self._commit()
         elif self._pending and mode == "async":
@@ -253,17 +338,24 @@ class Actor:
                 sealed = self._seal()
             self._committing = Event()
             tasks.start_soon(self._commit_beside, sealed)
+        if self._accepted:
+            await self._commit()
+            self._acknowledge()
         if (tidy := self.ownership.tidying()) is not None:
             tasks.start_soon(self._tidy, tidy)
         commands, self._commands = self._commands, []
         for command in commands:
             match command:
-                case Start(id_):
+                case Start(id_) if id_ not in self._flying and id_ in self.run.open:
                     self._ready.append((id_, self.run.open[id_].attempt + 1))
-                case Retry():
+                case Retry() if command.id in self.run.open:
                     self._retry_later(tasks, command)
+                case Expire(id_, due):
+                    self._expire_later(tasks, id_, due)
                 case Crash():
                     self._crash = command
+                case _:
+                    pass  # what it was about is over, or runs
 
     # -- nodes --------------------------------------------------------------------
 
@@ -291,7 +383,7 @@ class Actor:
 
     async def _fly(self, id_: int, attempt: int) -> None:
         try:
-            event = await self._attempt(self.run.open[id_], attempt)
+            event = await self._attempt(id_, attempt)
         except (KeyboardInterrupt, SystemExit) as error:
             self._interrupt = error  # raised by the loop: out of this task it would stop asyncio's at once
         else:
@@ -299,51 +391,25 @@ class Actor:
         self._flying.discard(id_)
         self._wake.set()
 
+    async def _attempt(self, id_: int, attempt: int) -> Returned | Raised | Suspended:
+        return await self._caller.attempt(self.run, self.run.open[id_], attempt, seq=self.header.seq)
+
+    def _expire_later(self, tasks: TaskGroup, id_: int, due: float) -> None:
+        if self._expiring.get(id_) != due:
+            self._expiring[id_] = due
+            tasks.start_soon(self._expire, id_, due)
+
+    async def _expire(self, id_: int, due: float) -> None:
+        await anyio.sleep(max(0.0, due - time.time()))
+        if self._expiring.get(id_) == due:
+            del self._expiring[id_]
+            self._events.append(Due(id_, time.time()))
+            self._wake.set()
+
     async def _retry(self, retry: Retry) -> None:
         await anyio.sleep(retry.delay)
         self._sleeping.discard(retry.id)
         await self._fly(retry.id, retry.attempt)
-
-    async def _attempt(self, activation: Activation, attempt: int) -> Returned | Raised:
-        """Call a node once; what it returns or raises becomes an event."""
-        node = self._plan.nodes[activation.node]
-        started = time.perf_counter()
-        try:
-            state = typed(self._schema, activation.base)
-            before = _images(self._schema, state) if self._debug else None
-            value = await self._call(node, state, activation, attempt)
-            if before is not None and (mutated := _changed(before, _images(self._schema, state))):
-                raise StateMutated(node.name, mutated)  # noqa: TRY301 - fails the attempt like any other error
-        except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
-            error.add_note(f"in node {node.name!r} of run {self.run.run_id!r}, after commit {self.header.seq}")
-            return Raised(activation.id, error, attempt, time.time(), random.random())
-        took = time.perf_counter() - started
-        return Returned(activation.id, value, took, attempt, time.time(), random.random())
-
-    async def _call(self, node: Node, state: Any, activation: Activation, attempt: int) -> Any:
-        arguments: tuple[Any, ...] = (state,)
-        if node.takes_context:
-            key = activation.key.hex()
-            arguments += (NodeContext(self.run.run_id, node.name, attempt, key, self._context),)
-        if node.isolated is not None:  # its time limit does not run while it waits for a process
-            async with self._workers.one(node, node.isolated) as worker:
-                with anyio.move_on_after(node.timeout):
-                    return await worker.call(self._plan, node, self._schema, arguments)
-            raise NodeTimeout(node.name, node.timeout or math.inf)
-        try:
-            if not node.is_async:
-                value = await to_thread.run_sync(node.fn, *arguments, limiter=self._threads)
-                return await value if isawaitable(value) else value  # a plain function may return a coroutine
-            if node.timeout is None or node.timeout == math.inf:
-                return await node.fn(*arguments)
-            with anyio.move_on_after(node.timeout):
-                return await node.fn(*arguments)
-        except anyio.get_cancelled_exc_class() as error:
-            if anyio.current_effective_deadline() == -math.inf:
-                raise  # this task was cancelled, by whoever closes or stops the run
-            message = f"node {node.name!r} raised {type(error).__name__} itself"
-            raise RuntimeError(message) from error
-        raise NodeTimeout(node.name, node.timeout)
 
     # -- commits ------------------------------------------------------------------
 
@@ -403,7 +469,8 @@ class Actor:
         draft = Draft(
             kind="release" if ended or (kind == "release" and not rest) else "commit",
             epoch=run.epoch,
-            status="running" if rest else run.status,
+            status="running" if rest else run.standing,
+            due=_due(run),
             opening=run.opening,
             crashes=0 if sealed.progressed else header.crashes,
             file=self.file if sealed.snapshot else self.ownership.file,
@@ -442,10 +509,7 @@ class Actor:
         self.ownership.close()  # here, in the thread: in the event loop it would hold up everybody
 
 
-def _images(schema: Schema, state: State) -> dict[str, bytes]:
-    """The fields as they would be encoded: values can't be compared, a NaN is not even equal to itself."""
-    return {name: schema.codecs.encode(getattr(state, name)) for name in state.__struct_fields__}
-
-
-def _changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
-    return [name for name, image in after.items() if before[name] != image]
+def _due(run: RunState) -> int | None:
+    """When the first of the questions in a run expires, in seconds since the epoch."""
+    dues = [ask.due for _, ask in questions(run) if ask.due is not None]
+    return math.ceil(min(dues)) if dues else None

@@ -203,6 +203,24 @@ def sweep_unowned(store: Store, log: RunLog, *, dry_run: bool) -> int:
     if not stale or dry_run:
         return len(stale)
 
+    ownership = claim_as_is(log)
+    try:
+        gone = blobs.sweep(referenced(log.read(first=0)), epoch=ownership.header.epoch)
+        release_as_is(ownership)
+    finally:
+        ownership.close()
+    return len(gone)
+
+
+def claim_as_is(log: RunLog) -> Ownership:
+    """Claim a run that nobody owns, only so that nobody goes on with it for a while.
+
+    Raises:
+        RunOwned: a live actor owns it.
+        CorruptCheckpoint: it is damaged.
+        EndedMeanwhile: it was deleted, or is being imported.
+    """
+
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None or tip.header.status in _NOT_OURS:
             raise EndedMeanwhile(f"run {log.run_id!r} was deleted meanwhile, or is being imported")
@@ -218,16 +236,16 @@ def sweep_unowned(store: Store, log: RunLog, *, dry_run: bool) -> int:
             body=encode_body(Body((Claimed(header.epoch + 1, header.opening),))),
             node=header.node,
             tags=header.tags,
+            due=header.due,
             marks=header.marks,
         )
 
-    ownership = log.claim(draft_for, actor=os.urandom(16))
-    try:
-        gone = blobs.sweep(referenced(log.read(first=0)), epoch=ownership.header.epoch)
-        _commit(ownership, "release", Body((Released(),)))
-    finally:
-        ownership.close()
-    return len(gone)
+    return log.claim(draft_for, actor=os.urandom(16))
+
+
+def release_as_is(ownership: Ownership) -> None:
+    """Let go of a run that was claimed so: it is what it was before."""
+    _commit(ownership, "release", Body((Released(),)))
 
 
 def _commit(ownership: Ownership, kind: Kind, body: Body, *, snapshot: bool = False) -> None:
@@ -245,6 +263,7 @@ def _commit(ownership: Ownership, kind: Kind, body: Body, *, snapshot: bool = Fa
             snapshot=snapshot,
             node=header.node,
             tags=header.tags,
+            due=header.due,
             marks=header.marks,
         )
     )

@@ -11,6 +11,7 @@ from actorflow.errors import NoSuchRun, RunDeleted
 from actorflow.runtime.claiming import near_ids
 from actorflow.store.deletion import DELETED
 from actorflow.store.frames import Kind, Owner
+from actorflow.store.transfer import status_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,10 +117,10 @@ def _checkpoint(header: Header, file: FilePart, *, size: int, pruned: bool = Fal
         seq=header.seq,
         parent=parent_of(header),
         kind=header.kind,
-        status=header.status,
+        status=status_of(header),
         node=header.node,
         time=header.time,
-        tags=header.tags,
+        tags=tags_of(header),
         life=file.life,
         opening=header.opening,
         epoch=header.epoch,

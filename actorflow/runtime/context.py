@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actorflow.engine.operations import thaw
+from actorflow.engine.records import Ask
+from actorflow.errors import BadAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.engine.run import Answer
+    from actorflow.errors import RemoteError
+    from actorflow.graph.codec import Codecs
 
 _logger = logging.getLogger("actorflow.node")
+
+
+class Suspend(BaseException):  # noqa: N818 - it is no error; a node's `except Exception` must not take it for one
+    """Leaves a node that waits for an answer. The node runs again, from its start, when it has it."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +38,65 @@ class NodeContext:
     attempt: int
     idempotency_key: str
     context: Any
+    scope: str = ""
+    index: int | None = None
+    error: RemoteError | None = None
+    codecs: Codecs | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    tell: Callable[[str, tuple[Any, ...]], None] = lambda *_: None
+    asked: list[Ask] = field(default_factory=list[Ask])
+    _counts: Counter[str] = field(default_factory=Counter[str])
 
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that knows the run, the node and the attempt."""
         return logging.LoggerAdapter(_logger, {"run": self.run_id, "node": self.node, "attempt": self.attempt})
+
+    def emit(self, data: Any) -> None:
+        """See `Context.emit`."""
+        self.tell("emit", (data,))
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """See `Context.progress`."""
+        self.tell("progress", (done, total))
+
+    def heartbeat(self) -> None:
+        """See `Context.heartbeat`."""
+        self.tell("heartbeat", ())
+
+    async def interrupt(
+        self, question: str, payload: Any = None, *, type: Any = Any, timeout: float | None = None, default: Any = None
+    ) -> Any:
+        """See `Context.interrupt`."""
+        self._counts[question] += 1
+        count = self._counts[question]
+        key = question if count == 1 else f"{question}#{count}"
+        assert self.codecs is not None, "a context that can't ask has no interrupt"  # noqa: S101
+        if (answer := self.answers.get(key)) is not None:
+            try:
+                return self.codecs.decode(self.codecs.encode(thaw(answer.value)), type)
+            except Exception as error:
+                raise BadAnswer(self.run_id, question, str(error)) from error
+        self.asked.append(
+            Ask(
+                key,
+                "ask",
+                question,
+                self.codecs.plain(payload),
+                _schema(type),
+                None if timeout is None else time.time() + timeout,
+                self.codecs.plain(default),
+                time.time(),
+            )
+        )
+        raise Suspend(question)
+
+
+def _schema(wanted: Any) -> Any:
+    """What an answer must look like, so that it can be refused where the type is not known; None: anything."""
+    if wanted is Any:
+        return None
+    try:
+        return msgspec.json.schema(wanted)
+    except TypeError:  # a type that a codec knows: seen when the node goes on
+        return None

@@ -11,12 +11,12 @@ import anyio
 from anyio import Event
 from msgspec import Struct, field
 
-from actorflow.engine.events import Stop
+from actorflow.engine.events import Asking, Stop
 from actorflow.engine.operations import Values
 from actorflow.engine.policy import GiveUp, RestartPolicy, after_crash
 from actorflow.errors import ActorflowError, StoreError
 from actorflow.graph.graph import Graph
-from actorflow.runtime.actor import Actor
+from actorflow.runtime.actor import Actor, Request
 from actorflow.store.frames import FilePart
 
 if TYPE_CHECKING:
@@ -53,6 +53,18 @@ class Life(Struct):
     stopping: Stop | None = None
     parking: bool = False
     hurried: Event = field(default_factory=Event)  # set when a restart must not be waited for
+
+    async def ask(self, event: Asking) -> int | None:
+        """Ask something of the run; the commit that holds it, or None if its actor left before it came to it.
+
+        Raises:
+            What `decide` refuses it with; StoreError: it could not be committed.
+        """
+        actor, request = self.actor, Request(event)
+        await actor.ask(request)
+        if request.error is not None:
+            raise request.error
+        return request.seq
 
     def stop(self, stop: Stop) -> None:
         """End the run in this status; `done` tells when that is recorded."""

@@ -23,7 +23,8 @@ from actorflow.errors import (
     StoreError,
 )
 from actorflow.graph.graph import Graph
-from actorflow.runtime.actor import Actor
+from actorflow.runtime.actor import Actor, Request
+from actorflow.runtime.attempt import Caller
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import (
     Adopted,
@@ -153,6 +154,7 @@ class Lives:
         reopen: int | None,
         awaited: bool = True,
         preview: Preview | None = None,
+        request: Request | None = None,
     ) -> Life:
         """The life of an existing run: the one it has here, or a new one after a claim.
 
@@ -163,6 +165,7 @@ class Lives:
             reopen: the opening that the caller saw ended, to be followed by the next; None: only if it is unfinished.
             awaited: whether leaving the runtime waits for it.
             preview: see `claim_run`.
+            request: what it is claimed for, if it has no life here yet.
 
         Raises:
             What `claim_run` raises.
@@ -180,6 +183,7 @@ class Lives:
                 ),
                 context=context,
                 awaited=awaited,
+                request=request,
             )
         except Blocked as error:
             self.blocked[run_id] = error.reason
@@ -196,6 +200,7 @@ class Lives:
         first: list[Command] | None = None,
         context: Any,
         awaited: bool = True,
+        request: Request | None = None,
     ) -> Life:
         """Claim a run and let it live; back when it does.
 
@@ -206,8 +211,9 @@ class Lives:
             first: the commands of a spawn; None for a run that existed.
             context: what its nodes get as ``ctx.context``.
             awaited: whether leaving the runtime waits for it.
+            request: what it is claimed for.
         """
-        start = _Start(graph, run_id, claim, first, context, awaited)
+        start = _Start(graph, run_id, claim, first, context, awaited, request)
         self._tasks.start_soon(self._live, start)
         await start.done.wait()
         if start.life is None:
@@ -251,13 +257,23 @@ class Lives:
                 graph=start.graph,
                 context=start.context,
                 awaited=start.awaited,
-                actor=self._actor(start.graph, adopted, first=start.first, context=start.context),
+                actor=self._actor(
+                    start.graph, adopted, first=start.first, context=start.context, request=start.request
+                ),
                 policy=self._policy,
             )
             self._by_id[start.run_id] = start.life = life
             return life
 
-    def _actor(self, graph: Graph[Any], adopted: Adopted, *, first: list[Command] | None, context: Any) -> Actor:
+    def _actor(
+        self,
+        graph: Graph[Any],
+        adopted: Adopted,
+        *,
+        first: list[Command] | None,
+        context: Any,
+        request: Request | None = None,
+    ) -> Actor:
         return Actor(
             graph,
             adopted.run,
@@ -265,11 +281,10 @@ class Lives:
             file=adopted.file,
             large=adopted.large,
             committer=self._committer,
-            context=context,
-            debug=self._debug,
+            caller=Caller(graph.plan, context, self._debug, self._threads, self.workers, _nobody),
             validate=self._validate,
-            threads=self._threads,
-            workers=self.workers,
+            leaving=lambda: self.leaving,
+            request=request,
             alone=lambda: len(self._by_id) == 1,
             on_end=lambda actor: end_markers(self.store, actor.run, actor.header),
             first=first,
@@ -315,9 +330,25 @@ class Lives:
             await self.in_store(lambda: delete_run(self.store, run_id, by=by))
         self.blocked.pop(run_id, None)
 
+    async def apart(self, run_id: str, work: Callable[[], T]) -> T:
+        """Work of the store on a run that is let go of here first: what runs of it ends, and nothing begins.
+
+        Raises:
+            StoreError: it could not be let go of.
+        """
+        async with _Claiming(self._claiming, run_id):
+            if (life := self._by_id.get(run_id)) is not None:
+                life.park()
+                await life.done.wait()
+                if life.error is not None:
+                    raise life.error
+            return await self.in_store(work)
+
     async def finish(self, *, park: bool) -> None:
         """Wait until all are over: those that are awaited by themselves, the others (or all) by being parked."""
         self.leaving = True
+        for life in self._by_id.values():
+            life.actor.nudge()
         while unfinished := [life for life in self._by_id.values() if not life.done.is_set()]:
             for life in unfinished:
                 if park or not life.awaited:
@@ -334,6 +365,7 @@ class _Start(Struct):
     first: list[Command] | None
     context: Any
     awaited: bool
+    request: Request | None = None
     done: anyio.Event = field(default_factory=anyio.Event)
     life: Life | None = None
     error: Exception | None = None
@@ -355,6 +387,10 @@ class _Claiming:
     async def __aexit__(self, *_: object) -> None:
         del self._claiming[self._run_id]
         self._over.set()
+
+
+def _nobody(*_: object) -> None:
+    """Listens to what nodes tell."""
 
 
 def _may_pass(error: Exception) -> bool:

@@ -6,9 +6,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
     from actorflow.graph.graph import Graph
     from actorflow.runtime.claiming import Limits
     from actorflow.runtime.lives import Lives
+    from actorflow.store.backend import Backend
 
 
 class OpenRuntime(ABC):
@@ -16,6 +20,8 @@ class OpenRuntime(ABC):
 
     _graphs: dict[str, Graph[Any]]
     _limits: Limits
+    _store: str | os.PathLike[str] | Backend
+    _storage_options: Mapping[str, Any] | None
 
     @abstractmethod
     def _open(self) -> Lives:

@@ -133,7 +133,10 @@ class _Step(NamedTuple):
 
 
 def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterator[tuple[RunState, _Step]]:
-    """The run after each record of a frame. A snapshot in it is the run before them."""
+    """The run after each record of a frame. A snapshot in it is the run before them.
+
+    Whose a body is, the file says: in a copy under another id it is the same body.
+    """
     body = _guarded(frame, decode_body, frame.body)
     restore, records = thaw, body.records
     if refs := _guarded(frame, references, frame.body):
@@ -144,7 +147,7 @@ def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterato
     if body.snapshot is not None:
         run = _guarded(frame, load, body.snapshot, restore=restore)
     for index, record in enumerate(records):
-        activation = None if run is None else run.open.get(getattr(record, "id", None))  # as it is before
+        activation = None if run is None else run.open.get(getattr(record, "id", 0))  # as it is before
         node, scope = (None, ROOT) if activation is None else (activation.node, activation.scope)
         if isinstance(record, Spawned):
             run = begin(record)
@@ -152,6 +155,7 @@ def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterato
             raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} continues a history that does not begin")
         else:
             run = _guarded(frame, fold, run, record)
+        run.run_id = frame.file.run_id
         yield run, _Step(record, index, index == len(records) - 1, node, scope)
 
 

@@ -20,13 +20,16 @@ from actorflow.runtime.options import check_limit, check_texts, check_word
 from actorflow.store.frames import Kind
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from actorflow.engine.records import ErrorInfo
     from actorflow.graph.graph import Graph
+    from actorflow.runtime.archive import Archived
     from actorflow.runtime.life import Life, Outcome
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.view import View
+    from actorflow.store.backend import Backend
     from actorflow.store.frames import FilePart
 
 S = TypeVar("S", bound=State)
@@ -214,6 +217,14 @@ class Run(Generic[S]):
         if by is not None:
             check_texts("by", [by])
         return await self._runtime.stop(self.id, Stop("cancelled", by))
+
+    async def archive(self, to: str | os.PathLike[str] | Backend | None = None, *, by: str | None = None) -> Archived:
+        """Take the run out of this store, into its archive or the store that is named: see `Runtime.archive`.
+
+        Raises:
+            NoSuchRun, RunDeleted, RunOwned, BadStoreUrl, CorruptCheckpoint
+        """
+        return await self._runtime.archive(self.id, to, by=by)
 
     async def delete(self, *, by: str | None = None) -> None:
         """Delete the run: see `Runtime.delete`.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from actorflow.engine.records import ENDED, Body, Imported, encode_body
 from actorflow.errors import ImportUnfinished, NoSuchRun
 from actorflow.runtime.claiming import EndedMeanwhile, check_there, end_unowned, near_ids
@@ -69,7 +71,7 @@ def _transfer(source: Store, target: Store, run_id: str, *, ended: bool, history
     copies: list[Callable[[], int]] = []
 
     def copy() -> None:
-        copies.append(_copy(source, target, run_id, history=history))
+        copies.append(copy_run(source, target, run_id, history=history))
 
     if ended or not move:
         copy()
@@ -83,22 +85,38 @@ def _transfer(source: Store, target: Store, run_id: str, *, ended: bool, history
     return copies[-1]()
 
 
-def _copy(source: Store, target: Store, run_id: str, *, history: bool) -> Callable[[], int]:
-    """Copy all but the commit that ends the copy; what puts that one, and returns its number."""
-    check_free(target, run_id)
+def copy_run(
+    source: Store, target: Store, run_id: str, *, history: bool = True, to_id: str | None = None
+) -> Callable[[], int]:
+    """Copy all but the commit that ends the copy; what puts that one, and returns its number. Then anybody may go on.
+
+    Args:
+        source: where the run is.
+        target: where it is to be.
+        run_id: which run.
+        history: all commits, or else those from the newest snapshot.
+        to_id: what it is to be called there; by default as here.
+
+    Raises:
+        NoSuchRun, RunDeleted, CorruptCheckpoint
+        RunExists: that id is taken there.
+    """
+    there = to_id or run_id
+    check_free(target, there)
     frames, _ = reading(
         source.log(run_id),
-        lambda frames: copy_blobs(source, target, run_id, referenced(frames)),
+        lambda frames: copy_blobs(source, target, run_id, referenced(frames), to_id=there),
         first=0 if history else None,
     )
     if not frames:
         raise NoSuchRun(run_id)
     newest = frames[-1]
     check_there(tip_of(newest))
+    frames = [replace(frame, file=replace(frame.file, run_id=there)) for frame in frames]
     placing = copy_commits(frames, source, target)
     # before the copy counts: what a resume would need is there, large values included, and can be read
     needed = [frame for frame in frames if frame.header.seq >= newest.header.snapshot]
-    replay(needed, Joiner(target.blobs(run_id)))
+    replay(needed, Joiner(target.blobs(there)))
 
     def end() -> int:
         body = encode_body(Body((Imported(source.uuid, newest.header.seq, newest.digest),)))

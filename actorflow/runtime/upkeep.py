@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from actorflow.errors import BadStoreUrl
+from actorflow.runtime.archive import Archived, archive_run
 from actorflow.runtime.care import Collected, collect
 from actorflow.runtime.claiming import check_graph, nodes_to_start, preview_run
 from actorflow.runtime.dryrun import Verdict, dry_run
@@ -14,14 +17,13 @@ from actorflow.runtime.options import check_texts
 from actorflow.runtime.rekeying import Rekeyed, rekey_run, rekey_store
 from actorflow.runtime.repair import repair_run
 from actorflow.runtime.transfer import export_run, import_run
+from actorflow.store.backend import Backend
 from actorflow.store.store import open_store
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from actorflow.graph.graph import Graph
-    from actorflow.store.backend import Backend
     from actorflow.store.retention import Retention
     from actorflow.store.sealing import Sealing
     from actorflow.store.verify import Finding
@@ -148,6 +150,58 @@ class Upkeep(OpenRuntime):
         lives = self._writable()
         other = partial(open_store, source, storage_options=storage_options, sealing=sealing, readonly=not move)
         return await lives.in_store(lambda: import_run(lives.store, id, other, history=history, move=move))
+
+    async def archive(
+        self,
+        id: str,
+        to: str | os.PathLike[str] | Backend | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        sealing: Sealing | None = None,
+        by: str | None = None,
+    ) -> Archived:
+        """Take a run out of this store, whole, into one for what is over; where it is, and all its checkpoints.
+
+        There it is called ``<id>@<life>``, and its id is free here for a next
+        life (``spawn(..., reuse=True)``). It is copied, history and large values
+        and all, read back, and then deleted. One that lives here ends what runs
+        just now and is let go of first. An archiving that was cut off is finished
+        by the same call.
+
+        The archive is a store like any other: open it with a `Runtime` to look,
+        `import_run` brings a run back, and whoever resumes one there goes on with it.
+
+        Args:
+            id: which run. It need not be over.
+            to: the archive; made if it is not there. By default the folder ``archive`` of this store.
+            storage_options: of the archive; for the default those of this store.
+            sealing: of the archive; by default that of this store.
+            by: who asked for it; kept in the tombstone.
+
+        Raises:
+            NoSuchRun: with ids that look alike.
+            RunDeleted: it was deleted, and not by archiving it there.
+            RunOwned: a live actor in another process owns it.
+            BadStoreUrl: this store has no folders of its own; say where ``to``.
+            CorruptCheckpoint: it is damaged: nothing was deleted.
+        """
+        if by is not None:
+            check_texts("by", [by])
+        lives = self._writable()
+        opening = partial(
+            open_store,
+            self._archive() if to is None else to,
+            storage_options=self._storage_options if to is None else storage_options,
+            sealing=lives.store.sealing if sealing is None else sealing,
+        )
+        return await lives.apart(id, lambda: archive_run(lives.store, id, opening, by=by))
+
+    def _archive(self) -> str:
+        """Where the archive of this store is."""
+        url = "" if isinstance(self._store, Backend) else os.fspath(self._store)
+        if not url or url == "memory://":
+            raise BadStoreUrl(url or str(self._store), "it has no folder for an archive; say archive(to=...)")
+        return f"{url.rstrip('/')}/archive"
 
     async def rekey(self, id: str | None = None) -> Rekeyed:
         """Write a run, or every run of the store, anew under the key and in the mode that this runtime writes in.

@@ -15,6 +15,7 @@ from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import parent_of
 from actorflow.runtime.replay import Moment, Opened, finishes
 from actorflow.store.frames import Owner
+from actorflow.store.transfer import tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -136,7 +137,7 @@ def view(
         schema=frame.file.schema,
         version=frame.file.version,
         size=frame.size,
-        tags=header.tags,
+        tags=tags_of(header),
         _graph=graph,
         _moment=end,
         _time_limit=time_limit,

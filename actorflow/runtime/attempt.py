@@ -1,0 +1,150 @@
+"""Attempts: calling what a graph declares, once, so that whatever comes of it becomes an event."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+from msgspec import Struct
+
+from actorflow.engine.decision import place_of
+from actorflow.engine.events import Raised, Returned, Suspended
+from actorflow.engine.merge import typed
+from actorflow.engine.scopes import item_of
+from actorflow.errors import NodeTimeout, RemoteError, StateMutated
+from actorflow.runtime.context import NodeContext, Suspend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyio import CapacityLimiter
+
+    from actorflow.engine.decision import Place
+    from actorflow.engine.run import Activation, RunState
+    from actorflow.graph.node import Handler, Node
+    from actorflow.graph.plan import Plan
+    from actorflow.graph.schema import Schema
+    from actorflow.graph.state import State
+    from actorflow.runtime.workers.pool import Workers
+
+
+class Caller(Struct, frozen=True):
+    """How the nodes of a run are called."""
+
+    plan: Plan
+    context: Any  # what they get as ``ctx.context``
+    debug: bool  # compare each state after its node with what it was before
+    threads: CapacityLimiter  # how many sync nodes run at once
+    workers: Workers  # the processes of isolated nodes
+    tell: Callable[[Activation, int, str, tuple[Any, ...]], None]  # what a node emits and reports
+
+    async def attempt(self, run: RunState, activation: Activation, attempt: int, *, seq: int) -> _Event:
+        """Call a node, or what takes over for it, once.
+
+        Args:
+            run: as it is now.
+            activation: what to call.
+            attempt: the first is 1.
+            seq: the newest commit, for messages.
+        """
+        place = place_of(self.plan, run, activation)
+        ctx = self._context(run, place, attempt)
+        started = time.perf_counter()
+        try:
+            value = await self._value(place, ctx)
+        except (Suspend, BaseExceptionGroup) as error:
+            if not ctx.asked or _rest(error) is not None:
+                raise  # not ours, or it was cancelled from outside meanwhile
+        except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
+            if not ctx.asked:  # a node that failed because it waits is asked again when it need not
+                error.add_note(f"in node {place.node.name!r} of run {run.run_id!r}, after commit {seq}")
+                return Raised(activation.id, error, attempt, time.time(), random.random())
+        if ctx.asked:
+            return Suspended(activation.id, tuple(ctx.asked))
+        took = time.perf_counter() - started
+        return Returned(activation.id, value, took, attempt, time.time(), random.random())
+
+    def _context(self, run: RunState, place: Place, attempt: int) -> NodeContext:
+        activation = place.activation
+        error = activation.error
+        return NodeContext(
+            run.run_id,
+            place.node.name,
+            attempt,
+            activation.key.hex(),
+            self.context,
+            activation.scope,
+            activation.index,
+            None if error is None else RemoteError(error.type, error.message, error.traceback),
+            place.schema.codecs,
+            dict(activation.answers),
+            partial(self.tell, activation, attempt),
+        )
+
+    async def _value(self, place: Place, ctx: NodeContext) -> Any:
+        activation, node, schema = place.activation, place.node, place.schema
+        if activation.handling and node.on_error is not None:
+            return await self._handle(node.on_error, typed(schema, activation.base), ctx)
+        if activation.fan is not None:
+            return await self._call(place, item_of(place), ctx)
+        state = typed(schema, activation.base)
+        before = _images(schema, state) if self.debug else None
+        value = await self._call(place, state, ctx)
+        if before is not None and (mutated := _changed(before, _images(schema, state))):
+            raise StateMutated(node.name, mutated)
+        return value
+
+    async def _handle(self, handler: Handler, state: State, ctx: NodeContext) -> Any:
+        assert handler.fn is not None, "a node that handles is opened like any other"  # noqa: S101
+        arguments: tuple[Any, ...] = (state, ctx.error, ctx) if handler.takes_context else (state, ctx.error)
+        if handler.is_async:
+            return await handler.fn(*arguments)
+        return await to_thread.run_sync(handler.fn, *arguments, limiter=self.threads)
+
+    async def _call(self, place: Place, argument: Any, ctx: NodeContext) -> Any:
+        node: Node = place.node
+        arguments: tuple[Any, ...] = (argument, ctx) if node.takes_context else (argument,)
+        if node.isolated is not None:  # its time limit does not run while it waits for a process
+            async with self.workers.one(node, node.isolated) as worker:
+                with anyio.move_on_after(node.timeout):
+                    return await worker.call(place.plan, node, place.schema, arguments)
+            raise NodeTimeout(node.name, node.timeout or math.inf)
+        try:
+            if not node.is_async:
+                value = await to_thread.run_sync(node.fn, *arguments, limiter=self.threads)
+                return await value if isawaitable(value) else value  # a plain function may return a coroutine
+            if node.timeout is None or node.timeout == math.inf:
+                return await node.fn(*arguments)
+            with anyio.move_on_after(node.timeout):
+                return await node.fn(*arguments)
+        except anyio.get_cancelled_exc_class() as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise  # this task was cancelled, by whoever closes or stops the run
+            message = f"node {node.name!r} raised {type(error).__name__} itself"
+            raise RuntimeError(message) from error
+        raise NodeTimeout(node.name, node.timeout)
+
+
+_Event = Returned | Raised | Suspended
+
+
+def _rest(error: BaseException) -> BaseException | None:
+    """What is in a group beside waits and failures: a cancellation, or somebody's wish to end the process."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split((Suspend, Exception))[1]
+    return None if isinstance(error, Suspend) else error
+
+
+def _images(schema: Schema, state: State) -> dict[str, bytes]:
+    """The fields as they would be encoded: values can't be compared, a NaN is not even equal to itself."""
+    return {name: schema.codecs.encode(getattr(state, name)) for name in state.__struct_fields__}
+
+
+def _changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    return [name for name, image in after.items() if before[name] != image]
