@@ -89,7 +89,7 @@ class Process:
         self.operations: list[Operation] = []
         """Those that were begun."""
         self.acknowledged: dict[str, bytes] = {}
-        """What it was told is stored, by key."""
+        """What it was told is stored, by key; of a local disk this is not known."""
         self.dead = False
         self.struck: Operation | None = None
         """Where the fault befell it."""

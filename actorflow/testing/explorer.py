@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from random import Random
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -11,7 +12,7 @@ from actorflow.store.memory import MemoryBackend
 from actorflow.testing.crashing import KINDS, Fault, parse_faults
 from actorflow.testing.lifetime import Ending, Lifetime, Scene, live, quiet
 from actorflow.testing.places import Bucket, Folder
-from actorflow.testing.report import Calls, Failure, Report, place
+from actorflow.testing.report import Calls, Failure, Report, where_of
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +88,7 @@ async def explore(
 
     Raises:
         GraphError: the graph can't run.
-        ValueError: there is no such kind or fault.
+        ValueError: there is no such kind or fault, or ``only`` befell nobody.
 
     Example:
         >>> import anyio
@@ -108,6 +109,8 @@ async def explore(
     for kind in kinds:
         if kind not in KINDS:
             raise ValueError(f"kinds: {kind!r} is none of {', '.join(KINDS)}")
+    if folder is not None and "before" not in kinds:
+        raise ValueError("kinds: on a local disk a process is killed 'before' a point, and nothing else befalls it")
     _ = graph.plan
     planned = None if only is None else parse_faults(only)
     scene = Scene(
@@ -121,17 +124,12 @@ async def explore(
         time_limit=time_limit,
     )
     exploration = _Exploration(scene, compare)
-    with quiet():
+    with quiet() if planned is None else nullcontext():
         if await exploration.begin():
-            if planned is not None:
-                await exploration.tried(planned)
+            if planned is None:
+                await exploration.sweep(operations, depth, seed, kinds)
             else:
-                made = exploration.report.operations
-                for fault in _spread(made, operations, kinds):
-                    chance = Random(f"{seed} {fault}")
-                    await exploration.descend((fault,), depth, chance, kinds)
-                    if len(exploration.report.failures) >= ENOUGH:
-                        break
+                await exploration.again(planned)
     return exploration.report
 
 
@@ -169,15 +167,35 @@ class _Exploration(Generic[S]):
         self.report.expected = first.endings[-1] if first.endings else None
         return self._judge((), first) and self._judge((), await self._live(()))
 
-    async def descend(self, faults: tuple[Fault, ...], depth: int, chance: Random, kinds: Sequence[Kind]) -> None:
+    async def sweep(self, operations: int | Literal["all"], depth: int, seed: int, kinds: Sequence[Kind]) -> None:
+        """Every fault, until enough went wrong."""
+        for fault in _spread(self.report.operations, operations, kinds):
+            await self._descend((fault,), depth, Random(f"{seed} {fault}"), kinds)
+            if len(self.report.failures) >= ENOUGH:
+                break
+
+    async def again(self, faults: tuple[Fault, ...]) -> None:
+        """Just these faults, which must befall somebody.
+
+        Raises:
+            ValueError: they befell nobody.
+        """
+        lifetime = await self._tried(faults)
+        for process, fault in zip(lifetime.processes, faults, strict=False):
+            if process.struck is None:
+                raise ValueError(
+                    f"only: {fault} befell nobody, since its process made {len(process.operations)} operations"
+                )
+
+    async def _descend(self, faults: tuple[Fault, ...], depth: int, chance: Random, kinds: Sequence[Kind]) -> None:
         """These faults; then now and then one more, in the process that came after them."""
-        lifetime = await self.tried(faults)
+        lifetime = await self._tried(faults)
         heirs = lifetime.processes[len(faults) :]
         further = [*_spread(heirs[0].operations, "all", kinds)] if heirs and len(faults) < depth else []
         if further and chance.random() < _AGAIN:
-            await self.descend((*faults, chance.choice(further)), depth, chance, kinds)
+            await self._descend((*faults, chance.choice(further)), depth, chance, kinds)
 
-    async def tried(self, faults: tuple[Fault, ...]) -> Lifetime[S]:
+    async def _tried(self, faults: tuple[Fault, ...]) -> Lifetime[S]:
         """A lifetime with these faults, judged."""
         lifetime = await self._live(faults)
         self._judge(faults, lifetime)
@@ -199,7 +217,7 @@ class _Exploration(Generic[S]):
             what = "it" if faults else "a second run that nothing befell, either,"
             wrong.append(f"{what} is {endings[-1]}, not {expected}")
         if wrong:
-            where = place(faults, [process.struck for process in lifetime.processes])
+            where = where_of(faults, [process.struck for process in lifetime.processes])
             self.report.failures.append(Failure(" ".join(map(str, faults)), where, tuple(wrong)))
         return not wrong
 

@@ -73,7 +73,7 @@ class Report(Struct, Generic[S]):
         return "\n".join([f"{self.graph}: {tried}: {len(self.failures)} went wrong", *map(str, self.failures)])
 
 
-def place(faults: Sequence[Fault], struck: Sequence[Operation | None]) -> str:
+def where_of(faults: Sequence[Fault], struck: Sequence[Operation | None]) -> str:
     """What befell the processes, in words."""
     words = [
         f"{_HOW[fault.kind]} operation {fault.number}, {operation}"

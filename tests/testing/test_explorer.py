@@ -280,7 +280,9 @@ async def test_two_activations_under_one_key_are_found(monkeypatch: pytest.Monke
         ({"only": "after"}, "'after' is no fault"),
         ({"only": "0:after"}, "'0:after' is no fault"),
         ({"only": "7:never"}, "'7:never' is no fault"),
+        ({"only": "99:after"}, "99:after befell nobody, since its process made"),
         ({"operations": 0}, "operations=0"),
+        ({"kinds": ["after"], "folder": "."}, "on a local disk a process is killed 'before' a point"),
         ({"kinds": ["after", "never"]}, "'never' is none of before, after, landed, dropped"),
     ],
 )
