@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import collections
 import functools
 import itertools
@@ -153,11 +154,12 @@ def tells(state: Trail, ctx: Any) -> Update:
     return {}
 
 
-def lets_go(state: Trail) -> Update:
+def lets_go(state: Trail, ctx: Any) -> Update:
     """Lets the threads that `tells` left behind emit, and waits for them."""
     for goes_on, late in _LATE:
         goes_on.set()
         late.join()
+    ctx.emit("own")
     return {"trace": [f"{len(_LATE)} late"]}
 
 
@@ -288,6 +290,12 @@ async def sleeps(state: Trail) -> Update:
     with _hold(state.path):
         await anyio.sleep_forever()
     return {}
+
+
+def lingers(state: Trail) -> Update:
+    """Has its process wait for ever when it is to end."""
+    atexit.register(threading.Event().wait)
+    return {"pids": [os.getpid()]}
 
 
 def waits_for_reader(state: Trail) -> Update:

@@ -267,12 +267,11 @@ async def test_what_is_emitted_is_told_here() -> None:
         node = graph.plan.nodes[name]
         assert node.isolated is not None
         async with workers.one(node, node.isolated) as worker:
-            arguments = (Trail(), _Recorder(told)) if node.takes_context else (Trail(),)
-            update = await worker.call(graph.plan, node, graph.schema, arguments)
+            update = await worker.call(graph.plan, node, graph.schema, (Trail(), _Recorder(told)))
     await workers.close()
 
     assert update == {"trace": ["1 late"]}
-    assert told == [{"token": "a"}, (1, 2)]
+    assert told == [{"token": "a"}, (1, 2), "own"]
 
 
 class _Recorder:
@@ -501,6 +500,17 @@ async def test_waiting_for_a_process_is_not_the_node_s_time(store_url: str, tmp_
             results = [await first.result(), await second.result()]
 
     assert [done.trace for done in results] == [["done"], ["done"]]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it takes the whole grace, and the loop has no part in it
+async def test_a_process_that_does_not_want_to_end_is_killed() -> None:
+    """When the runtime is left, idle processes have a moment to end by themselves, and no more."""
+    with anyio.fail_after(10):
+        async with once("memory://", processes=1) as rt:
+            done = await rt.run(of(isolated.lingers), Trail())
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(done.pids[0], 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors and children in /proc")
