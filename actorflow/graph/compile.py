@@ -381,7 +381,7 @@ class _Compilation:
             return marked
         before: dict[str | End, set[str]] = {target: set(sources) for target, sources in self.inward.items()}
         for source, node in nodes.items():
-            routes = (node.goto, *(branch.targets for branch in self.branches.get(source, ())))
+            routes = (node.goto, node.send, *(branch.targets for branch in self.branches.get(source, ())))
             for target in itertools.chain.from_iterable(routes):
                 before.setdefault(target, set()).add(source)
         ahead = [name for name in nodes if name not in self.loose]
