@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from actorflow.graph.retry import Retry
     from actorflow.graph.routing import END, End, Goto
     from actorflow.graph.state import State, Update
+    from actorflow.runtime.archive import Archived
     from actorflow.runtime.care import Collected
     from actorflow.runtime.checkpoint import Checkpoint
     from actorflow.runtime.difference import Change, diff
@@ -52,6 +53,7 @@ else:
     # A name's module is imported when the name is first asked for, so that a file which declares a graph
     # does not load the store and the runtime. Type checkers and readers see the imports above.
     _HOME = {
+        "Archived": "runtime.archive",
         "Backend": "store.backend",
         "Change": "runtime.difference",
         "Checkpoint": "runtime.checkpoint",
@@ -113,6 +115,7 @@ else:
 __all__ = [
     "END",
     "ActorflowError",
+    "Archived",
     "Backend",
     "Change",
     "Checkpoint",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from actorflow.cli.caring import doctor_, export, import_, repair
+from actorflow.cli.caring import archive, doctor_, export, import_, repair
 from actorflow.cli.checking import check, graph, migrate
 from actorflow.cli.clearing import delete, gc, rekey
 from actorflow.cli.demo import demo
@@ -28,6 +28,6 @@ def app(*, traceback: bool) -> None:
 
 for _command in (
     *(demo, run, resume, ls, show, history, diff_, graph, check, migrate, schema),
-    *(verify, repair, export, import_, gc, delete, rekey, doctor_),
+    *(verify, repair, export, import_, archive, gc, delete, rekey, doctor_),
 ):
     app.add_command(_command)

@@ -70,6 +70,30 @@ async def import_(
 
 @click.command(cls=Command)
 @click.argument("run_id", metavar="RUN")
+@click.option("--to", metavar="URL", help="The archive; made if it is not there.  [default: archive/ in the store]")
+@options_option("--to-options", envvar=None)
+@store_option
+@json_option
+@in_event_loop
+async def archive(
+    run_id: str, to: str | None, to_options: Mapping[str, Any] | None, store: Where, *, as_json: bool
+) -> None:
+    """Take a run out of the store, whole, into an archive: a store for what is over.
+
+    It need not have ended, but nobody may be running it. Its id is free for
+    another run then. An archiving that was cut off is finished by the same command.
+    """
+    async with store.open() as rt:
+        archived = await rt.archive(run_id, to, storage_options=to_options, by=who())
+    if as_json:
+        say_json([archived])
+        return
+    remark(f"run {visible(run_id)} is archived: {len(archived.checkpoints):,} commits")
+    remark(f"  look at it there: actorflow show --store {quoted(archived.url)} {quoted(archived.archive_id)}")
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
 @click.option("--skip", required=True, metavar="DIGEST", help="The damaged file, by its digest: verify shows it.")
 @store_option
 @in_event_loop

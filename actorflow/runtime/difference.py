@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from actorflow.runtime.view import View
 
 
@@ -59,24 +57,19 @@ def diff(a: View[Any], b: View[Any]) -> tuple[Change, ...]:
 
 
 def _added(old: Any, new: Any) -> list[Any] | None:
-    if not isinstance(old, list) or not isinstance(new, list):
+    if not (old.__class__ is new.__class__ is list and len(new) > len(old)):
         return None
-    before, after = cast("list[Any]", old), cast("list[Any]", new)
-    return after[len(before) :] if len(after) > len(before) and _same(before, after[: len(before)]) else None
+    tail: list[Any] = new[len(old) :]
+    return tail if _same(old, new[: len(old)]) else None
 
 
 def _same(old: Any, new: Any) -> bool:
     """Whether two plain values are the same as data; `==` says so of 1, 1.0 and True, and never of NaN."""
-    if old.__class__ is not new.__class__:
+    kind = old.__class__
+    if kind is not new.__class__:
         return False
-    match old:
-        case list() | tuple():
-            items: Sequence[Any] = old
-            return len(items) == len(new) and all(map(_same, items, new))
-        case dict():
-            entries: dict[Any, Any] = old
-            return entries.keys() == new.keys() and all(_same(value, new[key]) for key, value in entries.items())
-        case float():
-            return repr(old) == repr(new)
-        case _:
-            return bool(old == new)
+    if kind is list or kind is tuple:
+        return len(old) == len(new) and all(map(_same, old, new))
+    if kind is dict:
+        return old.keys() == new.keys() and all(_same(value, new[key]) for key, value in old.items())
+    return repr(old) == repr(new) if kind is float else bool(old == new)

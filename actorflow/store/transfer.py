@@ -2,9 +2,9 @@
 
 The commits keep their times and owners, and get digests of their own, since a
 frame says whose it is. Nobody can go on with half a copy: until its last
-commit every header says ``importing`` for its status, and that last commit, a
-release, says the real one. So a copy that was cut off is finished by asking
-for it again.
+commit every header says ``importing`` for its status (and keeps the one that
+it had for a tag), and that last commit, a release, says the real one. So a copy
+that was cut off is finished by asking for it again.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ IMPORTING = "importing"
 ORIGIN = "actorflow.origin"
 """The tag in the first header of a copy that names the store (its uuid) that the run came from."""
 
+_STATUS = "actorflow.status"
+"""The tag in the headers of a copy that keeps the status which they had."""
+
 _FILE_SIZE = 16 * 1024 * 1024
 
 
@@ -47,28 +50,39 @@ def check_free(target: Store, run_id: str) -> None:
         raise RunExists(run_id)
 
 
-def copy_blobs(source: Store, target: Store, run_id: str, names: Iterable[str]) -> None:
+def status_of(header: Header) -> str:
+    """The status of the run as of this commit, also where it is a commit of a copy."""
+    return header.tags.get(_STATUS, header.status) if header.status == IMPORTING else header.status
+
+
+def tags_of(header: Header) -> dict[str, str]:
+    """The tags of the run as of this commit, without what a copy keeps there."""
+    return {key: value for key, value in header.tags.items() if key != _STATUS}
+
+
+def copy_blobs(source: Store, target: Store, run_id: str, names: Iterable[str], *, to_id: str | None = None) -> None:
     """Copy large values, before the commits that refer to them; byte for byte, since their names are digests.
 
     Raises:
         CorruptCheckpoint: one is missing.
     """
-    prefix = blobs_prefix(encode_id(run_id))
+    prefix, there = blobs_prefix(encode_id(run_id)), blobs_prefix(encode_id(to_id or run_id))
     for name in sorted(names):
         try:
             data = source.backend.get(prefix + name)
         except Missing:
             raise CorruptCheckpoint(prefix + name, "this blob is missing, and a commit refers to it") from None
-        target.backend.put_new(prefix + name, data)
+        target.backend.put_new(there + name, data)
 
 
 def copy_commits(frames: list[Frame], source: Store, target: Store) -> Placing:
     """Copy the commits of a run, whose large values are there; what `end_copy` takes.
 
     Args:
-        frames: all commits that are kept, or those from a snapshot on; the first one gets number 0.
+        frames: all commits that are kept, or those from a snapshot on; the first one gets number 0. They say under
+            which id the run is to be.
         source: where they are from. It stays as it is.
-        target: where the run is to be. It keeps its id.
+        target: where the run is to be.
 
     Raises:
         RunExists: the target has a run of this id, and it is no copy of this one that was cut off.
@@ -118,10 +132,11 @@ def _header(frame: Frame, first: int, source: Store, target: Store) -> Header:
         snapshot=header.snapshot - first,
         status=IMPORTING,
         nonce=derived_nonce(frame.digest, target.uuid),
+        tags={**header.tags, _STATUS: status_of(header)},
     )
     if copied.seq > 0:
         return copied
-    return replace(copied, kind="claim", tags={**header.tags, ORIGIN: source.uuid.hex()})
+    return replace(copied, kind="claim", tags={**copied.tags, ORIGIN: source.uuid.hex()})
 
 
 def _end(newest: Frame, first: int, target: Store) -> Header:
@@ -135,6 +150,7 @@ def _end(newest: Frame, first: int, target: Store) -> Header:
         nonce=derived_nonce(newest.digest, target.uuid, b"end"),
         owner=target.owner(os.urandom(16)),
         time=time.time(),
+        tags=tags_of(header),
     )
 
 
