@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Annotated
 
 from actorflow import END, Context, Goto, Graph, State, Update, extend
+from actorflow.graph.routing import Send
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -111,3 +112,54 @@ def failing() -> Graph[Trail]:
         return {"no such field": 1}
 
     return graph
+
+
+class Words(State, version=1):
+    """Words, and what was found out about them."""
+
+    words: list[str]
+    lengths: list[int] = []
+    found: Annotated[list[str], extend] = []
+
+
+def measuring() -> Graph[Words]:
+    """A fan-out, a graph inside for each word with a fan-out of its own, and inputs that a node sends."""
+    letters = Graph("letters", Words)
+
+    @letters.node
+    async def spell(state: Words) -> Update:
+        return {"words": [*state.words[0]]}
+
+    async def loud(letter: str) -> str:
+        return letter.upper()
+
+    letters.map(loud, after=spell, over="words", into="found", limit=2)
+
+    graph = Graph("measuring", Words)
+
+    async def measure(word: str, ctx: Context) -> int:
+        calls: dict[str, str] = ctx.context
+        calls[ctx.idempotency_key] = word
+        return len(word)
+
+    measured = graph.map(measure, over="words", into="lengths", limit=2)
+
+    def of_word(word: str, state: Words) -> Words:
+        return Words(words=[word])
+
+    spelled = graph.map(letters, after=measured, over="words", into="found", enter=of_word, leave=in_one_piece, limit=3)
+
+    @graph.node(after=spelled, send="keep")
+    async def sort(state: Words) -> list[Send]:
+        return [Send("keep", word) for word in sorted(state.words)]
+
+    @graph.node(takes=str)
+    async def keep(word: str) -> Update:
+        return {"found": [word]}
+
+    return graph
+
+
+def in_one_piece(state: Words) -> str:
+    """The result of a word: its letters."""
+    return "".join(state.found)

@@ -16,7 +16,18 @@ from actorflow.runtime.replay import replay
 from actorflow.store.memory import MemoryBackend
 from actorflow.testing import KINDS, assert_resumes_equal, explore
 from tests.simulation.planted import BUGS
-from tests.testing.graphs import Trail, charging, counting, failing, forgetting, loop, same_nodes, survey
+from tests.testing.graphs import (
+    Trail,
+    Words,
+    charging,
+    counting,
+    failing,
+    forgetting,
+    loop,
+    measuring,
+    same_nodes,
+    survey,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,6 +62,19 @@ async def test_a_sound_graph_ends_the_same_on_a_local_disk(tmp_path: Path) -> No
     points = [operation.key for operation in report.operations]
     assert {"claim.before_link", "append.before_write", "append.after_write", "append.after_sync"} <= {*points}
     assert report.lifetimes > 2 + len(points)
+
+
+async def test_each_item_of_a_fan_out_counts_once() -> None:
+    """Items, those of a graph inside each item, and inputs that were sent: none is lost, none counts twice."""
+    report = await assert_resumes_equal(
+        measuring(), Words(words=["to", "be", "or", "not"]), context=dict, operations=12
+    )
+
+    assert report.expected is not None
+    assert report.expected.state is not None
+    assert report.expected.state.lengths == [2, 2, 2, 3]
+    assert report.expected.state.found == ["TO", "BE", "OR", "NOT", "be", "not", "or", "to"]
+    assert Counter(calls.node for calls in report.calls.values())["loud"] == len("tobeornot")
 
 
 async def test_a_loop_by_a_functions_name_is_explored() -> None:
@@ -255,10 +279,13 @@ async def test_a_recovery_that_steps_back_is_found(monkeypatch: pytest.MonkeyPat
         return replay(kept[:-1] if len(kept) > 1 else kept, *more)
 
     monkeypatch.setattr(claiming, "replay", short)
+    words = Words(words=["be"])
 
-    report = await explore(charging(once=True), context=Counter, depth=1)
+    in_nodes = await explore(charging(once=True), context=Counter, depth=1)
+    in_items = await explore(measuring(), words, context=dict, depth=1)
 
-    assert "node 'charge' had finished, durably, and was called again" in str(report)
+    assert "node 'charge' had finished, durably, and was called again" in str(in_nodes)
+    assert "node 'measure' had finished, durably, and was called again" in str(in_items)
 
 
 async def test_two_activations_under_one_key_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
