@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from actorflow.engine.fold import begin, fold
 from actorflow.engine.operations import Values, thaw
-from actorflow.engine.records import Record, Spawned, decode_body
+from actorflow.engine.records import Ask, Record, Spawned, decode_body
 from actorflow.engine.run import ROOT
 from actorflow.engine.snapshot import load
 from actorflow.errors import CorruptCheckpoint
@@ -37,6 +37,14 @@ class Opened(Struct, frozen=True):
     attempt: int  # recorded attempts that failed
     due: float | None  # seconds since 1970: not tried again before
     merged: bool  # its update is in, where it leads is still to be found out
+    index: int | None  # of an item of a fan-out
+    queued: bool  # until the scope that it is to enter is free
+    asks: tuple[Ask, ...]  # that nobody answered yet
+
+    @property
+    def waits(self) -> bool:
+        """Whether it goes on only when something comes: an answer, a time, its turn."""
+        return bool(self.asks) or self.queued or self.due is not None
 
 
 class Moment(Struct, frozen=True):
@@ -119,7 +127,16 @@ def finishes(record: Record) -> bool:
 
 
 def _opened(activation: Activation) -> Opened:
-    return Opened(activation.node, activation.scope, activation.attempt, activation.due, activation.merged)
+    return Opened(
+        activation.node,
+        activation.scope,
+        activation.attempt,
+        activation.due,
+        activation.merged,
+        activation.index,
+        activation.queued,
+        tuple(activation.asks.values()),
+    )
 
 
 class _Step(NamedTuple):

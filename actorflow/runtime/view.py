@@ -64,8 +64,8 @@ class View(Struct, Generic[S_co], frozen=True):
 
     @property
     def waits(self) -> tuple[Opened, ...]:
-        """The open activations that wait for something: for now, those that are tried again later."""
-        return tuple(one for one in self.open if one.due is not None)
+        """The open activations that wait: for an answer, for a time, or for their turn."""
+        return tuple(one for one in self.open if one.waits)
 
     @property
     def values(self) -> dict[str, Any]:
