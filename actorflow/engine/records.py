@@ -13,6 +13,7 @@ from typing import Any, Literal
 from msgspec import Struct, msgpack
 
 from actorflow.engine.operations import Operation
+from actorflow.errors import RemoteError
 
 _MESSAGE_LIMIT = 4_000  # characters kept of what an exception says
 _TRACEBACK_LIMIT = 8_000  # characters kept of a traceback: the innermost frames
@@ -31,7 +32,9 @@ class ErrorInfo(Struct, frozen=True, array_like=True):
 
 
 def describe(error: BaseException) -> ErrorInfo:
-    """An exception as text that can be kept."""
+    """An exception as text that can be kept; one that came as text from another process as it was there."""
+    if isinstance(error, RemoteError):
+        return ErrorInfo(error.type_name, error.message, error.traceback)
     text = "".join(traceback.format_exception(error))
     try:
         message = str(error)

@@ -12,7 +12,7 @@ from actorflow.errors import DuplicateMigration
 from actorflow.graph.check import problems_of_shape
 from actorflow.graph.codec import problems_of_codecs
 from actorflow.graph.fan import fan_of, item_type, problems_of_fan
-from actorflow.graph.importable import NotImportable, remote
+from actorflow.graph.importable import NotImportable
 from actorflow.graph.inner import inner_of, problems_of_inner
 from actorflow.graph.migrate import register
 from actorflow.graph.node import (
@@ -20,14 +20,15 @@ from actorflow.graph.node import (
     Node,
     has_parameters,
     input_type,
-    problems_of_handler,
     problems_of_function,
+    problems_of_handler,
     problems_of_name,
     problems_of_parameters,
     problems_of_timeout,
     takes_context,
 )
 from actorflow.graph.plan import Branch, Plan
+from actorflow.graph.remote import Remote, remote
 from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, End, NodeHandle, as_tuple, label, targets_in
 from actorflow.graph.schema import schema_of
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode
-    from actorflow.graph.importable import Remote
     from actorflow.graph.schema import Schema
 
 

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from actorflow.graph.node import input_type
 from actorflow.graph.signature import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from actorflow.graph.declaration import DeclaredFan
-    from actorflow.graph.schema import Schema
 
 _REMEDY = "a worker process imports it, so move it to the top level of a module"
 
@@ -40,22 +37,6 @@ class Importable(Struct, frozen=True, array_like=True):
         for _ in range(self.inside):
             found = found.__wrapped__
         return found
-
-
-class Takes(Struct, frozen=True, array_like=True):
-    """The type of what a function takes: a class, the elements of a State's field, or what its annotation says."""
-
-    kind: Importable | None
-    field: str | None = None
-
-
-class Remote(Struct, frozen=True, array_like=True):
-    """All that a worker process needs to know of a node: it is the same for every call."""
-
-    fn: Importable
-    takes: Takes
-    codecs: Importable | None  # a graph that has them; None: there are none
-    is_item: bool  # of a map: what the function returns is a result, whatever it is
 
 
 class NotImportable(Exception):
@@ -86,52 +67,6 @@ def locate(thing: Callable[..., Any]) -> Importable:
     return Importable(module, name, inside)
 
 
-def remote(fn: Callable[..., Any], schema: Schema, *, takes: Any, fan: DeclaredFan | None) -> Remote:
-    """A node that runs in worker processes, as they find it.
-
-    Args:
-        fn: its function.
-        schema: of its graph.
-        takes: as declared: None, or the type of what is sent to it.
-        fan: of a map.
-
-    Raises:
-        NotImportable: they would not find it.
-    """
-    path = locate(fn)
-    source = _takes(fn, schema, takes=takes, fan=fan)
-    modules = (path.module, schema.state_type.__module__)
-    return Remote(path, source, _codecs(schema, modules), is_item=fan is not None)
-
-
-def _takes(fn: Callable[..., Any], schema: Schema, *, takes: Any, fan: DeclaredFan | None) -> Takes:
-    annotated = input_type(fn)
-    try:
-        if fan is None and takes is None:
-            return Takes(locate(schema.state_type))
-        if annotated is not Any and (fan is not None or takes == annotated):
-            return Takes(None)
-        if fan is None:
-            return Takes(locate(takes))
-        return Takes(locate(schema.state_type), fan.over) if isinstance(fan.over, str) else Takes(None)
-    except NotImportable as error:
-        what = "its state" if takes is None else "takes= (which may also be its parameter's annotation)"
-        raise NotImportable(f"{what}: {error}") from error
-
-
-def _codecs(schema: Schema, modules: tuple[str, ...]) -> Importable | None:
-    if not schema.codecs.by_type:
-        return None
-    for module in dict.fromkeys(modules):
-        for name, value in vars(sys.modules[module]).items():
-            if _is_graph_of(value, schema):
-                return Importable(module, name)
-    raise NotImportable(
-        "its graph has types=, which a worker process finds by importing the graph: "
-        f"keep it at the top level of {' or '.join(dict.fromkeys(modules))}"
-    )
-
-
 def _depth(module: ModuleType, name: str, thing: Callable[..., Any]) -> int | None:
     """How many decorators, made with functools.wraps, are around ``thing`` where the name leads."""
     found: Any = module
@@ -149,9 +84,3 @@ def _layers(found: Any) -> Iterator[Any]:
         found = getattr(found, "__wrapped__", None)
         if found is None:
             return
-
-
-def _is_graph_of(value: object, schema: Schema) -> bool:
-    from actorflow.graph.graph import Graph  # it declares nodes, which are checked here
-
-    return isinstance(value, Graph) and value.schema is schema

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from actorflow.graph.remote import Remote
 from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, End, Goto, Send
 from actorflow.graph.signature import UNKNOWN, is_async, is_generator, placed, resolve, signature_of, site_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actorflow.graph.fan import Fan
-    from actorflow.graph.importable import Remote
     from actorflow.graph.inner import Inner
 
 Outcome = Update | State | Goto | Send | Sequence[Send] | End | None

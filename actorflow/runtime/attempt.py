@@ -113,7 +113,7 @@ class Caller(Struct, frozen=True):
         if node.isolated is not None:  # its time limit does not run while it waits for a process
             async with self.workers.one(node, node.isolated) as worker:
                 with anyio.move_on_after(node.timeout):
-                    return await worker.call(place.plan, node, place.schema, arguments)
+                    return await worker.call(place.plan, node, place.schema, argument, ctx)
             raise NodeTimeout(node.name, node.timeout or math.inf)
         try:
             if not node.is_async:

@@ -23,6 +23,7 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from actorflow import END, Codec, Context, End, Goto, Graph, Overwrite, Remove, State, Update, extend, merge
+from actorflow.graph.routing import Send
 
 
 class Trail(State, version=1):
@@ -146,7 +147,8 @@ def asks(state: Trail, ctx: Context) -> Update:
 def tells(state: Trail, ctx: Any) -> Update:
     """Emits, also from a thread that outlives the call."""
     ctx.emit({"token": "a"})
-    ctx.progress(1, 2)
+    ctx.progress(1, total=2)
+    ctx.heartbeat()
     goes_on = threading.Event()
     late = threading.Thread(target=lambda: (goes_on.wait(), ctx.emit("late")))
     late.start()
@@ -303,3 +305,44 @@ def waits_for_reader(state: Trail) -> Update:
     if state.path:
         Path(state.path).open("w").close()
     return {"trace": ["done"]}
+
+
+# -- items and what is sent ----------------------------------------------------------
+
+
+class Batch(State, version=1):
+    """A list to map over."""
+
+    parts: list[Part] = []
+    cents: list[int] = []
+    words: list[str] = []
+    lengths: list[int] = []
+    pids: Annotated[list[int], extend] = []
+
+
+def price(part: Part, ctx: Context) -> int:
+    """An item of a type with a codec."""
+    return part.price.cents
+
+
+def length(word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - the field says what it is
+    """An item without an annotation."""
+    return len(word)
+
+
+def parts_out(state: Batch) -> list[Send]:
+    """Sends every word on."""
+    return [Send(spelled, word) for word in state.words]
+
+
+def spelled(word: str) -> Update:
+    """Takes what is sent."""
+    assert type(word) is str
+    return {"pids": [len(word)]}
+
+
+batch = Graph("batch", Batch, types=[Codec(Money, lambda money: money.cents, Money)])
+batch.map(price, over="parts", into="cents", isolate="process")
+batch.map(length, over="words", into="lengths", after="price", isolate="process")
+batch.node(parts_out, after="length", send=spelled, isolate="process")
+batch.node(spelled, takes=str, isolate="process")

@@ -28,6 +28,7 @@ from actorflow.errors import (
     WorkerDied,
 )
 from actorflow.graph.routing import Send
+from actorflow.runtime.context import NodeContext
 from actorflow.runtime.workers.pool import Workers
 from actorflow.runtime.workers.raised import pack_error, unpack_error
 from actorflow.runtime.workers.returned import pack, unpack
@@ -120,6 +121,16 @@ async def test_sync_and_async_nodes_run_in_another_process(store_url: str) -> No
     assert os.getpid() not in done.pids
 
 
+async def test_items_and_what_is_sent_run_in_other_processes_too(store_url: str) -> None:
+    """A map over structs with codecs, one without an annotation, and a list of sends."""
+    began = isolated.Batch(parts=[Part(str(n), Money(n)) for n in range(5)], words=["a", "bcd"])
+
+    async with Runtime(store_url, processes=2) as rt:
+        done = await rt.run(isolated.batch, began)
+
+    assert (done.cents, done.lengths, done.pids) == ([0, 1, 2, 3, 4], [1, 3], [1, 3])
+
+
 async def test_200_calls_reuse_the_processes() -> None:
     """However many are called for at once, there are no more processes than allowed, and they are kept."""
     graph = of(isolated.where)
@@ -128,7 +139,7 @@ async def test_200_calls_reuse_the_processes() -> None:
 
     async def call() -> None:
         async with workers.one(node, node.isolated) as worker:  # type: ignore[arg-type]
-            update = await worker.call(graph.plan, node, graph.schema, (Trail(),))
+            update = await worker.call(graph.plan, node, graph.schema, Trail(), _context())
         pids.extend(update["pids"])
 
     async with anyio.create_task_group() as tasks:
@@ -267,27 +278,17 @@ async def test_what_is_emitted_is_told_here() -> None:
         node = graph.plan.nodes[name]
         assert node.isolated is not None
         async with workers.one(node, node.isolated) as worker:
-            update = await worker.call(graph.plan, node, graph.schema, (Trail(), _Recorder(told)))
+            update = await worker.call(graph.plan, node, graph.schema, Trail(), _context(told))
     await workers.close()
 
     assert update == {"trace": ["1 late"]}
-    assert told == [{"token": "a"}, (1, 2), "own"]
+    assert told == [("emit", ({"token": "a"},)), ("progress", (1, 2)), ("heartbeat", ()), ("emit", ("own",))]
 
 
-class _Recorder:
-    """A context that notes what it is told."""
-
-    run_id, node, attempt, idempotency_key, context = "run", "tells", 1, "key", None
-    log = logging.LoggerAdapter(logging.getLogger("actorflow.node"))
-
-    def __init__(self, told: list[Any]) -> None:
-        self._told = told
-
-    def emit(self, value: Any) -> None:
-        self._told.append(value)
-
-    def progress(self, done: int, total: int) -> None:
-        self._told.append((done, total))
+def _context(told: list[Any] | None = None) -> NodeContext:
+    """One that notes what it is told."""
+    notes: list[Any] = [] if told is None else told
+    return NodeContext("run", "node", 1, "key", None, "scope", 3, tell=lambda *what: notes.append(what))
 
 
 async def test_what_is_only_here_is_refused_there() -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any
 
-from actorflow.errors import NotInWorker
+from actorflow.errors import NotInWorker, RemoteError
 from actorflow.graph.context import Context
-from actorflow.runtime.workers.wire import Logged, Told, Verb
+from actorflow.runtime.workers.wire import Logged, Told
 
 if TYPE_CHECKING:
     from actorflow.graph.codec import Codecs
-    from actorflow.runtime.workers.wire import Who
+    from actorflow.runtime.workers.wire import Verb, Who
     from actorflow.runtime.workers.worker import Channel
-
-_TOLD: frozenset[str] = frozenset(get_args(Verb))
 
 
 class WorkerContext:
@@ -31,6 +29,9 @@ class WorkerContext:
         self.node = who.node
         self.attempt = who.attempt
         self.idempotency_key = who.idempotency_key
+        self.scope = who.scope
+        self.index = who.index
+        self.error = None if who.error is None else RemoteError(who.error.type, who.error.message, who.error.traceback)
         self._level = who.log_level
         self._channel = channel
         self._codecs = codecs
@@ -43,17 +44,25 @@ class WorkerContext:
         logger.addHandler(_Forward(self._channel, self._call))
         return logging.LoggerAdapter(logger, {"run": self.run_id, "node": self.node, "attempt": self.attempt})
 
+    def emit(self, data: Any) -> None:
+        """See `Context.emit`."""
+        self._tell("emit", self._codecs.plain(data))
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """See `Context.progress`."""
+        self._tell("progress", done, total)
+
+    def heartbeat(self) -> None:
+        """See `Context.heartbeat`."""
+        self._tell("heartbeat")
+
     def __getattr__(self, name: str) -> Any:
-        if name not in _TOLD:
-            if not name.startswith("_") and hasattr(Context, name):
-                raise NotInWorker(self.node, name)
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if not name.startswith("_") and hasattr(Context, name):
+            raise NotInWorker(self.node, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-        def tell(*arguments: Any) -> None:
-            plain = tuple(self._codecs.plain(argument) for argument in arguments)
-            self._channel.send(Told(self._call, cast("Verb", name), plain))
-
-        return tell
+    def _tell(self, verb: Verb, *arguments: Any) -> None:
+        self._channel.send(Told(self._call, verb, arguments))
 
 
 class _Forward(logging.Handler):

@@ -16,8 +16,8 @@ from actorflow.runtime.workers.worker import IMPORTING
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from actorflow.graph.importable import Remote
     from actorflow.graph.node import Node
+    from actorflow.graph.remote import Remote
 
 CLOSE_GRACE = 2.0
 """Seconds that an idle worker process may take to end by itself when the runtime is left."""

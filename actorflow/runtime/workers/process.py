@@ -16,6 +16,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from msgspec import MsgspecError, Raw
 
+from actorflow.engine.records import describe
 from actorflow.errors import BadUpdate, NodeError, NotInWorker, WorkerDied
 from actorflow.runtime.workers.raised import unpack_error
 from actorflow.runtime.workers.returned import unpack
@@ -37,11 +38,11 @@ from actorflow.runtime.workers.wire import (
 )
 
 if TYPE_CHECKING:
-    from actorflow.graph.context import Context
-    from actorflow.graph.importable import Remote
     from actorflow.graph.node import Node
     from actorflow.graph.plan import Plan
+    from actorflow.graph.remote import Remote
     from actorflow.graph.schema import Schema
+    from actorflow.runtime.context import NodeContext
     from actorflow.runtime.workers.wire import Answer, Note, Request
 
 LOAD_TIMEOUT = 60.0
@@ -124,8 +125,15 @@ class WorkerProcess:
             return
         raise WorkerDied(node.name, None, f"did not import {remote.fn.module} within {LOAD_TIMEOUT:g} s")
 
-    async def call(self, plan: Plan, node: Node, schema: Schema, arguments: tuple[Any, ...]) -> Any:
+    async def call(self, plan: Plan, node: Node, schema: Schema, argument: Any, ctx: NodeContext) -> Any:
         """Call the function of a node that it has imported; what the function returned, or raises.
+
+        Args:
+            plan: of the graph.
+            node: whose function.
+            schema: of the graph's state.
+            argument: what the function takes: the state, an item, or what was sent.
+            ctx: the context of the attempt, whether the function takes one or not.
 
         Raises:
             WorkerDied: it ended.
@@ -134,8 +142,8 @@ class WorkerProcess:
         """
         remote = node.isolated
         assert remote is not None  # noqa: S101 - who calls has asked
-        argument, ctx = arguments[0], arguments[1] if len(arguments) > 1 else None
-        request = Call(self._next(), remote, Raw(schema.codecs.encode(argument)), None if ctx is None else _who(ctx))
+        who = _who(ctx) if node.takes_context else None
+        request = Call(self._next(), remote, Raw(schema.codecs.encode(argument)), who)
         match await self._ask(node, request, ctx):
             case Returned() as returned:
                 return unpack(returned, plan, node.name, schema)
@@ -180,7 +188,7 @@ class WorkerProcess:
         self._calls += 1
         return self._calls
 
-    async def _ask(self, node: Node, request: Request, ctx: Context | None) -> Answer:
+    async def _ask(self, node: Node, request: Request, ctx: NodeContext | None) -> Answer:
         """Send a request and wait for its answer; meanwhile do for the function what its context asks for."""
         try:
             data = framed(request)
@@ -252,27 +260,29 @@ class _Gone(Exception):
         self.reason = reason
 
 
-def _who(ctx: Context) -> Who:
+def _who(ctx: NodeContext) -> Who:
+    error = None if ctx.error is None else describe(ctx.error)
     level = ctx.log.getEffectiveLevel()
-    return Who(ctx.run_id, ctx.node, ctx.attempt, ctx.idempotency_key, level)
+    return Who(ctx.run_id, ctx.node, ctx.attempt, ctx.idempotency_key, ctx.scope, ctx.index, error, level)
 
 
 def _named(node: Node) -> tuple[type[Exception], ...]:
     """The exception classes that the declaration of this node names."""
+    caught = () if node.on_error is None else node.on_error.catch
     match node.retry.on if node.retry is not None else ():
         case tuple() as kinds:
-            return kinds
+            return (*kinds, *caught)
         case type() as kind:
-            return (kind,)
+            return (kind, *caught)
         case _:
-            return ()
+            return caught
 
 
-def _carry_out(note: Note, ctx: Context | None) -> None:
+def _carry_out(note: Note, ctx: NodeContext | None) -> None:
     if ctx is None:
         return
     if isinstance(note, Told):
-        getattr(ctx, note.verb)(*note.arguments)
+        ctx.tell(note.verb, note.arguments)
         return
     line = {
         **(ctx.log.extra or {}),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec import Raw, Struct, msgpack
 
 from actorflow.engine.records import ErrorInfo
-from actorflow.graph.importable import Remote
+from actorflow.graph.remote import Remote
 
 LENGTH = 4  # bytes in front of each message, little-endian
 
@@ -31,6 +31,9 @@ class Who(Struct, frozen=True, array_like=True):
     node: str
     attempt: int
     idempotency_key: str
+    scope: str
+    index: int | None
+    error: ErrorInfo | None
     log_level: int
 
 

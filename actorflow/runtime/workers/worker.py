@@ -42,7 +42,7 @@ from actorflow.runtime.workers.wire import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actorflow.graph.importable import Remote, Takes
+    from actorflow.graph.remote import Remote, Takes
     from actorflow.graph.schema import Schema
     from actorflow.runtime.workers.wire import Answer, Note, Request
 
