@@ -32,10 +32,13 @@
     │   ├── NoSuchRun (LookupError)          no run of this id exists
     │   ├── RunExists                        the id is taken (or its input was another one)
     │   ├── WrongGraph                       the id belongs to a run of another graph
+    │   ├── UnknownGraph (LookupError)       the graph of the run is not registered here
     │   ├── RunOwned                         a live actor elsewhere owns the run
     │   │   └── ImportUnfinished             it is being imported, or its import was cut off
     │   ├── RunDeleted (LookupError)         the id was deleted
     │   ├── CheckpointGone (LookupError)     retention let go of this checkpoint
+    │   ├── RunWaiting                       it waits for somebody, so that it has no result yet
+    │   ├── RunEnded                         it is over, and this is only for a run that is not
     │   ├── NotWaiting                       it has no such question open
     │   ├── BadAnswer (TypeError)            an answer is not what was asked for
     │   ├── NoSuchTarget (LookupError)       the run has no such node or scope
@@ -401,6 +404,14 @@ class WrongGraph(RunError):
         self.wanted = wanted
 
 
+class UnknownGraph(RunError, LookupError):
+    """The graph of the run is not registered here, and without it nobody can say what this would do."""
+
+    def __init__(self, run_id: str, graph: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is of graph {graph!r}; make it known with rt.register(graph)")
+        self.graph = graph
+
+
 class RunOwned(RunError):
     """A live actor in another process (or another Runtime) owns the run. Nothing was changed."""
 
@@ -442,6 +453,27 @@ class CheckpointGone(RunError, LookupError):
         )
         self.seq = seq
         self.oldest = oldest
+
+
+class RunWaiting(RunError):
+    """The run waits for somebody outside, so that it has no result yet. It is durable, and costs nothing."""
+
+    def __init__(self, run_id: str, status: str, questions: Sequence[str]) -> None:
+        asks = f" for an answer to {', '.join(map(repr, questions))}" if questions else ""
+        remedy = "answer() it, and wait for its result() then" if questions else "unpause() it"
+        super().__init__(run_id, f"run {run_id!r} is {status}{asks}; {remedy}")
+        self.status = status
+        self.questions = tuple(questions)
+
+
+class RunEnded(RunError):
+    """The run is over, and this is only for a run that is not."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            run_id, f"run {run_id!r} is {status}; input(), rewind(), fork() and resume() go on from a run that is over"
+        )
+        self.status = status
 
 
 class NotWaiting(RunError):

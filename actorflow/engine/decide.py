@@ -45,12 +45,13 @@ from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations
 
 if TYPE_CHECKING:
     from actorflow.graph.plan import Plan
+    from actorflow.graph.routing import Goto
 
 RECORD_BACKOFF_OVER = 1.0
 """Seconds: a retry that waits at least this long is worth a record."""
 
 
-def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901 - one line a kind of event
+def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901, PLR0912 - one line a kind of event
     """What an event leads to. The run passed in is spent; its successor is in the decision.
 
     An event about an activation that is not open any more, or about a run
@@ -227,8 +228,9 @@ def _start(decision: Decision, activation: Activation) -> None:
             attempt = activation.attempt + 1
             _raised(decision, place, Raised(activation.id, error, attempt, decision.now))
         else:
-            if activation.inner is not None:
-                decision.look.append(activation.inner)
+            begun = decision.run.open.get(activation.id)  # a fan-out without items is over already
+            if begun is not None and begun.inner is not None:
+                decision.look.append(begun.inner)
 
 
 def _due(decision: Decision, activation: Activation) -> None:
@@ -260,12 +262,12 @@ def _look(decision: Decision, path: str) -> None:
         decision.note(Ended("finished"))
 
 
-def _leave(decision: Decision, path: str, goto: object = None) -> None:
+def _leave(decision: Decision, path: str, goto: Goto | None = None) -> None:
     owner = decision.run.scopes[path].owner
     assert owner is not None
     place = decision.place(decision.run.open[owner])
     try:
-        leave(decision, path, goto)  # type: ignore[arg-type]
+        leave(decision, path, goto)
     except Exception as error:  # noqa: BLE001 - `leave=` is the user's, and what it hands up may not fit
         _raised(decision, place, Raised(owner, error, place.activation.attempt + 1, decision.now))
 

@@ -10,9 +10,9 @@ from msgspec import Struct
 from actorflow.engine.keys import key_of
 from actorflow.engine.merge import difference, merge_all, plain_writes
 from actorflow.engine.operations import Extended, Put
-from actorflow.engine.records import Asked, Ask, Finished, Gather, Handed, Merged, Open, Rebased
+from actorflow.engine.records import Ask, Asked, Finished, Gather, Handed, Merged, Open, Rebased
 from actorflow.engine.run import ROOT
-from actorflow.engine.tokens import ask_branches, completed, keyed, puts_and_opens
+from actorflow.engine.tokens import ask_branches, completed, puts_and_opens
 from actorflow.engine.updates import AS_OPERATION, keep
 from actorflow.errors import BadUpdate, ConcurrentWrite
 from actorflow.graph.routing import END, End, Goto, Send
@@ -211,7 +211,7 @@ def route(
             opens.append(Open(target, key_of(activation.key, b"send", target.encode()), sent=inputs))
     else:
         try:
-            targets = [*ask_branches(plan, scope, node), *plan.edges.get(node, ())]
+            targets = [*ask_branches(plan, scope.values, node), *plan.edges.get(node, ())]
         except Exception as error:  # noqa: BLE001 - the work is kept, and the run fails at its routing
             decision.fail(activation.id, error)
             return

@@ -74,7 +74,7 @@ def begin(record: Spawned) -> RunState:
     return run
 
 
-def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 - one line a kind of record
+def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR0915 - one case a kind of record
     """The run after the record. The run passed in is spent."""
     match record:
         case Finished():
@@ -289,7 +289,7 @@ def _fan_out(run: RunState, record: Fanned) -> None:
     fan = run.fans[record.id] = FanOut(
         total=record.total,
         limit=record.limit,
-        field=record.field,
+        over=record.field,
         items=owner.sent if record.items is None else record.items,
         results=[None] * record.total,
     )
@@ -400,4 +400,3 @@ def _reopen(run: RunState, opening: int) -> None:
     for activation in run.open.values():
         activation.attempt = 0
         activation.due = None
-

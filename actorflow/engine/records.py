@@ -194,7 +194,7 @@ class Queued(Struct, frozen=True, array_like=True, tag="queued"):
 
 
 class Fanned(Struct, frozen=True, array_like=True, tag="fanned"):
-    """An activation began a fan-out. Its items are fixed: elements of a field of its base, or these, or what was sent."""
+    """An activation began a fan-out. Its items are fixed: elements of a field of its base, these, or what was sent."""
 
     id: int
     total: int

@@ -84,7 +84,7 @@ class FanOut(Struct):
 
     total: int
     limit: int
-    field: str | None  # of the owner's base, whose elements the items are
+    over: str | None  # the field of the owner's base whose elements the items are
     items: list[Any] | None
     results: list[Any]
     next: int = 0  # the first item that has not been opened
@@ -94,9 +94,9 @@ class FanOut(Struct):
 
     def item(self, index: int, base: Values) -> Any:
         """An item, as a plain value; where nothing says what it is, its index."""
-        if self.field is None:
+        if self.over is None:
             return index if self.items is None else self.items[index]
-        value = base[self.field]
+        value = base[self.over]
         return value.items[index] if type(value) is Grown else value[index]
 
 

@@ -70,7 +70,7 @@ def _bounds(value: Any, schema: dict[str, Any], where: str) -> str | None:
 
 def _inside(value: Any, schema: dict[str, Any], defs: dict[str, Any], at: str) -> str | None:
     if isinstance(value, dict):
-        given = cast("dict[Any, Any]", value)
+        given: dict[Any, Any] = value
         known = schema.get("properties", {})
         if missing := [name for name in schema.get("required", ()) if name not in given]:
             return f"lacks {', '.join(map(repr, missing))}{f' at {at}' if at else ''}"

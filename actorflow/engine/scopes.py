@@ -10,12 +10,12 @@ import msgspec
 from actorflow.engine.decision import depth_of
 from actorflow.engine.fans import checked_result, finish_item
 from actorflow.engine.flow import Outcome, deliver
+from actorflow.engine.inputs import checked_input
 from actorflow.engine.keys import key_of
 from actorflow.engine.merge import typed
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Entered, Formed, Open, Queued
 from actorflow.engine.run import ROOT, Form
-from actorflow.engine.inputs import checked_input
 from actorflow.engine.updates import keep, restore
 from actorflow.errors import BadUpdate, TooDeep
 from actorflow.graph.fan import WHOLE
@@ -196,4 +196,4 @@ def _result(owner: Place, inner: Inner, values: Values) -> Any:
     if inner.leave == {WHOLE: WHOLE}:
         return {name: thaw(value) for name, value in values.items()}
     parts = {into: thaw(values[name]) for into, name in inner.leave.items()}
-    return parts[WHOLE] if WHOLE in parts else parts
+    return parts.get(WHOLE, parts)

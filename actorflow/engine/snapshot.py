@@ -121,6 +121,7 @@ class _Run(Struct, frozen=True):
 
 
 _SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open", "fans"})
+_NONE = _More()
 _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(_Run)
 
@@ -186,11 +187,7 @@ def load(data: bytes, *, restore: Callable[[Any], Any] = thaw) -> RunState:
 
 
 def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More | None:
-    if activation.sent is None and activation.fan is None and activation.inner is None and not activation.asks:
-        if not (activation.answers or activation.goto is not None or activation.turned or activation.queued):
-            if not (activation.sends or activation.error):
-                return None
-    return _More(
+    more = _More(
         goto=activation.goto,
         sends=activation.sends,
         turned=tuple(sorted(activation.turned)),
@@ -205,6 +202,7 @@ def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More |
         asks=activation.asks,
         answers=activation.answers,
     )
+    return None if more == _NONE else more
 
 
 def _load_activation(kept: _Activation, base: Values, restore: Callable[[Any], Any]) -> Activation:
@@ -232,14 +230,14 @@ def _load_activation(kept: _Activation, base: Values, restore: Callable[[Any], A
 
 def _dump_fan(fan: FanOut, owner: Activation, shorten: Callable[[Any], Any]) -> _Fan:
     items = None if fan.items is None or fan.items is owner.sent else shorten(fan.items)
-    return _Fan(fan.total, fan.limit, fan.field, items, shorten(fan.results), fan.next, fan.failed)
+    return _Fan(fan.total, fan.limit, fan.over, items, shorten(fan.results), fan.next, fan.failed)
 
 
 def _load_fan(kept: _Fan, run: RunState, owner: int, restore: Callable[[Any], Any]) -> FanOut:
     return FanOut(
         total=kept.total,
         limit=kept.limit,
-        field=kept.field,
+        over=kept.field,
         items=run.open[owner].sent if kept.items is None else restore(kept.items),
         results=restore(kept.results),
         next=kept.next,

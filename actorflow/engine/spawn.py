@@ -45,4 +45,6 @@ def spawn(
     decision = Decision(plan, begin(record), [record], now=now)
     decision.begin.extend(decision.run.open)
     settle(decision)
+    if decision.run.ended:  # nothing to do at all: that it is over is for its actor to commit
+        return Decision(plan, begin(record), [record])
     return decision

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from actorflow.engine.keys import key_of
 from actorflow.engine.merge import merge
+from actorflow.engine.operations import apply, thaw
 from actorflow.engine.records import InputGiven, InputQueued, Open, Paused, Rebased, Tagged, Unpaused, Updated
 from actorflow.engine.run import ROOT, Activation
 from actorflow.engine.tokens import ask_branches, completed, puts_and_opens
@@ -42,12 +43,14 @@ def update(decision: Decision, event: Updating) -> None:
     plan, scope = decision.plan_of(path), run.scopes[path]
     operations = _merged(decision, path, event.values)
     handed = keep(plan.schema, event.values, scope.handed) if scope.handed else ()
+    # asked before anything is noted: what a branch raises refuses the whole
+    merged = apply(operations, {name: thaw(value) for name, value in scope.values.items()})
+    targets = [*ask_branches(plan, merged, node), *plan.edges.get(node, ())]
     if operations:
         decision.note(Updated(operations, event.by, path, handed=handed))
         _rebase(decision, path, operations, idle=event.idle, but=closed)
-    # as if it had finished: its branches see the update, and what follows has keys of its own
+    # as if it had finished, with a key of its own if it was not open
     key = key_of(_seed(decision), b"update", run.next_id.to_bytes(8, "big")) if closed is None else closed.key
-    targets = [*ask_branches(plan, scope, node), *plan.edges.get(node, ())]
     puts, opens = puts_and_opens(plan, key, node, targets)
     for target in plan.legs.get(node, ()):
         if not plan.nodes[target].defer:

@@ -16,15 +16,16 @@ from actorflow.graph.routing import End
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from actorflow.engine.operations import Values
     from actorflow.engine.run import RunState, Scope
     from actorflow.graph.plan import Plan
 
 
-def ask_branches(plan: Plan, scope: Scope, node: str) -> list[str | End]:
-    """Where the branches of a node lead from the state as it is now. Raises whatever they raise."""
+def ask_branches(plan: Plan, values: Values, node: str) -> list[str | End]:
+    """Where the branches of a node lead from these values. Raises whatever they raise."""
     targets: list[str | End] = []
     for branch in plan.branches.get(node, ()):
-        targets += plan.route(node, branch.fn(typed(plan.schema, scope.values)), branch.targets)
+        targets += plan.route(node, branch.fn(typed(plan.schema, values)), branch.targets)
     return targets
 
 
@@ -104,7 +105,7 @@ def offer(plan: Plan, run: RunState) -> Offered:
     for leaf, token in scope.parked.items():
         targets: list[str | End] = [target for target in plan.edges.get(leaf, ()) if target not in token.offered]
         if plan.branches.get(leaf) and ASKED not in token.offered:
-            targets += ask_branches(plan, scope, leaf)
+            targets += ask_branches(plan, scope.values, leaf)
             routed.append(leaf)
         opens += [Open(target, key, parked=(leaf,)) for target, key in keyed(token.key, leaf, targets)]
     for target in plan.joins:

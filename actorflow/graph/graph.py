@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound=Outcome | Awaitable[Outcome])
 B = TypeVar("B", bound=Target | Sequence[Target])
-I = TypeVar("I", contravariant=True)  # noqa: E741 - what a node takes: the state, or what is sent to it
+I = TypeVar("I")  # noqa: E741 - what a node takes: the state, or what is sent to it
 
 
 class _NodeDecorator(Protocol[I]):
@@ -52,6 +52,11 @@ class _BranchDecorator(Protocol[S]):
     """What ``@graph.branch(...)`` is."""
 
     def __call__(self, fn: Callable[[S], B], /) -> Callable[[S], B]: ...
+
+
+def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Those of the options, which are taken out."""
+    return {name: options.pop(name) for name in names if name in options}
 
 
 def _never_called(*_: Any) -> None:
@@ -194,9 +199,7 @@ class Graph(Generic[S]):
     @overload
     def node(self, fn: Callable[[S, Context], R], /, **options: Unpack[NodeOptions]) -> Callable[[S, Context], R]: ...
     @overload
-    def node(
-        self, fn: Callable[[I], R], /, *, takes: type[I], **options: Unpack[NodeOptions]
-    ) -> Callable[[I], R]: ...
+    def node(self, fn: Callable[[I], R], /, *, takes: type[I], **options: Unpack[NodeOptions]) -> Callable[[I], R]: ...
     @overload
     def node(
         self, fn: Callable[[I, Context], R], /, *, takes: type[I], **options: Unpack[NodeOptions]
@@ -289,25 +292,17 @@ class Graph(Generic[S]):
             >>> graph.map(measure, over="words", into="lengths")
             <node 'measure'>
         """
-        fan = {name: options.pop(name) for name in ("limit", "on_error", "on_empty", "errors") if name in options}  # type: ignore[misc]
-        sides = {name: options.pop(name) for name in ("enter", "leave") if name in options}  # type: ignore[misc]
+        given: dict[str, Any] = dict(options)
         inner = isinstance(what, Graph)
-        if sides and not inner:
+        if not inner and ("enter" in given or "leave" in given):
             raise TypeError("enter= and leave= are for a graph; a function takes the item and returns its result")
-        name = options.pop("name", None) or (what.name if isinstance(what, Graph) else getattr(what, "__name__", None))
-        handle = NodeHandle(name or "<lambda>")
-        self._declare(
-            DeclaredNode(
-                fn=_never_called if inner else what,  # type: ignore[arg-type]
-                name=name,
-                handle=handle,
-                fan=DeclaredFan(over=over, into=into, **fan),  # type: ignore[arg-type]
-                inner=DeclaredInner(graph=what, **sides) if inner else None,
-                site=site_of_caller(),
-                **options,  # type: ignore[arg-type]
-            )
+        return self._declare_handled(
+            what,
+            given,
+            site_of_caller(),
+            fan=DeclaredFan(over=over, into=into, **_taken(given, "limit", "on_error", "on_empty", "errors")),
+            inner=DeclaredInner(graph=what, **_taken(given, "enter", "leave")) if inner else None,
         )
-        return handle
 
     def subgraph(self, graph: Graph[Any], /, **options: Unpack[SubgraphOptions]) -> NodeHandle:
         """Declare a graph as a node of this one, with a state of its own, in the same run and the same history.
@@ -334,19 +329,16 @@ class Graph(Generic[S]):
             >>> outer.subgraph(inner)
             <node 'inner'>
         """
-        sides = {name: options.pop(name) for name in ("enter", "leave", "lifetime") if name in options}  # type: ignore[misc]
-        name = options.pop("name", None) or getattr(graph, "name", None)
+        given: dict[str, Any] = dict(options)
+        inner = DeclaredInner(graph=graph, **_taken(given, "enter", "leave", "lifetime"))
+        return self._declare_handled(graph, given, site_of_caller(), inner=inner)
+
+    def _declare_handled(self, what: Any, options: dict[str, Any], site: str, **kind: Any) -> NodeHandle:
+        """Declare a node that is referred to by what declaring it returns."""
+        name = options.pop("name", None) or getattr(what, "name", None) or getattr(what, "__name__", None)
         handle = NodeHandle(name or "<lambda>")
-        self._declare(
-            DeclaredNode(
-                fn=_never_called,
-                name=name,
-                handle=handle,
-                inner=DeclaredInner(graph=graph, **sides),  # type: ignore[arg-type]
-                site=site_of_caller(),
-                **options,  # type: ignore[arg-type]
-            )
-        )
+        fn = _never_called if kind["inner"] is not None else what
+        self._declare(DeclaredNode(fn=fn, name=name, handle=handle, site=site, **kind, **options))
         return handle
 
     def _declare(self, node: DeclaredNode) -> None:

@@ -22,7 +22,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from actorflow.engine.decide import decide
-from actorflow.engine.decision import Decision
 from actorflow.engine.events import (
     Asking,
     Command,
@@ -40,10 +39,9 @@ from actorflow.engine.events import (
     Updating,
 )
 from actorflow.engine.merge import typed
-from actorflow.engine.records import Released
+from actorflow.engine.records import Released, Rewound
 from actorflow.engine.waits import questions
 from actorflow.errors import CommitRefused, CommitUnknown, StoreError
-from actorflow.runtime.attempt import Caller
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.pending import Pending
 from actorflow.runtime.validation import Commit, pass_or_refuse
@@ -54,15 +52,13 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from actorflow.engine.run import Activation, RunState
+    from actorflow.engine.decision import Decision
+    from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
-    from actorflow.graph.node import Node
-    from actorflow.graph.schema import Schema
-    from actorflow.graph.state import State
+    from actorflow.runtime.attempt import Caller
     from actorflow.runtime.committer import Committer
     from actorflow.runtime.large import Splitter
     from actorflow.runtime.validation import Validate
-    from actorflow.runtime.workers.pool import Workers
     from actorflow.store.backend import Steps
     from actorflow.store.blobs import Blob
     from actorflow.store.ownership import Ownership
@@ -85,6 +81,7 @@ class Request(Struct, eq=False):
     done: Event = field(default_factory=Event)
     error: Exception | None = None  # it was refused, or the store failed
     seq: int | None = None  # of the commit that holds it; None without an error: the actor left before
+    taken: bool = False  # by an actor
 
 
 class _Sealed(NamedTuple):
@@ -113,6 +110,7 @@ class Actor:
         leaving: Callable[[], bool],
         first: list[Command] | None = None,
         request: Request | None = None,
+        rewound: Rewound | None = None,
     ) -> None:
         """Take over a run that was claimed.
 
@@ -130,6 +128,7 @@ class Actor:
             leaving: whether the runtime is being left, so that nobody waits for what is not due yet.
             first: the commands of a spawn; None for a run that was loaded, which is swept.
             request: what the run was loaded for.
+            rewound: says that the run is not as it was read; it is committed in full, with the request.
         """
         self.graph = graph
         self.run = run
@@ -148,15 +147,19 @@ class Actor:
         self._large = large
         self._pending = Pending(
             large=large,
-            snapshot=None if file == ownership.file else large.dump(run),
+            snapshot=None if file == ownership.file and rewound is None else large.dump(run),
             every=ownership.snapshot_every,
             commits=ownership.header.seq - ownership.header.snapshot,
         )
-        if file == ownership.file:
+        if rewound is not None:
+            self._pending.add([rewound])
+        elif file == ownership.file:
             self._pending.snapshot_if_due(run)
         self._leaving = leaving
         self._events: list[Returned | Raised | Suspended | Due] = []
         self._requests: list[Request] = [] if request is None else [request]
+        if request is not None:
+            request.taken = True
         self._accepted: list[Request] = []  # decided, and not committed yet
         self._left = False  # nobody takes requests any more
         self._wake = Event()
@@ -206,6 +209,7 @@ class Actor:
         """Do what somebody asks; back when it is committed, or refused, or the actor left before it came to it."""
         if self._left:
             return
+        request.taken = True
         self._requests.append(request)
         self._wake.set()
         await request.done.wait()
@@ -217,6 +221,10 @@ class Actor:
     def stop(self, stop: Stop) -> None:
         """End the run in this status as soon as its nodes have been cancelled."""
         self._stop = stop
+        self._scope.cancel()
+
+    def leave(self) -> None:
+        """Cancel what runs, unrecorded; `live` returns."""
         self._scope.cancel()
 
     def park(self) -> None:

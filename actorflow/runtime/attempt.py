@@ -5,33 +5,31 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from msgspec import Struct
 
 from actorflow.engine.decision import place_of
 from actorflow.engine.events import Raised, Returned, Suspended
 from actorflow.engine.merge import typed
+from actorflow.engine.run import Activation
 from actorflow.engine.scopes import item_of
 from actorflow.errors import NodeTimeout, RemoteError, StateMutated
+from actorflow.graph.plan import Plan
 from actorflow.runtime.context import NodeContext, Suspend
+from actorflow.runtime.workers.pool import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from anyio import CapacityLimiter
-
     from actorflow.engine.decision import Place
-    from actorflow.engine.run import Activation, RunState
+    from actorflow.engine.run import RunState
     from actorflow.graph.node import Handler, Node
-    from actorflow.graph.plan import Plan
     from actorflow.graph.schema import Schema
     from actorflow.graph.state import State
-    from actorflow.runtime.workers.pool import Workers
 
 
 class Caller(Struct, frozen=True):
@@ -56,6 +54,7 @@ class Caller(Struct, frozen=True):
         place = place_of(self.plan, run, activation)
         ctx = self._context(run, place, attempt)
         started = time.perf_counter()
+        value = None
         try:
             value = await self._value(place, ctx)
         except (Suspend, BaseExceptionGroup) as error:

@@ -15,11 +15,11 @@ import msgspec
 from msgspec import Struct, field
 
 from actorflow.engine.fold import fold
-from actorflow.engine.records import ENDED, Body, Claimed, Ended, Released, encode_body
+from actorflow.engine.records import ENDED, Body, Claimed, Ended, Released, Tagged, encode_body
 from actorflow.engine.run import ROOT, Scope
 from actorflow.engine.snapshot import dump
 from actorflow.errors import ActorflowError, NoSuchRun, RunOwned
-from actorflow.runtime.claiming import EndedMeanwhile, near_ids
+from actorflow.runtime.claiming import EndedMeanwhile, check_there, near_ids
 from actorflow.runtime.large import Joiner, referenced
 from actorflow.runtime.replay import reading, replay
 from actorflow.store.deletion import DELETED, clear_away, is_tombstone
@@ -246,6 +246,25 @@ def claim_as_is(log: RunLog) -> Ownership:
 def release_as_is(ownership: Ownership) -> None:
     """Let go of a run that was claimed so: it is what it was before."""
     _commit(ownership, "release", Body((Released(),)))
+
+
+def tag_as_is(store: Store, run_id: str, record: Tagged) -> int:
+    """Name a commit of a run that nobody owns, which stays as it is otherwise; the commit that says so.
+
+    Raises:
+        NoSuchRun, RunDeleted, RunOwned, CorruptCheckpoint
+    """
+    log = store.log(run_id)
+    tip = log.tip()
+    if tip is None:
+        raise NoSuchRun(run_id, near_ids(store, run_id))
+    check_there(tip)
+    ownership = claim_as_is(log)
+    try:
+        _commit(ownership, "release", Body((record, Released())))
+        return ownership.header.seq
+    finally:
+        ownership.close()
 
 
 def _commit(ownership: Ownership, kind: Kind, body: Body, *, snapshot: bool = False) -> None:

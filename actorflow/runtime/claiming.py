@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from actorflow.engine.fold import fold
-from actorflow.engine.records import ENDED, Body, Claimed, Ended, encode_body
+from actorflow.engine.records import ENDED, Body, Claimed, Ended, Rewound, encode_body
 from actorflow.engine.run import RunState
 from actorflow.engine.tokens import growth
 from actorflow.errors import (
@@ -63,6 +63,7 @@ class Adopted(Struct, frozen=True):
     ownership: Ownership
     file: FilePart
     large: Splitter
+    rewound: Rewound | None = None  # it is not as it was read
 
 
 class Preview(Struct, frozen=True):
@@ -144,6 +145,7 @@ def creating_run(
     tags: dict[str, str],
     *,
     tombstone: Tip | None = None,
+    begins: RunState | None = None,
 ) -> Steps[Adopted]:
     """Make a run durable, and own it; in steps, since many are often begun together.
 
@@ -154,6 +156,7 @@ def creating_run(
         decision: the spawn.
         tags: kept in every header.
         tombstone: of the id's life before, whose openings, epochs and marks this one continues.
+        begins: for a fork, the run before those records, which its first commit carries in full.
 
     Raises:
         RunExists: the id is taken.
@@ -171,10 +174,16 @@ def creating_run(
     file = file_part(graph, run_id=run_id, life=run.life, store=store.uuid)
     yield from store.markers.putting_active(run_id, run.opening)
     large = Splitter(store.blobs(run_id), epoch=run.epoch, known={})
-    body = encode_body(Body(tuple(records)))
-    if len(body) >= BLOB_MIN:
+    snapshot = None
+    if begins is not None:
+        dumped = large.dump(begins)
+        large.blobs.put(dumped.blobs)
+        large.sealed(dumped)
+        snapshot = dumped.data
+    body = encode_body(Body(tuple(records), snapshot))
+    if len(body) - len(snapshot or b"") >= BLOB_MIN:
         records, blobs = large.records(records)
-        body = encode_body(Body(tuple(records)))
+        body = encode_body(Body(tuple(records), snapshot))
         large.blobs.put(blobs)
 
     def draft_for(tip: Tip | None) -> Draft:
@@ -183,17 +192,18 @@ def creating_run(
         return Draft(
             kind="claim",
             epoch=run.epoch,
-            status=run.status,
+            status=run.standing,
             opening=run.opening,
             crashes=0,
             file=file,
             body=body,
-            snapshot=tombstone is not None,
+            snapshot=tombstone is not None or begins is not None,
             tags=tags,
             marks=marks,
         )
 
-    return Adopted(run, (yield from log.claiming(draft_for, actor=os.urandom(16))), file, large)
+    ownership = yield from log.claiming(draft_for, actor=os.urandom(16), new=tip is None)
+    return Adopted(run, ownership, file, large)
 
 
 def end_unowned(

@@ -16,12 +16,13 @@ from actorflow.errors import CheckpointGone, CorruptCheckpoint, NoSuchRun
 from actorflow.runtime.checkpoint import check_told
 from actorflow.runtime.claiming import near_ids
 from actorflow.runtime.large import Joiner
-from actorflow.runtime.replay import moments
+from actorflow.runtime.replay import moments, replay
 from actorflow.runtime.view import commits, view, views
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
+    from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.replay import Moment
     from actorflow.runtime.view import View
@@ -146,6 +147,23 @@ def find_view(
     what = " in ".join(filter(None, (f"checkpoint of node {node!r}" if node else None, str(point) if point else None)))
     msg = f"run {run_id!r} has no {what}; its newest is commit {newest}, and history() lists what it has"
     raise LookupError(msg)
+
+
+def replay_at(store: Store, run_id: str, point: Point | None) -> tuple[RunState, Frame]:
+    """The run as of one point, or as of now, to be folded on; and its frame. Blocking.
+
+    Raises:
+        NoSuchRun, RunDeleted, CorruptCheckpoint
+        CheckpointGone: retention let go of this commit.
+        LookupError: the run has no such commit, or no such record in it.
+    """
+    view = find_view(store, run_id, lambda _: None, point=point, node=None, time_limit=0.0)
+    for stretch in _stretches(store, run_id):
+        if stretch[0].header.seq <= view.seq:
+            frames = [frame for frame in stretch if frame.header.seq <= view.seq]
+            record = None if point is None else point.record
+            return replay(frames, Joiner(store.blobs(run_id)), record=record), frames[-1]
+    raise CheckpointGone(run_id, view.seq, view.seq + 1)
 
 
 def _found(

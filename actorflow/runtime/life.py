@@ -72,6 +72,12 @@ class Life(Struct):
         self.hurried.set()
         self.actor.stop(stop)
 
+    def let_go(self) -> None:
+        """Cancel what runs, unrecorded, and let go of the run, so that it can be claimed."""
+        self.parking = True
+        self.hurried.set()
+        self.actor.leave()
+
     def park(self) -> None:
         """Finish what runs, start nothing new, and let go."""
         self.parking = True

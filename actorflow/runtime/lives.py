@@ -41,7 +41,7 @@ from actorflow.runtime.committer import Committer
 from actorflow.runtime.life import Life
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -78,6 +78,7 @@ class Lives:
         debug: bool,
         validate: Validate | None,
         files: int,
+        contexts: Mapping[str, Any],
         workers: Workers,
     ) -> None:
         self.store = store
@@ -90,6 +91,7 @@ class Lives:
         self._policy = policy
         self._debug = debug
         self._validate = validate
+        self._contexts = contexts
         self._committer = Committer(tasks, files=files, apart=store.heartbeat is not None)
         self._threads = CapacityLimiter(SYNC_NODES)
         self._by_id: dict[str, Life] = {}
@@ -213,6 +215,7 @@ class Lives:
             awaited: whether leaving the runtime waits for it.
             request: what it is claimed for.
         """
+        context = self._contexts.get(graph.name) if context is None else context
         start = _Start(graph, run_id, claim, first, context, awaited, request)
         self._tasks.start_soon(self._live, start)
         await start.done.wait()
@@ -285,6 +288,7 @@ class Lives:
             validate=self._validate,
             leaving=lambda: self.leaving,
             request=request,
+            rewound=adopted.rewound,
             alone=lambda: len(self._by_id) == 1,
             on_end=lambda actor: end_markers(self.store, actor.run, actor.header),
             first=first,

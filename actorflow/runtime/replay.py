@@ -17,7 +17,7 @@ from actorflow.runtime.large import Joiner, references
 from actorflow.store.frames import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from actorflow.engine.run import Activation, RunState
     from actorflow.store.log import RunLog, Tip
@@ -84,20 +84,22 @@ def reading(
     return frames, make(frames)
 
 
-def replay(frames: Iterable[Frame], joiner: Joiner | None = None) -> RunState:
+def replay(frames: Sequence[Frame], joiner: Joiner | None = None, *, record: int | None = None) -> RunState:
     """The run as of the last frame; the first one has a snapshot or is the spawn.
 
     Args:
         frames: from a snapshot or the spawn on.
         joiner: reads the large values that they refer to; needed if they do.
+        record: stop after this one of the last frame; None: at its end.
 
     Raises:
         CorruptCheckpoint: a body is whole but makes no sense as a history.
     """
     run: RunState | None = None
     for frame in frames:
-        for run, _ in _steps(run, frame, joiner):  # noqa: B007, B020 - each step continues the run of the one before
-            pass
+        for run, step in _steps(run, frame, joiner):  # noqa: B007, B020 - each step continues the run of the one before
+            if step.number == record and frame is frames[-1]:
+                break
     if run is None:
         raise CorruptCheckpoint("(no file)", "there is no frame to begin with")
     return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
@@ -17,6 +17,7 @@ from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
 from actorflow.runtime.difference import Change, diff
 from actorflow.runtime.history import History, find_view, tell_views, to_point
 from actorflow.runtime.options import check_limit, check_texts, check_word
+from actorflow.runtime.steered import Steered
 from actorflow.store.frames import Kind
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ S = TypeVar("S", bound=State)
 _POLL = (0.02, 1.0)  # seconds: the first and the longest pause between two looks at a run that lives elsewhere
 
 
-class Run(Generic[S]):
+class Run(Steered[S]):
     """A handle of one run. `Runtime` makes them; it holds nothing that the store does not.
 
     Example:
@@ -89,6 +90,8 @@ class Run(Generic[S]):
                 return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
         pause = _POLL[0]
         while (tip := await self._runtime.tip(self.id)).header.status not in ENDED:
+            if (next_life := self._runtime.life_of(self.id)) is not None and next_life is not life:
+                return await self.result()  # somebody answered it here
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
             await anyio.sleep(pause)
@@ -97,6 +100,31 @@ class Run(Generic[S]):
         return self._judge(
             run.status, run.root.values, tip.file, seq=tip.header.seq, node=run.failed_in, cause=_remote(run.error)
         )
+
+    async def wait(self) -> str:
+        """Wait until nothing goes on in the run by itself: it is over, waits for an answer, or is paused; its status.
+
+        Raises:
+            NoSuchRun, Blocked
+            StoreError: this process had to let go of the run.
+        """
+        pause = _POLL[0]
+        while True:
+            life = self._runtime.life_of(self.id)
+            if life is not None:
+                await life.done.wait()
+                if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
+                    raise life.error
+            status = (await self._runtime.tip(self.id)).header.status
+            if status != "running":
+                return status
+            if (reason := self._runtime.why_blocked(self.id)) is not None:
+                raise Blocked(self.id, reason)
+            await anyio.sleep(pause)
+            pause = min(pause * 2, _POLL[1])
+
+    def _handle(self, run_id: str) -> Run[S]:
+        return Run(self._runtime, run_id, self._graph, self._runtime.life_of(run_id))
 
     async def status(self) -> str:
         """The status that the newest commit gives, or ``blocked`` if this process found that it can't run it."""

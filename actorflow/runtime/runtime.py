@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from anyio import to_thread
 
+from actorflow.engine.inputs import checked_input, default_input, input_digest
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED, decode_body
-from actorflow.engine.inputs import checked_input, default_input, input_digest
 from actorflow.engine.spawn import spawn
 from actorflow.errors import (
     Quarantined,
@@ -21,10 +20,10 @@ from actorflow.errors import (
     RunDeleted,
     RunExists,
     RuntimeClosed,
+    RunWaiting,
     StoreDenied,
 )
 from actorflow.graph.state import State
-from actorflow.runtime.asking import Asking
 from actorflow.runtime.care import tombstone_of
 from actorflow.runtime.claiming import (
     EndedMeanwhile,
@@ -40,11 +39,13 @@ from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.run import Run
+from actorflow.runtime.steering import Steering
 from actorflow.runtime.upkeep import Upkeep
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.runtime.workers.pool import Workers
 from actorflow.store.backend import Backend
 from actorflow.store.files import default_limit
+from actorflow.store.keys import fresh_id
 from actorflow.store.store import open_store
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ S = TypeVar("S", bound=State)
 T = TypeVar("T")
 
 
-class Runtime(Upkeep, Asking):
+class Runtime(Upkeep, Steering):
     """Runs graphs durably: a store, and the actors of its runs that live in this process.
 
     Leaving it normally waits until every run that was spawned or resumed
@@ -162,6 +163,7 @@ class Runtime(Upkeep, Asking):
         self._readonly = readonly
         self._sealing = sealing
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
+        self.contexts: dict[str, Any] = {}  # by the name of the graph
         self._lives: Lives | None = None  # while it is entered
         self._tasks: TaskGroup | None = None
 
@@ -198,6 +200,7 @@ class Runtime(Upkeep, Asking):
             debug=self._debug,
             validate=self._validate,
             files=self._max_open_files,
+            contexts=self.contexts,
             workers=Workers(self._processes),
         )
         if store.heartbeat is not None and not self._readonly:
@@ -250,15 +253,22 @@ class Runtime(Upkeep, Asking):
 
     # -- starting and resuming ------------------------------------------------------
 
-    def register(self, graph: Graph[Any]) -> None:
+    def register(self, graph: Graph[Any], *, context: Any = None) -> None:
         """Make a graph known: its orphaned runs are recovered, its states are typed.
 
         Of several graphs of one name the newest counts, and is asked anew about runs that were blocked.
+
+        Args:
+            graph: as the code has it.
+            context: what its nodes get as ``ctx.context`` where no other is given: in runs that are
+                recovered, answered or steered.
 
         Raises:
             GraphError: the graph can't run.
         """
         _ = graph.plan
+        if context is not None:
+            self.contexts[graph.name] = context
         if self._graphs.get(graph.name) is not graph:
             self._graphs[graph.name] = graph
             if self._lives is not None:
@@ -272,16 +282,17 @@ class Runtime(Upkeep, Asking):
 
         Raises:
             RunExists: the id is taken by a run that began with another input, in the schema of this one.
+            RunWaiting: it waits for an answer, or is paused; it is durable, and nothing of it runs.
             WrongGraph, RunOwned, RunFailed, RunCancelled, Quarantined, Blocked, GraphError, BadUpdate, StoreError
         """
         if id is None:
-            return await (await self.spawn(graph, state, context=context)).result()
+            return await _result(await self.spawn(graph, state, context=context))
         self.register(graph)
         lives = self._open()
         tip = await lives.find(id)
         if tip is None:
             run = await self.spawn(graph, state, id=id, on_conflict="attach", context=context)
-            return await run.result()
+            return await _result(run)
         check_graph(graph, lives.store.log(id), tip)
         await self._check_input(graph, state, id)
         match tip.header.status:
@@ -293,12 +304,14 @@ class Runtime(Upkeep, Asking):
                 raise Quarantined(id, tip.header.crashes)
             case "deleted":
                 raise RunDeleted(id)
+            case "waiting" | "paused" if tip.header.kind == "release" and tip.header.due is None:
+                raise await _waiting(Run[S](self, id, graph, None), tip.header.status)
             case _:
                 try:
                     life = await self._writable().take_up(graph, id, context=context, reopen=_ended_opening(tip))
                 except EndedMeanwhile:
                     return await self.run(graph, state, id=id, context=context)
-                return await Run[S](self, id, graph, life).result()
+                return await _result(Run[S](self, id, graph, life))
 
     async def spawn(
         self,
@@ -336,7 +349,7 @@ class Runtime(Upkeep, Asking):
         self.register(graph)
         lives = self._writable()
         store = lives.store
-        run_id = new_id() if id is None else id
+        run_id = fresh_id() if id is None else id
         store.log(run_id)  # refuses an id that can't be one, before anything is made of it
         schema = graph.schema
         given = default_input(schema) if state is None else state
@@ -353,7 +366,7 @@ class Runtime(Upkeep, Asking):
                 lambda: lives.in_steps(
                     creating_run(store, graph, run_id, decision, dict(tags or {}), tombstone=tombstone)
                 ),
-                first=decision.commands,
+                first=decision.commands or None,
                 context=context,
             )
         except RunExists:
@@ -453,10 +466,17 @@ def _is_of(file: FilePart, schema: Schema) -> bool:
     return (file.version, file.fields) == (schema.version, schema.table)
 
 
+async def _result(run: Run[S]) -> S:
+    """The result of a run; whoever waits for it is told if it can't come by itself."""
+    status = await run.wait()
+    if status in {"waiting", "paused"}:
+        raise await _waiting(run, status)
+    return await run.result()
+
+
+async def _waiting(run: Run[Any], status: str) -> RunWaiting:
+    return RunWaiting(run.id, status, [asked.question for asked in await run.interrupts()])
+
+
 def _ended_opening(tip: Tip) -> int | None:
     return tip.header.opening if tip.header.status in ENDED else None
-
-
-def new_id() -> str:
-    """A new run id: 48 bits of time in milliseconds, then 80 random bits, in hex; sorts by time."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"

@@ -1,0 +1,96 @@
+"""Rewinding: a run as it was becomes a run that goes on, in its own history or as the beginning of another one.
+
+State, frontier and waiting tokens go back. What others may have been told of
+does not: numbers only rise, and what goes on does so under keys of its own, so
+that no effect of the first time is taken for one of the second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from actorflow.engine.keys import key_of
+from actorflow.engine.run import NOTHING, Activation, RunState, Scope, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def rewound(now: RunState, then: RunState, *, keep_keys: bool = False) -> RunState:
+    """The run as it was ``then``, to go on from ``now``. Both are spent.
+
+    Args:
+        now: the run, as its newest commit has it.
+        then: as one of its commits had it, under the same code.
+        keep_keys: effects that were done are to be taken for the same ones. Only for who knows that they are.
+    """
+    count = (now.rewinds + 1).to_bytes(8, "big")
+    run = _renewed(then, (lambda key: key) if keep_keys else lambda key: key_of(key, b"rewind", count), now.next_id)
+    return replace(
+        run,
+        run_id=now.run_id,
+        life=now.life,
+        epoch=now.epoch,
+        opening=now.opening,
+        inputs=now.inputs,
+        queue=now.queue,
+        rewinds=now.rewinds + 1,
+        tags=now.tags,
+        durability=now.durability,
+    )
+
+
+def forked(then: RunState, run_id: str, *, life: int) -> RunState:
+    """A new run that begins as another one was. What was passed in is spent."""
+    seed = run_id.encode(), life.to_bytes(8, "big")
+    run = _renewed(then, lambda key: key_of(key, b"fork", *seed), then.next_id)
+    return replace(run, run_id=run_id, life=life, epoch=1, opening=1, rewinds=0, queue=[], tags={})
+
+
+def _renewed(then: RunState, renew: Callable[[bytes], bytes], first: int) -> RunState:
+    ids = {old: first + index for index, old in enumerate(then.open)}
+    return replace(
+        then,
+        status="running",
+        error=None,
+        failed_in=None,
+        paused=False,
+        activations=0,
+        next_id=first + len(ids),
+        open={ids[old]: _again(one, ids, renew) for old, one in then.open.items()},
+        fans={ids[owner]: fan for owner, fan in then.fans.items()},
+        scopes={path: _moved(scope, ids, renew) for path, scope in then.scopes.items()},
+    )
+
+
+def _again(one: Activation, ids: dict[int, int], renew: Callable[[bytes], bytes]) -> Activation:
+    """An activation that begins anew: what it was told is forgotten, and what it asks it asks again."""
+    return replace(
+        one,
+        id=ids[one.id],
+        key=renew(one.key),
+        fan=None if one.fan is None else ids[one.fan],
+        attempt=0,
+        due=None,
+        turned=NOTHING,
+        asks=one.asks if one.merged else {},  # a merged one is only asked where to go
+        answers={},
+    )
+
+
+def _moved(scope: Scope, ids: dict[int, int], renew: Callable[[bytes], bytes]) -> Scope:
+    return replace(
+        scope,
+        owner=None if scope.owner is None else ids[scope.owner],
+        waiting={
+            target: {leg: [_token(token, renew) for token in tokens] for leg, tokens in legs.items()}
+            for target, legs in scope.waiting.items()
+        },
+        parked={leaf: _token(token, renew) for leaf, token in scope.parked.items()},
+    )
+
+
+def _token(token: Token, renew: Callable[[bytes], bytes]) -> Token:
+    return replace(token, key=renew(token.key))
