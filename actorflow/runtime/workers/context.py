@@ -1,19 +1,24 @@
-"""WorkerContext: what a node in a worker process gets as its second parameter."""
+"""WorkerContext: what a node in a worker process gets as its second parameter, and what becomes of it here."""
 
 from __future__ import annotations
 
 import logging
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from actorflow.engine.records import describe
 from actorflow.errors import NotInWorker, RemoteError
 from actorflow.graph.context import Context
-from actorflow.runtime.workers.wire import Logged, Told
+from actorflow.runtime.workers.wire import Logged, Told, Who
 
 if TYPE_CHECKING:
     from actorflow.graph.codec import Codecs
-    from actorflow.runtime.workers.wire import Verb, Who
+    from actorflow.runtime.context import NodeContext
+    from actorflow.runtime.workers.wire import Note, Verb
     from actorflow.runtime.workers.worker import Channel
+
+_logger = logging.getLogger("actorflow.node")
 
 
 class WorkerContext:
@@ -88,3 +93,33 @@ class _Forward(logging.Handler):
                 exception,
             )
         )
+
+
+def who_of(ctx: NodeContext) -> Who:
+    """In the runtime's process: what a worker process is told of a context."""
+    error = None if ctx.error is None else describe(ctx.error)
+    level = ctx.log.getEffectiveLevel()
+    return Who(ctx.run_id, ctx.node, ctx.attempt, ctx.idempotency_key, ctx.scope, ctx.index, error, level)
+
+
+def carry_out(note: Note, ctx: NodeContext | None) -> None:
+    """In the runtime's process: do what a node asked its context for. None: it has none, as while it is imported."""
+    if ctx is None:
+        return
+    if isinstance(note, Told):
+        ctx.tell(note.verb, note.arguments)
+        return
+    line = {
+        **(ctx.log.extra or {}),
+        "name": _logger.name,
+        "levelno": note.level,
+        "levelname": logging.getLevelName(note.level),
+        "msg": note.message,
+        "pathname": note.path,
+        "filename": os.path.basename(note.path),  # noqa: PTH119 - a text, of a file that need not be here
+        "lineno": note.line,
+        "funcName": note.function,
+        "created": note.created,
+        "exc_text": note.exception,
+    }
+    _logger.handle(logging.makeLogRecord(line))

@@ -16,8 +16,8 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from msgspec import MsgspecError, Raw
 
-from actorflow.engine.records import describe
 from actorflow.errors import BadUpdate, NodeError, NotInWorker, WorkerDied
+from actorflow.runtime.workers.context import carry_out, who_of
 from actorflow.runtime.workers.raised import unpack_error
 from actorflow.runtime.workers.returned import unpack
 from actorflow.runtime.workers.wire import (
@@ -31,7 +31,6 @@ from actorflow.runtime.workers.wire import (
     Refused,
     Returned,
     Told,
-    Who,
     decode_reply,
     framed,
     length_of,
@@ -142,7 +141,7 @@ class WorkerProcess:
         """
         remote = node.isolated
         assert remote is not None  # noqa: S101 - who calls has asked
-        who = _who(ctx) if node.takes_context else None
+        who = who_of(ctx) if node.takes_context else None
         request = Call(self._next(), remote, Raw(schema.codecs.encode(argument)), who)
         match await self._ask(node, request, ctx):
             case Returned() as returned:
@@ -203,12 +202,14 @@ class WorkerProcess:
                 if reply.call != request.call:
                     continue  # of a thread that an earlier call has left behind
                 if isinstance(reply, Told | Logged):
-                    _carry_out(reply, ctx)
+                    carry_out(reply, ctx)
                 else:
                     self._busy = False
                     return reply
-        except _Gone as gone:
-            raise await self._death(node, gone.reason) from None
+        except _Gone:
+            raise await self._death(node) from None
+        except (MsgspecError, ValueError) as error:
+            raise await self._death(node, f"sent what is no message: {error}") from error
 
     async def _send(self, data: bytes) -> None:
         left = memoryview(data)
@@ -237,14 +238,11 @@ class WorkerProcess:
                 raise _Gone
             received += chunk
         end = LENGTH + length_of(received)
-        try:
-            reply: Answer | Note = decode_reply(received[LENGTH:end])
-        except MsgspecError as error:
-            raise _Gone(f"sent what is no message: {error}") from error
+        reply: Answer | Note = decode_reply(received[LENGTH:end])
         del received[:end]
         return reply
 
-    async def _death(self, node: Node, reason: str | None) -> WorkerDied:
+    async def _death(self, node: Node, reason: str | None = None) -> WorkerDied:
         """What became of it. It is gone afterwards."""
         grace = 0.0 if reason else END_TIMEOUT  # its end of the socket is closed: it is about to end by itself
         with anyio.CancelScope(shield=True):  # bounded by END_TIMEOUT, twice
@@ -253,17 +251,7 @@ class WorkerProcess:
 
 
 class _Gone(Exception):
-    """The process is not there any more, or talks nonsense."""
-
-    def __init__(self, reason: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-def _who(ctx: NodeContext) -> Who:
-    error = None if ctx.error is None else describe(ctx.error)
-    level = ctx.log.getEffectiveLevel()
-    return Who(ctx.run_id, ctx.node, ctx.attempt, ctx.idempotency_key, ctx.scope, ctx.index, error, level)
+    """The process is not there any more."""
 
 
 def _named(node: Node) -> tuple[type[Exception], ...]:
@@ -276,28 +264,6 @@ def _named(node: Node) -> tuple[type[Exception], ...]:
             return (kind, *caught)
         case _:
             return caught
-
-
-def _carry_out(note: Note, ctx: NodeContext | None) -> None:
-    if ctx is None:
-        return
-    if isinstance(note, Told):
-        ctx.tell(note.verb, note.arguments)
-        return
-    line = {
-        **(ctx.log.extra or {}),
-        "name": _logger.name,
-        "levelno": note.level,
-        "levelname": logging.getLevelName(note.level),
-        "msg": note.message,
-        "pathname": note.path,
-        "filename": os.path.basename(note.path),  # noqa: PTH119 - a text, of a file that need not be here
-        "lineno": note.line,
-        "funcName": note.function,
-        "created": note.created,
-        "exc_text": note.exception,
-    }
-    _logger.handle(logging.makeLogRecord(line))
 
 
 def _flags() -> list[str]:
