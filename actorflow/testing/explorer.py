@@ -16,11 +16,12 @@ from actorflow.testing.report import Calls, Failure, Report, where_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from actorflow.graph.graph import Graph
     from actorflow.runtime.options import Durability
     from actorflow.runtime.run import Run
+    from actorflow.runtime.steered import Interrupt
     from actorflow.store.backend import Backend
     from actorflow.testing.crashing import Kind, Operation
 
@@ -43,6 +44,7 @@ async def explore(
     seed: int = 0,
     durability: Durability = "sync",
     context: Callable[[], Any] = lambda: None,
+    answers: Mapping[str, Any] | Callable[[Interrupt], Any] | None = None,
     outside: Callable[[Run[S]], Coroutine[Any, Any, object]] | None = None,
     compare: Callable[[S, S], bool] | None = None,
     check: Callable[[S, Any], object] | None = None,
@@ -75,9 +77,10 @@ async def explore(
         durability: as `Runtime.spawn` takes it.
         context: makes what nodes read as ``ctx.context``: anew for each lifetime of the run, and the same
             for all its processes, as the world outside is.
-        outside: what is done to the run from outside, such as answering its questions. It is called in each
-            process with the run's handle, beside the run, and cancelled when that ends. So it looks first at
-            what is there, or sends under ids of its own: the process before may have done it.
+        answers: what the run's questions are answered with: by their text, or by a function of the question.
+        outside: what else is done to the run from outside. It is called in each process with the run's handle, beside
+            the run, and cancelled when that ends; `RunEnded` ends it quietly. So it looks first at what is there,
+            or does what is harmless when it is repeated: the process before may have done it.
         compare: whether a final state is as good as that of the uninterrupted run; by default if they are equal.
         check: called with the final state and the context after each lifetime; what it asserts is reported.
         backend: makes an empty store.
@@ -118,6 +121,7 @@ async def explore(
         state=state,
         durability=durability,
         context=context,
+        answers=answers,
         outside=outside,
         place=(lambda: Bucket(backend())) if folder is None else (lambda: Folder(folder)),
         check=check,

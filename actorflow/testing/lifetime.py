@@ -9,8 +9,8 @@ and what its runtime still does while it is taken down reaches nobody.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
@@ -19,13 +19,23 @@ from msgspec import Struct, field
 
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import ENDED
-from actorflow.errors import Quarantined, RunCancelled, RunExists, RunFailed, StoreError
+from actorflow.errors import (
+    NoSuchStore,
+    NotWaiting,
+    Quarantined,
+    RunCancelled,
+    RunEnded,
+    RunExists,
+    RunFailed,
+    StoreError,
+)
 from actorflow.graph.graph import Graph
 from actorflow.graph.state import State
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.options import Durability
 from actorflow.runtime.run import Run
 from actorflow.runtime.runtime import Runtime
+from actorflow.runtime.steered import Interrupt
 from actorflow.testing.crashing import Fault, Killed, Process
 from actorflow.testing.invariants import Call, finished_keys, unmarked, violations
 from actorflow.testing.places import Place
@@ -39,9 +49,14 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=State)
 
+Answers = Mapping[str, Any] | Callable[[Interrupt], Any]
+"""What the run's questions are answered with: by their text, or by a function of the question."""
+
 RUN_ID = "explored"
 
 _Group = BaseExceptionGroup[BaseException]
+
+_POLL = 0.005  # seconds
 
 _LEASE = 86_400.0  # seconds: nobody beats, and nobody is found dead, but as it is written here
 
@@ -53,6 +68,7 @@ class Scene(Struct, Generic[S], frozen=True):
     state: S | None
     durability: Durability
     context: Callable[[], Any]
+    answers: Answers | None
     outside: Callable[[Run[S]], Coroutine[Any, Any, object]] | None
     place: Callable[[], Place]
     check: Callable[[S, Any], object] | None
@@ -103,7 +119,6 @@ class _Theatre(Generic[S]):
         self._context = scene.context()
         self._process = Process(None)  # the one that lives
         self._finished: set[tuple[str, str]] = set()  # before it took over
-        self._store: Store | None = None
         self.lifetime: Lifetime[S] = Lifetime()
         self._graph = WatchedGraph(scene.graph, self._tell)
 
@@ -119,10 +134,14 @@ class _Theatre(Generic[S]):
     def look(self) -> list[str]:
         """What is wrong at the end."""
         found: list[str] = []
-        if self._store is not None:
+        if (store := self._look()) is not None:
+            with suppress(StoreError):  # what can't be read is told below
+                tip = store.log(RUN_ID).tip()
+                if tip is not None and tip.header.status == "waiting":
+                    found.append("it waits, and nobody answers: say answers= or outside=")
             sync, calls = self._scene.durability == "sync", self.lifetime.calls
             acknowledged = {key: data for one in self.lifetime.processes for key, data in one.acknowledged.items()}
-            found += violations(self._store, acknowledged=acknowledged, calls=calls, sync=sync)
+            found += violations(store, acknowledged=acknowledged, calls=calls, sync=sync)
         endings, check = self.lifetime.endings, self._scene.check
         if check is not None and endings and (state := endings[-1].state) is not None:
             try:
@@ -132,12 +151,17 @@ class _Theatre(Generic[S]):
         return found
 
     def _look_between(self) -> list[str]:
+        if (store := self._look()) is None:
+            return []
+        self._finished = finished_keys(store)
+        return list(unmarked(store))
+
+    def _look(self) -> Store | None:
+        """The store as it really is; None: no process got so far as to make it."""
         try:
-            self._store = self._place.look()
-        except StoreError:
-            return []  # its first process did not get so far
-        self._finished = finished_keys(self._store)
-        return list(unmarked(self._store))
+            return self._place.look()
+        except NoSuchStore:
+            return None
 
     def _tell(self, ctx: Context) -> None:
         if self._process.dead:
@@ -184,11 +208,28 @@ class _Theatre(Generic[S]):
         """Be told how the run ends, having done meanwhile what is done to it from outside."""
         async with anyio.create_task_group() as tasks:
             if self._scene.outside is not None:
-                tasks.start_soon(self._scene.outside, run)
+                tasks.start_soon(self._act, self._scene.outside, run)
+            if self._scene.answers is not None:
+                await self._answer(run, self._scene.answers)
             ending = await _ending(run)
             if not self._process.dead:  # else nobody is there to be told
                 self.lifetime.endings.append(ending)
             tasks.cancel_scope.cancel()
+
+    async def _act(self, outside: Callable[[Run[S]], Coroutine[Any, Any, object]], run: Run[S]) -> None:
+        with suppress(RunEnded):  # it ended meanwhile, or in the process before
+            await outside(run)
+
+    async def _answer(self, run: Run[S], answers: Answers) -> None:
+        """Answer whatever is asked, until the run is over."""
+        while await run.wait() not in ENDED:
+            questions = await run.interrupts()
+            for one in questions:
+                with suppress(NotWaiting):  # it was answered with the one before, or its time is over
+                    value = answers(one) if callable(answers) else answers[one.question]
+                    await run.answer(value, to=one.id, context=self._context)
+            if not questions:
+                await anyio.sleep(_POLL)  # paused from outside
 
 
 async def _ending(run: Run[S]) -> Ending[S]:

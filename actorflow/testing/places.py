@@ -42,7 +42,7 @@ class Place(ABC):
         """The store as it really is.
 
         Raises:
-            StoreError: there is none yet.
+            NoSuchStore: there is none yet.
         """
 
 

@@ -160,6 +160,48 @@ def measuring() -> Graph[Words]:
     return graph
 
 
+def approving() -> Graph[Words]:
+    """Two questions of one node, and one of each item of a fan-out."""
+    graph = Graph("approving", Words)
+
+    @graph.node
+    async def plan(state: Words, ctx: Context) -> Update:
+        first = await ctx.interrupt("Which word?", type=str)
+        second = await ctx.interrupt("Which one after it?", type=str)
+        return {"words": [first, second]}
+
+    async def approve(word: str, ctx: Context) -> str:
+        return word if await ctx.interrupt(f"Is {word} right?", type=bool) else "-"
+
+    graph.map(approve, after=plan, over="words", into="found")
+    return graph
+
+
 def in_one_piece(state: Words) -> str:
     """The result of a word: its letters."""
     return "".join(state.found)
+
+
+def rescued() -> Graph[Trail]:
+    """A graph inside fails in its second node; a function takes its place, and the run goes on."""
+    inner = Graph("inner", Trail)
+
+    @inner.node
+    async def begin(state: Trail) -> Update:
+        return {"n": 1}
+
+    @inner.node(after=begin)
+    def fail(state: Trail) -> Update:
+        raise ValueError
+
+    async def rescue(state: Trail, error: Exception) -> Update:
+        return {"trace": ["rescued"]}
+
+    graph = Graph("rescued", Trail)
+    visited = graph.subgraph(inner, enter={}, leave=["n"], on_error=rescue)
+
+    @graph.node(after=visited)
+    async def end(state: Trail) -> Update:
+        return {"trace": ["end"]}
+
+    return graph

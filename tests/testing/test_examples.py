@@ -19,8 +19,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SCENES: dict[str, dict[str, Any]] = {
     "adder-multiplier": {"state": {"a": 2, "b": 3}},
-    "lunar-mission": {"state": {"destination": "the moon"}, "operations": 8},
-    "research-pipeline": {"state": {"topic": "moon bases"}, "operations": 8},
+    "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
+    "research-pipeline": {"state": {"topic": "moon bases"}, "operations": 5},
 }
 """By graph: the fields of its input, and what else `explore` must be told. Without an entry: all by default."""
 

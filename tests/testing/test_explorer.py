@@ -19,12 +19,14 @@ from tests.simulation.planted import BUGS
 from tests.testing.graphs import (
     Trail,
     Words,
+    approving,
     charging,
     counting,
     failing,
     forgetting,
     loop,
     measuring,
+    rescued,
     same_nodes,
     survey,
 )
@@ -66,9 +68,7 @@ async def test_a_sound_graph_ends_the_same_on_a_local_disk(tmp_path: Path) -> No
 
 async def test_each_item_of_a_fan_out_counts_once() -> None:
     """Items, those of a graph inside each item, and inputs that were sent: none is lost, none counts twice."""
-    report = await assert_resumes_equal(
-        measuring(), Words(words=["to", "be", "or", "not"]), context=dict, operations=12
-    )
+    report = await assert_resumes_equal(measuring(), Words(words=["to", "be", "or", "not"]), context=dict, operations=8)
 
     assert report.expected is not None
     assert report.expected.state is not None
@@ -93,6 +93,28 @@ async def test_a_run_that_fails_must_fail_again() -> None:
     assert (report.expected.status, report.expected.node, report.expected.state) == ("failed", "fail", Trail(n=1))
 
 
+async def test_an_error_inside_is_handled_once() -> None:
+    """What a graph inside had written before it failed stays inside, wherever the process dies."""
+    report = await assert_resumes_equal(rescued(), operations=8)
+
+    assert report.expected is not None
+    assert report.expected.state == Trail(trace=["rescued", "end"])
+
+
+async def test_a_run_is_steered_by_whoever_lives() -> None:
+    """Paused, found to stand still, and let go on: again in each process, and harmless when it was done before."""
+
+    async def stop_and_go(run: Run[Trail]) -> None:
+        await run.pause()
+        await run.wait()
+        await run.unpause()
+
+    report = await assert_resumes_equal(loop(), outside=stop_and_go, operations=8)
+
+    assert report.expected is not None
+    assert report.expected.state == Trail(n=3)
+
+
 async def test_what_is_done_from_outside_is_done_in_each_process() -> None:
     """A run that never ends by itself is cancelled: by whoever lives."""
     graph = Graph("endless", Trail)
@@ -108,6 +130,26 @@ async def test_what_is_done_from_outside_is_done_in_each_process() -> None:
 
     assert report.expected is not None
     assert report.expected.status == "cancelled"
+
+
+ANSWERS = {"Which word?": "to", "Which one after it?": "be", "Is to right?": True, "Is be right?": False}
+
+
+async def test_questions_are_answered_by_whoever_lives() -> None:
+    """A process that asked, one that waited and one that answered may die: the run goes on with each answer once."""
+    report = await assert_resumes_equal(approving(), Words(words=[]), answers=ANSWERS, operations=8)
+    by_function = await explore(approving(), Words(words=[]), answers=lambda one: ANSWERS[one.question], operations=1)
+
+    assert report.expected is not None
+    assert report.expected.state == Words(words=["to", "be"], found=["to", "-"])
+    assert by_function.expected == report.expected
+
+
+async def test_a_question_without_an_answer_is_told() -> None:
+    """A run that waits for somebody does not end by itself."""
+    report = await explore(approving(), Words(words=[]), time_limit=0.2)
+
+    assert "it waits, and nobody answers: say answers= or outside=" in str(report)
 
 
 async def test_a_state_that_is_not_equal_to_itself_is_the_same() -> None:
