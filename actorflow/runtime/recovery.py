@@ -9,7 +9,9 @@ more at once than a share, so that a dead process's runs are spread.
 from __future__ import annotations
 
 import logging
+import math
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,6 +24,7 @@ from actorflow.runtime.large import Joiner
 from actorflow.runtime.listing import log_of
 from actorflow.runtime.replay import reading, replay
 from actorflow.store.deletion import DELETED
+from actorflow.store.frames import Owner
 from actorflow.store.keys import encode_id
 from actorflow.store.machine import machine_id
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
-    from actorflow.store.frames import Header, Owner
+    from actorflow.store.frames import Header
     from actorflow.store.heartbeat import HeartbeatIncarnation
     from actorflow.store.log import RunLog
     from actorflow.store.store import Store
@@ -54,17 +57,20 @@ Measured: 1,000 runs take 2.6 s three at once, 3.2 s eight at once, and at least
 _LOOK_ANYWAY = 1 / 8
 """The chance that a run's log is read although who owned it at an earlier look lives."""
 
+Known = dict[str, Owner | float]
+"""By a run's name in keys: who owns it, or until when (seconds since 1970) it rests."""
+
 _logger = logging.getLogger("actorflow.runtime")
 
 
 async def scan(lives: Lives, graphs: Mapping[str, Graph[Any]], *, every: float, anywhere: bool) -> None:
     """Look again and again, about ``every`` so many seconds; never returns."""
-    owners: dict[str, Owner] = {}
+    known: Known = {}
     while True:
         await anyio.sleep(every * random.uniform(0.5, 1.5))
         if graphs and not lives.leaving:
             try:
-                await recover(lives, graphs, anywhere=anywhere, awaited=False, owners=owners, most=SHARE)
+                await recover(lives, graphs, anywhere=anywhere, awaited=False, known=known, most=SHARE)
             except StoreError as error:
                 _logger.warning("could not look for orphaned runs: %s", error)
 
@@ -86,7 +92,7 @@ async def recover(
     *,
     anywhere: bool,
     awaited: bool,
-    owners: dict[str, Owner] | None = None,
+    known: Known | None = None,
     most: int | None = None,
 ) -> list[Life]:
     """Take up every orphaned run of these graphs; those that were.
@@ -97,13 +103,13 @@ async def recover(
         anywhere: also runs last owned by another machine.
         awaited: somebody asks: leaving the runtime waits for the runs, and those
             that this process was found unable to run are tried again.
-        owners: see `orphans`.
+        known: see `orphans`.
         most: how many to take up at most.
     """
     found: list[Life] = []
     busy = {*lives, *(() if awaited else lives.blocked)}
-    known = {} if owners is None else owners
-    orphaned = await lives.in_store(lambda: orphans(lives.store, busy, anywhere=anywhere, owners=known))
+    seen: Known = {} if known is None else known
+    orphaned = await lives.in_store(lambda: orphans(lives.store, busy, anywhere=anywhere, known=seen))
     ours = [(run_id, graphs[name]) for run_id, name in orphaned if name in graphs][:most]
     limiter = anyio.CapacityLimiter(CLAIMS_ON_DISK if lives.store.heartbeat is None else CLAIMS_AT_ONCE)
 
@@ -131,38 +137,42 @@ async def _take_up(lives: Lives, graph: Graph[Any], run_id: str, *, awaited: boo
     return life
 
 
-def orphans(store: Store, busy: Collection[str], *, anywhere: bool, owners: dict[str, Owner]) -> list[tuple[str, str]]:
+def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known) -> list[tuple[str, str]]:
     """Unfinished runs (id, graph) whose owner is gone, in random order; takes away the markers of runs that are over.
 
     Args:
         store: where to look. Blocks.
         busy: ids that live here, or are being claimed.
         anywhere: also those last owned by another machine.
-        owners: who owned which run (by its name in keys) at an earlier look, to be kept for the next. As
-            long as it lives the run's log is mostly not read. But now and then it is: that process may have let
-            go of the run, or lost it to one that has died since, and live on.
+        known: what an earlier look found of which run (by its name in keys), to be kept for the next. As
+            long as its owner lives, or it waits for somebody, the run's log is mostly not read. But now and then
+            it is: that process may have let go of the run, or lost it to one that has died since, and live on.
     """
     found: list[tuple[str, str]] = []
     skipped = {encode_id(run_id) for run_id in busy}
     markers = store.markers.active()
     random.shuffle(markers)
-    for name in owners.keys() - {encoded for encoded, _ in markers}:
-        del owners[name]
+    for name in known.keys() - {encoded for encoded, _ in markers}:
+        del known[name]
     for encoded, opening in markers:
         if encoded in skipped:
             continue
         try:
-            owner = owners.get(encoded) if random.random() >= _LOOK_ANYWAY else None
-            if owner is not None and store.incarnation.is_dead(owner, encoded) is False:
+            before = known.get(encoded) if random.random() >= _LOOK_ANYWAY else None
+            if isinstance(before, Owner) and store.incarnation.is_dead(before, encoded) is False:
+                continue
+            if isinstance(before, float) and before > time.time():
                 continue
             log = log_of(store, encoded)
             tip = None if log is None else log.tip()
             if log is None or tip is None:
                 continue  # about to be spawned, or its spawner died: a marker without its commit stays
             if tip.header.kind != "release":
-                owners[encoded] = tip.header.owner
+                known[encoded] = tip.header.owner
             if _is_over(tip.header, opening):
                 _clear(store, log, opening)
+            elif (until := _rests_until(tip.header)) is not None:
+                known[encoded] = until  # or somebody answers it, who takes it up for that
             elif _is_orphan(log, tip.header, opening) and (anywhere or tip.header.owner.machine == machine_id()):
                 found.append((tip.file.run_id, tip.file.graph))
         except Exception as error:  # noqa: BLE001 - one bad run never stops the recovery of others (guarantee 8)
@@ -176,6 +186,14 @@ def _is_over(header: Header, opening: int) -> bool:
 
 def _is_orphan(log: RunLog, header: Header, opening: int) -> bool:
     return header.opening == opening and log.is_owned(header) is False
+
+
+def _rests_until(header: Header) -> float | None:
+    """When a run goes on by itself that its last owner let go of because nothing in it did; None: it does now."""
+    if header.kind != "release" or header.status not in {"waiting", "paused"}:
+        return None
+    until = math.inf if header.due is None else float(header.due)
+    return until if until > time.time() else None
 
 
 def _clear(store: Store, log: RunLog, opening: int) -> None:

@@ -216,16 +216,16 @@ def test_what_a_process_released_and_lives_on_is_found_by_who_saw_it_own_that() 
     theirs.markers.put_active("r", 1)
     ownership = theirs.log("r").claim(claiming(part(theirs.uuid)), actor=ACTOR)
     owners: dict[str, Owner] = {}
-    assert orphans(ours, (), anywhere=True, owners=owners) == []
+    assert orphans(ours, (), anywhere=True, known=owners) == []
     bucket.gets = 0
     for _ in range(200):
-        assert orphans(ours, (), anywhere=True, owners=owners) == []
+        assert orphans(ours, (), anywhere=True, known=owners) == []
     assert bucket.gets < 80
 
     ownership.commit(draft("release", 1, part(theirs.uuid), b"released"))
     ownership.close()
 
-    assert any(orphans(ours, (), anywhere=True, owners=owners) for _ in range(200))
+    assert any(orphans(ours, (), anywhere=True, known=owners) for _ in range(200))
 
 
 async def test_the_heartbeat_needs_no_thread_of_the_users() -> None:

@@ -221,7 +221,7 @@ def test_a_deleter_may_die_at_any_call(*, by_scan: bool) -> None:
             cut_off += 1
             assert store.markers.active() != [] or not set(keys) & set(bucket.inner.list(""))
             if by_scan:
-                assert orphans(store, (), anywhere=True, owners={}) == []
+                assert orphans(store, (), anywhere=True, known={}) == []
             else:
                 delete_run(store, "r", by=None)
             assert is_tombstone(tip_of_run(store).header)
@@ -229,7 +229,7 @@ def test_a_deleter_may_die_at_any_call(*, by_scan: bool) -> None:
             assert store.markers.active() == []
         else:
             assert tip_of_run(store).header.status == "cancelled"
-            assert orphans(store, (), anywhere=True, owners={}) == []
+            assert orphans(store, (), anywhere=True, known={}) == []
             delete_run(store, "r", by=None)
         store.close()
     assert nth > 20
@@ -320,7 +320,7 @@ def test_a_killed_deleter_is_followed_by_anybody(store_url: str, point: str, nth
 
     assert status == -signal.SIGKILL
     store = open_store(store_url)
-    orphans(store, (), anywhere=True, owners={})
+    orphans(store, (), anywhere=True, known={})
     if tip_of_run(store).header.status != "deleted":
         delete_run(store, "r", by=None)
     assert is_tombstone(tip_of_run(store).header)
