@@ -22,7 +22,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
     "research-pipeline": {"state": {"topic": "moon bases"}, "operations": 5},
 }
-"""By graph: the fields of its input, and what else `explore` must be told. Without an entry: all by default."""
+"""By graph: the fields of its input, and what else `explore` must be told (such as answers). The others need nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,10 @@ async def test_an_example_ends_the_same_wherever_it_is_killed(example: str) -> N
     """Each operation of its store or some of them, with every kind of fault."""
     for graph in graphs_in(example):
         how = dict(SCENES.get(graph.name, {}))
-        state = graph.state_type(**how.pop("state", {}))
+        try:
+            state = graph.state_type(**how.pop("state", {}))
+        except TypeError as error:
+            pytest.fail(f"SCENES must say what a run of {graph.name!r} begins with: {error}")
 
         await assert_resumes_equal(graph, state, **how)
 
