@@ -22,7 +22,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
     "research-pipeline": {"state": {"topic": "moon bases"}, "operations": 5},
 }
-"""By graph: the fields of its input, and what else `explore` must be told (such as answers). The others need nothing."""
+"""By graph: the fields of its input, and what else `explore` must be told, such as answers. Others need nothing."""
 
 
 @pytest.fixture(autouse=True)
