@@ -122,6 +122,32 @@ async def test_a_rekeyed_run_goes_on_without_the_old_key(keep: Store, url: str) 
     assert SECRET.encode() not in stored(keep)
 
 
+async def test_history_needs_no_key_and_states_do(keep: Store, url: str) -> None:
+    """Headers are not encrypted: who may read the files may know when what ran, and nothing of what it did."""
+    await failed_run(url)
+
+    async with Runtime(url) as rt:
+        assert {one.node async for one in rt.get("r").history()} == {None, "draw_up"}
+        with pytest.raises(MissingKey, match="key 'old'"):
+            await rt.get("r").at(0)
+
+
+async def test_the_archive_of_a_sealed_store_is_sealed(keep: Store, url: str) -> None:
+    """Under the same keys, large values included, without anybody having to say so."""
+    await failed_run(url)
+    archive = open_store(f"{url}/archive", sealing=OLD)  # a store in memory stays as long as it is open
+
+    async with Runtime(url, sealing=OLD) as rt:
+        await rt.archive("r")
+    async with Runtime(f"{url}/archive", sealing=OLD) as over:
+        assert (await over.get("r@1").at()).values["large"] == SECRET * 30_000
+        assert await over.verify() == []
+
+    assert SECRET.encode() not in stored(archive)
+    assert b"draw_up" in stored(archive)
+    archive.close()
+
+
 async def test_a_whole_store_is_rekeyed_and_a_second_time_only_what_needs_it(keep: Store, url: str) -> None:
     """Ended runs, too. What a live actor owns is left, and said."""
     small = Graph("small", Plan)
