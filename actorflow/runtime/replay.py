@@ -152,9 +152,21 @@ class _Step(NamedTuple):
 
 
 def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterator[tuple[RunState, _Step]]:
-    """The run after each record of a frame. A snapshot in it is the run before them.
+    """The run after each record of a frame. A snapshot in it is the run before them."""
+    snapshot, records = unpack(frame, joiner)
+    run = snapshot or run
+    for index, record in enumerate(records):
+        activation = None if run is None else run.open.get(getattr(record, "id", 0))  # as it is before
+        node, scope = (None, ROOT) if activation is None else (activation.node, activation.scope)
+        run = advance(run, record, frame)
+        yield run, _Step(record, index, index == len(records) - 1, node, scope)
 
-    Whose a body is, the file says: in a copy under another id it is the same body.
+
+def unpack(frame: Frame, joiner: Joiner | None) -> tuple[RunState | None, tuple[Record, ...]]:
+    """The snapshot in a frame, if it has one, and its records, with the large values that they refer to.
+
+    Raises:
+        CorruptCheckpoint: the body is whole but makes no sense, or refers to values that can't be read.
     """
     body = _guarded(frame, decode_body, frame.body)
     restore, records = thaw, body.records
@@ -163,19 +175,25 @@ def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterato
             raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} refers to blobs, and was read without them")
         _guarded(frame, joiner.fetch, refs.values())
         restore, records = joiner.value, _guarded(frame, joiner.records, records)
-    if body.snapshot is not None:
-        run = _guarded(frame, load, body.snapshot, restore=restore)
-    for index, record in enumerate(records):
-        activation = None if run is None else run.open.get(getattr(record, "id", 0))  # as it is before
-        node, scope = (None, ROOT) if activation is None else (activation.node, activation.scope)
-        if isinstance(record, Spawned):
-            run = begin(record)
-        elif run is None:
-            raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} continues a history that does not begin")
-        else:
-            run = _guarded(frame, fold, run, record)
-        run.run_id = frame.file.run_id
-        yield run, _Step(record, index, index == len(records) - 1, node, scope)
+    return None if body.snapshot is None else _guarded(frame, load, body.snapshot, restore=restore), records
+
+
+def advance(run: RunState | None, record: Record, frame: Frame) -> RunState:
+    """The run after a record of a frame; None is the run before it began. The run passed in is spent.
+
+    Whose a body is, the file says: in a copy under another id it is the same body.
+
+    Raises:
+        CorruptCheckpoint: the record does not follow.
+    """
+    if isinstance(record, Spawned):
+        run = begin(record)
+    elif run is None:
+        raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} continues a history that does not begin")
+    else:
+        run = _guarded(frame, fold, run, record)
+    run.run_id = frame.file.run_id
+    return run
 
 
 def _guarded(frame: Frame, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
