@@ -59,6 +59,8 @@ def completed(plan: Plan, scope: Scope, target: str, *, put: Mapping[str, bytes]
     late = scope.late.get(target, {})
     need = plan.nodes[target].join
     for inlet in plan.joins[target]:
+        if len(waiting) + len(put) < (need or len(inlet)) and not scope.parked:
+            continue  # seen without looking at each leg: a wide join would cost the square of its width
         there = {leg: [token.key for token in waiting.get(leg, ())] for leg in inlet}
         for leg in inlet:
             if leg in put and not late.get(leg):
