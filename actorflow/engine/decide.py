@@ -44,6 +44,7 @@ from actorflow.engine.waits import answer, await_expiry, expire, hold, suspend
 from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations
 
 if TYPE_CHECKING:
+    from actorflow.graph.node import Handler
     from actorflow.graph.plan import Plan
     from actorflow.graph.routing import Goto
 
@@ -103,6 +104,8 @@ def settle(decision: Decision) -> None:
             _leave(decision, path, goto)
         elif decision.begin:
             _begin(decision, decision.begin.popleft())
+        elif decision.done:
+            _look_at_items(decision, decision.done.popleft())
         elif decision.look:
             _look(decision, decision.look.popleft())
         else:
@@ -116,7 +119,7 @@ def settle(decision: Decision) -> None:
 def _returned(decision: Decision, event: Returned) -> None:
     place = decision.place(decision.run.open[event.id])
     try:
-        if place.is_item and not place.activation.handling:
+        if place.is_item:
             item_returned(decision, place, event.value, took=event.took)
             return
         outcome = take_apart(place, event.value)
@@ -128,7 +131,8 @@ def _returned(decision: Decision, event: Returned) -> None:
 
 def _raised(decision: Decision, place: Place, event: Raised) -> None:
     node, activation, retry = place.node, place.activation, place.node.retry
-    if retry is None or activation.handling:
+    is_fan = not place.is_item and (node.fan is not None or activation.sent is not None)  # its retry is for the items
+    if retry is None or activation.handling or is_fan:
         _failed(decision, place, event.error, event)
         return
     try:
@@ -157,7 +161,7 @@ def _failed(
     # which of two writers fails is timing, so that nobody may make anything of it
     while not isinstance(error, ConcurrentWrite):
         activation, handler = at.activation, at.node.on_error
-        if handler is not None and not activation.handling and handler.catches(error):
+        if handler is not None and handler.catches(error) and _may_handle(place, at, handler):
             _handle(decision, at, error, failed=place.node.name)
             return
         if at is not place and at.is_item and at.node.retry is not None:
@@ -166,6 +170,7 @@ def _failed(
             if attempt < at.node.retry.attempts:
                 _raised(decision, at, Raised(activation.id, error, attempt, now, chance))
                 return
+            retried = True
         if at.is_item and at.node.fan is not None and at.node.fan.on_error == "collect":
             fail_item(decision, at, error)
             return
@@ -177,6 +182,20 @@ def _failed(
         decision.fail(place.activation.id, error)
     else:
         decision.crash(place.activation.id, error)
+
+
+def _may_handle(failed: Place, at: Place, handler: Handler) -> bool:
+    """Whether a handler may take over at an activation around the one that failed, or at that one itself.
+
+    What was sent to a node is handled item by item if a function does it. A node takes over for all that was sent,
+    since it stands in place of what comes after.
+    """
+    if at.activation.handling:
+        return False
+    if at.node.fan is None and at.is_item:
+        return handler.node is None
+    of_items = at.activation.sent is not None and at is not failed
+    return not of_items or handler.node is not None
 
 
 def _handle(decision: Decision, place: Place, error: Exception, *, failed: str) -> None:
@@ -240,6 +259,18 @@ def _due(decision: Decision, activation: Activation) -> None:
         decision.begin.append(activation.id)
 
 
+def _look_at_items(decision: Decision, id_: int) -> None:
+    """See whether all items of a fan-out are done: then their results are merged, and their owner is finished."""
+    owner = decision.run.open.get(id_)
+    if owner is None or id_ not in decision.run.fans:
+        return
+    place = decision.place(owner)
+    try:
+        look_at(decision, place)
+    except Exception as error:  # noqa: BLE001 - a reducer of the user's; all items are done, and stay so
+        _raised(decision, place, Raised(id_, error, owner.attempt + 1, decision.now))
+
+
 def _look(decision: Decision, path: str) -> None:
     """See whether nothing is open in a scope: then deferred nodes have their turn, and then it is over."""
     run = decision.run
@@ -282,8 +313,5 @@ def _sweep(decision: Decision) -> None:
             return
     decision.begin.clear()
     decision.begin.extend(run.open)
-    for owner in list(run.fans):
-        look_at(decision, decision.place(run.open[owner]))
-        if decision.run.ended:
-            return
+    decision.done.extend(run.fans)
     decision.look.extend(path for path, scope in run.scopes.items() if not scope.live)

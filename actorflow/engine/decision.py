@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Decision(Struct):
     """What an event leads to. ``cause`` is the live exception of a run that failed, for the one who waits.
 
-    ``begin`` and ``look`` are what the records so far leave to be decided:
-    activations that opened, and scopes in which nothing may be left to do.
+    ``begin``, ``done`` and ``look`` are what the records so far leave to be
+    decided: activations that opened, owners of fan-outs whose items may all be
+    done, and scopes in which nothing may be left to do.
     """
 
     plan: Plan
@@ -32,6 +33,7 @@ class Decision(Struct):
     commands: list[Command] = field(default_factory=list[Command])
     cause: BaseException | None = None
     begin: deque[int] = field(default_factory=deque[int])
+    done: deque[int] = field(default_factory=deque[int])
     look: deque[str] = field(default_factory=deque[str])
     leaving: tuple[str, Goto] | None = None  # a scope that one of its nodes leaves
     now: float = 0.0  # seconds since the epoch
@@ -48,6 +50,7 @@ class Decision(Struct):
         self.note(Failed(id_, describe(error)))
         self.commands.clear()
         self.begin.clear()
+        self.done.clear()
         self.look.clear()
         self.cause = error
 

@@ -46,7 +46,7 @@ def fan_out(decision: Decision, place: Place) -> None:
     if record.total == 0 and fan is not None and fan.on_empty == "fail":
         raise NoItems(place.node.name)
     decision.note(record)
-    look_at(decision, place)
+    decision.done.append(activation.id)
 
 
 def _mapped(place: Place, fan: Fan) -> Fanned:
@@ -71,7 +71,11 @@ def _mapped(place: Place, fan: Fan) -> Fanned:
 
 
 def look_at(decision: Decision, place: Place) -> None:
-    """Finish the owner of a fan-out if all of its items are done."""
+    """Finish the owner of a fan-out if all of its items are done.
+
+    Raises:
+        BadUpdate, ReducerError: what they made does not fit; nothing was merged.
+    """
     fan = decision.run.fans[place.activation.id]
     if fan.done < fan.total:
         return
@@ -92,21 +96,19 @@ def item_returned(decision: Decision, place: Place, value: Any, *, took: float) 
 
 def finish_item(decision: Decision, place: Place, result: Any, *, took: float = 0.0) -> None:
     """An item is done; perhaps it was the last one."""
-    owner = place.activation.fan
     decision.note(ItemDone(place.activation.id, result, took))
-    _after_item(decision, owner)
+    _after_item(decision, place)
 
 
 def fail_item(decision: Decision, place: Place, error: BaseException) -> None:
     """An item failed for good, and its map collects such."""
-    owner = place.activation.fan
     decision.note(ItemFailed(place.activation.id, describe(error)))
-    _after_item(decision, owner)
+    _after_item(decision, place)
 
 
-def _after_item(decision: Decision, owner: int | None) -> None:
-    assert owner is not None
-    look_at(decision, decision.place(decision.run.open[owner]))
+def _after_item(decision: Decision, place: Place) -> None:
+    assert place.activation.fan is not None
+    decision.done.append(place.activation.fan)
 
 
 def checked_result(place: Place, value: Any) -> Any:

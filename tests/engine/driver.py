@@ -13,12 +13,27 @@ import msgspec
 
 import actorflow.engine.decision as deciding
 from actorflow.engine.decide import decide
-from actorflow.engine.decision import Decision
-from actorflow.engine.events import Crash, GaveUp, Raised, Retry, Returned, Start, Stop, Sweep
+from actorflow.engine.events import (
+    Answering,
+    Crash,
+    Due,
+    Expire,
+    GaveUp,
+    Inputting,
+    Pausing,
+    Raised,
+    Retry,
+    Returned,
+    Start,
+    Stop,
+    Suspended,
+    Sweep,
+    Updating,
+)
 from actorflow.engine.fold import begin
 from actorflow.engine.merge import typed
 from actorflow.engine.operations import thaw
-from actorflow.engine.records import Body, Claimed, Finished, Record, Spawned, decode_body, encode_body
+from actorflow.engine.records import Ask, Body, Claimed, Finished, Record, Spawned, decode_body, encode_body
 from actorflow.engine.spawn import spawn
 from actorflow.engine.tokens import check_nodes
 from actorflow.graph.schema import schema_of
@@ -26,6 +41,7 @@ from actorflow.graph.schema import schema_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from actorflow.engine.decision import Decision
     from actorflow.engine.events import Event
     from actorflow.engine.run import Activation, RunState, Scope
     from actorflow.graph.graph import Graph
@@ -47,14 +63,17 @@ class Driver:
         self.commits: list[bytes] = []  # each an encoded body: what a crash leaves
         self.pending: list[Record] = []
         self.lost = 0  # records that were never committed
-        self.held: list[Start | Retry] = []  # commands that wait for the commit
+        self.held: list[Start | Retry | Expire] = []  # commands that wait for the commit
         self.ready: dict[int, int] = {}  # activation that may run now: its attempt
+        self.expiring: dict[int, float] = {}  # activation that is to be told of a time, and when
         self.crashed: Crash | None = None
         self.cause: BaseException | None = None
         decision = spawn(graph.plan, state, run_id="run", durability=durability)
         self.run = decision.run
         self._take(decision)
         self.commit()
+        if not decision.commands:  # it is over already, or has something to wait for
+            self.settle(Sweep())
 
     # -- what is there ------------------------------------------------------------
 
@@ -73,9 +92,19 @@ class Driver:
         """The nodes that are open, oldest first."""
         return [activation.node for activation in self.run.open.values()]
 
+    @property
+    def running(self) -> list[str]:
+        """Where something may run now, oldest first: ``scope/node``, and of an item ``scope/node[index]``."""
+        return [place(self.run.open[id_]) for id_ in sorted(self.ready)]
+
     def open_at(self, node: str) -> Activation:
-        """The oldest open activation of a node."""
-        return next(activation for activation in self.run.open.values() if activation.node == node)
+        """The oldest open activation of a node, by its name or by where it stands; rather one that may run now."""
+        found = [one for one in self.run.open.values() if node in _names(one)]
+        return next((one for one in found if one.id in self.ready), found[0])
+
+    def scope(self, path: str) -> Scope:
+        """A scope of the run."""
+        return self.run.scopes[path]
 
     @property
     def history(self) -> list[Record]:
@@ -99,6 +128,33 @@ class Driver:
         one = self.open_at(node)
         attempt = self.ready.get(one.id, one.attempt + 1)
         return self.settle(Raised(one.id, error or RuntimeError("boom"), attempt, now, chance))
+
+    def suspends(self, node: str, *asks: Ask) -> Decision:
+        """The oldest activation of a node stops at questions."""
+        one = self.open_at(node)
+        self.ready.pop(one.id, None)
+        return self.settle(Suspended(one.id, asks))
+
+    def answers(self, value: Any = None, to: str | None = None) -> Decision:
+        """Somebody answers a question."""
+        return self.settle(Answering(value, to, by="a test"))
+
+    def updates(self, values: dict[str, Any], node: str | None = None, *, idle: bool = False) -> Decision:
+        """Somebody changes the state, perhaps as a node."""
+        return self.settle(Updating(values, node, by="a test", idle=idle))
+
+    def gets(self, values: dict[str, Any], on_pending: Literal["error", "queue", "discard"] = "error") -> Decision:
+        """Somebody gives more input."""
+        return self.settle(Inputting(values, on_pending, by="a test"))
+
+    def pauses(self, *, on: bool = True) -> Decision:
+        """Somebody pauses the run, or lets it go on."""
+        return self.settle(Pausing(on, by="a test"))
+
+    def waits(self, node: str) -> Decision:
+        """The time comes that an activation was waiting for."""
+        one = next(self.run.open[id_] for id_ in self.expiring if node in _names(self.run.open[id_]))
+        return self.settle(Due(one.id, self.expiring.pop(one.id)))
 
     def gives_up(self) -> Decision:
         """The supervisor does not restart the run after the crash that it has just had."""
@@ -139,14 +195,21 @@ class Driver:
             else:
                 self.held.append(command)
         self.ready = {id_: attempt for id_, attempt in self.ready.items() if id_ in self.run.open}
+        self.expiring = {id_: due for id_, due in self.expiring.items() if id_ in self.run.open}
         if self.run.durability != "sync":
             self._release()
 
     def _release(self) -> None:
         for command in self.held:
-            if command.id in self.run.open:
-                again = isinstance(command, Retry)
-                self.ready[command.id] = command.attempt if again else self.run.open[command.id].attempt + 1
+            if command.id not in self.run.open:
+                continue
+            match command:
+                case Start(id_):
+                    self.ready[id_] = self.run.open[id_].attempt + 1
+                case Retry(id_, attempt):
+                    self.ready[id_] = attempt
+                case Expire(id_, due):
+                    self.expiring[id_] = due
         self.held = []
 
     # -- incarnations -------------------------------------------------------------
@@ -156,6 +219,7 @@ class Driver:
         self.graph = graph or self.graph
         self.lost += len(self.pending)
         self.pending, self.held, self.ready, self.crashed, self.cause = [], [], {}, None, None
+        self.expiring = {}
         self.run = replayed(self.history)
         check_nodes(self.graph.plan, self.run)
         claim = Claimed(epoch=self.run.epoch + 1, opening=self.run.opening + reopen)
@@ -186,39 +250,72 @@ def steps(records: Iterable[Record]) -> Iterator[RunState]:
         yield run
 
 
+def place(activation: Activation) -> str:
+    """Where an activation stands: the path of its scope, its node, and its index if it is an item."""
+    where = f"{activation.scope}/{activation.node}" if activation.scope else activation.node
+    return where if activation.index is None else f"{where}[{activation.index}]"
+
+
+def _names(activation: Activation) -> tuple[str, str]:
+    return activation.node, place(activation)
+
+
 def copied(run: RunState) -> RunState:
-    """A run that shares nothing with this one that fold would change in place."""
-    scopes = {
-        path: msgspec.structs.replace(
-            scope,
-            waiting={
-                target: {leg: [msgspec.structs.replace(token) for token in tokens] for leg, tokens in legs.items()}
-                for target, legs in scope.waiting.items()
-            },
-            parked={leaf: msgspec.structs.replace(token) for leaf, token in scope.parked.items()},
-        )
-        for path, scope in run.scopes.items()
-    }
-    opened = {id_: msgspec.structs.replace(activation) for id_, activation in run.open.items()}
-    return msgspec.structs.replace(run, scopes=scopes, open=opened)
+    """A run that shares nothing with this one that fold would change in place: all but values and results."""
+    return msgspec.structs.replace(
+        run,
+        scopes={path: _copied_scope(scope) for path, scope in run.scopes.items()},
+        open={id_: _copied_activation(activation) for id_, activation in run.open.items()},
+        fans={
+            owner: msgspec.structs.replace(fan, results=fan.results.copy(), failed=fan.failed.copy())
+            for owner, fan in run.fans.items()
+        },
+        forms=run.forms.copy(),
+        queue=run.queue.copy(),
+        tags=run.tags.copy(),
+    )
+
+
+def _copied_scope(scope: Scope) -> Scope:
+    return msgspec.structs.replace(
+        scope,
+        waiting={
+            target: {leg: [msgspec.structs.replace(token) for token in tokens] for leg, tokens in legs.items()}
+            for target, legs in scope.waiting.items()
+        },
+        parked={leaf: msgspec.structs.replace(token) for leaf, token in scope.parked.items()},
+        late={target: legs.copy() for target, legs in scope.late.items()},
+        handed={name: updates.copy() for name, updates in scope.handed.items()},
+    )
+
+
+def _copied_activation(activation: Activation) -> Activation:
+    return msgspec.structs.replace(activation, asks=activation.asks.copy(), answers=activation.answers.copy())
 
 
 def picture(run: RunState) -> dict[str, Any]:
-    """A run as builtin values, whatever its lists share: two runs are equal if their pictures are."""
+    """A run as builtin values, whatever its lists share: two runs are equal if their pictures are.
+
+    Where something stands in a dict counts where it decides what comes next: the order of what is open, and of
+    what waits. Counts of nothing, and empty dicts of them, do not count.
+    """
     shown = msgspec.structs.asdict(run)
     shown["scopes"] = {path: _scope(scope) for path, scope in run.scopes.items()}
     shown["open"] = [_activation(activation) for activation in run.open.values()]
+    shown["fans"] = {owner: msgspec.structs.asdict(fan) for owner, fan in run.fans.items()}
     return shown
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
     shown = msgspec.structs.asdict(scope)
     shown["values"] = thawed(scope.values)
-    shown["waiting"] = {
-        target: {leg: [msgspec.structs.astuple(token) for token in tokens] for leg, tokens in legs.items()}
+    shown["waiting"] = [
+        (target, leg, [msgspec.structs.astuple(token) for token in tokens])
         for target, legs in scope.waiting.items()
-    }
+        for leg, tokens in legs.items()
+    ]
     shown["parked"] = {leaf: msgspec.structs.astuple(token) for leaf, token in scope.parked.items()}
+    shown["late"] = {(target, leg): n for target, legs in scope.late.items() for leg, n in legs.items() if n}
     return shown
 
 

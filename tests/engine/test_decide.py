@@ -9,8 +9,8 @@ import pytest
 
 from actorflow.engine.decide import decide
 from actorflow.engine.events import Returned, Start
-from actorflow.engine.records import Ended, Finished
 from actorflow.engine.inputs import checked_input, input_digest
+from actorflow.engine.records import Ended, Finished
 from actorflow.engine.spawn import spawn
 from actorflow.errors import BadUpdate, ConcurrentWrite, JoinStarved, TooManyActivations, UndeclaredTarget
 from actorflow.graph.graph import Graph

@@ -12,7 +12,6 @@ from actorflow.engine.tokens import growth
 from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations, UnknownNode
 from actorflow.graph.graph import Graph
 from actorflow.graph.routing import Goto
-from actorflow.graph.schema import schema_of
 from actorflow.graph.state import State
 from tests.engine.driver import Driver
 
