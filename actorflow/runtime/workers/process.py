@@ -256,14 +256,16 @@ class _Gone(Exception):
 
 def _named(node: Node) -> tuple[type[Exception], ...]:
     """The exception classes that the declaration of this node names."""
-    caught = () if node.on_error is None else node.on_error.catch
-    match node.retry.on if node.retry is not None else ():
-        case tuple() as kinds:
-            return (*kinds, *caught)
-        case type() as kind:
-            return (kind, *caught)
-        case _:
-            return caught
+    named = () if node.on_error is None else node.on_error.catch
+    for retry in node.retry:
+        match retry.on:
+            case tuple() as kinds:
+                named += kinds
+            case type() as kind:
+                named += (kind,)
+            case _:  # a function, which is asked
+                pass
+    return named
 
 
 def _flags() -> list[str]:
