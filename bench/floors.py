@@ -10,13 +10,15 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
-from measure import Answer, answer, clocked
+from measure import UNSAVED, Answer, answer, clocked, median
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 THREADS = 16
+FRAMES = 6  # that a fan-out may take: its spawn, its start, what the branches bring, the join, the end
 RECORD = {"kind": "finished", "node": "tick", "n": 0, "nonce": b"n" * 16, "parent": b"p" * 32, "digest": b"d" * 32}
 
 
@@ -61,6 +63,53 @@ def concurrent(root: Path, runs: int, commits: int) -> Answer:
     return {"wall": span.wall, "cpu": span.cpu}
 
 
+def fan_out(root: Path, width: int, repeat: int, backend: str) -> Answer:
+    """A task group of trivial tasks, and six appends of what they made, synced; the median of so many times."""
+
+    async def branch(made: list[int], number: int) -> None:
+        made.append(number)
+
+    async def measure() -> Answer:
+        fd = os.open(root / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        spans: list[Answer] = []
+        for _ in range(repeat):
+            with clocked() as span:
+                made: list[int] = []
+                async with anyio.create_task_group() as tasks:
+                    for number in range(width):
+                        tasks.start_soon(branch, made, number)
+                for n in range(FRAMES):
+                    os.write(fd, b"".join(msgspec.msgpack.encode(RECORD | {"n": n}) for _ in range(width // FRAMES)))
+                    os.fdatasync(fd)
+            spans.append({"wall": span.wall, "cpu": span.cpu})
+        os.close(fd)
+        return median(spans)
+
+    return anyio.run(measure, backend=backend)
+
+
+def unsaved(root: Path, nodes: int, backend: str) -> Answer:
+    """Each trivial node started in a task group of its own, one after the other; nothing is written."""
+
+    async def tick(state: dict[str, int], out: list[dict[str, int]]) -> None:
+        out.append({"n": state["n"] + 1})
+
+    async def measure() -> Answer:
+        spans: list[Answer] = []
+        for _ in range(UNSAVED):
+            with clocked() as span:
+                state, out = {"n": 0}, list[dict[str, int]]()
+                for _ in range(nodes):
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(tick, state, out)
+                    state |= out.pop()
+            assert state["n"] == nodes
+            spans.append({"wall": span.wall, "cpu": span.cpu})
+        return median(spans)
+
+    return anyio.run(measure, backend=backend)
+
+
 def put_new(path: Path) -> None:
     """Create a file whole and exclusively: temp file, fsync, link, unlink, fsync of the folder."""
     temp = path.with_name(f".{path.name}.temp")
@@ -88,4 +137,4 @@ def fsync_folder(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    answer({"sequential": sequential, "concurrent": concurrent})
+    answer({"sequential": sequential, "concurrent": concurrent, "fan_out": fan_out, "unsaved": unsaved})

@@ -7,6 +7,7 @@ a pipe, because a peer may live in another virtual environment.
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 Answer = dict[str, Any]
+UNSAVED = 10  # times that a graph without persistence is run in one process, since once takes a few ms
 TIME_LIMIT = 300  # seconds a measurement may take; the longest takes a minute
 
 
@@ -37,6 +39,11 @@ def clocked() -> Iterator[Span]:
     wall, cpu = time.perf_counter(), time.process_time()
     yield span
     span.wall, span.cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+
+def median(answers: list[Answer]) -> Answer:
+    """Of each figure the median."""
+    return {key: statistics.median(one[key] for one in answers) for key in answers[0]}
 
 
 def ask(script: str, workload: str, root: Path, *, python: str = sys.executable, **options: Any) -> Answer:

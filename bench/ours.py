@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import anyio.to_thread
-from measure import Answer, answer, clocked
+from measure import UNSAVED, Answer, answer, clocked, median
 
 from actorflow import END, Graph, Runtime, State, Update, extend
 
@@ -91,6 +91,102 @@ def concurrent(root: Path, runs: int, commits: int, backend: str) -> Answer:
                         tasks.start_soon(run, rt, graph, f"run-{number}")
         assert counts == [commits] * runs
         return {"wall": span.wall, "cpu": span.cpu}
+
+    return anyio.run(measure, backend=backend)
+
+
+class Wide(State, version=1):
+    """The state of a fan-out: what its branches bring, and what is made of that."""
+
+    brought: Annotated[list[int], extend] = []
+    total: int = 0
+
+
+def wide(width: int) -> Graph[Wide]:
+    """A graph of so many trivial branches and a join."""
+    graph = Graph("wide", Wide)
+
+    @graph.node
+    async def start(state: Wide) -> Update:
+        return {}
+
+    def branch(number: int) -> None:
+        async def bring(state: Wide) -> Update:
+            return {"brought": [number]}
+
+        graph.node(bring, name=f"branch-{number}", after=start)
+
+    for number in range(width):
+        branch(number)
+
+    @graph.node(after=tuple(f"branch-{number}" for number in range(width)))
+    async def join(state: Wide) -> Update:
+        return {"total": sum(state.brought)}
+
+    return graph
+
+
+def fan_out(root: Path, width: int, repeat: int, backend: str) -> Answer:
+    """Branches and a join, durable from the spawn to the end; the median of so many times, and the most commits."""
+
+    async def measure() -> Answer:
+        graph, spans, commits = wide(width), list[Answer](), 0
+        async with Runtime(root) as rt:
+            for number in range(repeat):
+                with clocked() as span:
+                    run = await rt.spawn(graph, Wide(), id=f"run-{number}")
+                    final = await run.result()
+                assert final.total == sum(range(width))
+                spans.append({"wall": span.wall, "cpu": span.cpu})
+                commits = max(commits, (await run.at()).seq + 1)
+        return median(spans) | {"commits": commits}
+
+    return anyio.run(measure, backend=backend)
+
+
+class Items(State, version=1):
+    """The results of the items of a map."""
+
+    results: list[int] = []
+
+
+def items(root: Path, count: int, limit: int, backend: str) -> Answer:
+    """A map over many trivial items, each durable on its own; CPU, and how much memory it took at most."""
+
+    async def item(number: int) -> int:
+        return number
+
+    async def measure() -> Answer:
+        graph = Graph("items", Items)
+        graph.map(item, over=count, into="results", limit=limit)
+        async with Runtime(root) as rt:
+            before = resident_bytes()
+            with clocked() as span:
+                final = await rt.run(graph, Items(), id="x")
+        assert final.results == list(range(count))
+        return {"wall": span.wall, "cpu": span.cpu, "bytes": resident_bytes() - before}
+
+    return anyio.run(measure, backend=backend)
+
+
+def unsaved(root: Path, nodes: int, backend: str) -> Answer:
+    """A chain of trivial nodes that is not kept: the median of several runs in one process."""
+
+    async def tick(state: Ticks) -> Update:
+        return {"n": state.n + 1}
+
+    async def measure() -> Answer:
+        graph, spans = Graph("chain", Ticks), list[Answer]()
+        for number in range(nodes):
+            graph.node(tick, name=f"n{number}", after=f"n{number - 1}" if number else None)
+        async with Runtime("memory://") as rt:
+            for _ in range(UNSAVED):
+                with clocked() as span:
+                    run = await rt.spawn(graph, Ticks(until=nodes), durability="exit")
+                    final = await run.result()
+                assert final.n == nodes
+                spans.append({"wall": span.wall, "cpu": span.cpu})
+        return median(spans)
 
     return anyio.run(measure, backend=backend)
 
@@ -273,6 +369,9 @@ if __name__ == "__main__":
         {
             "sequential": sequential,
             "hops": hops,
+            "fan_out": fan_out,
+            "items": items,
+            "unsaved": unsaved,
             "concurrent": concurrent,
             "growth": growth,
             "leave_open": leave_open,

@@ -6,14 +6,16 @@ Needs ``pip install -r bench/requirements.txt``, in an environment of its own if
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypedDict
+import operator
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
-from measure import Answer, answer, clocked
+from measure import Answer, answer, clocked, median
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -81,5 +83,62 @@ def concurrent(root: Path, runs: int, commits: int) -> Answer:
     return asyncio.run(measure())
 
 
+class Wide(TypedDict):
+    """The state of a fan-out: what its branches bring, and what is made of that."""
+
+    brought: Annotated[list[int], operator.add]
+    total: int
+
+
+def fan_out(root: Path, width: int, repeat: int) -> Answer:
+    """Branches and a join with SqliteSaver, the fastest of its savers at this; the median of so many times."""
+
+    def branch(number: int) -> Callable[[Wide], dict[str, list[int]]]:
+        return lambda state: {"brought": [number]}
+
+    graph = StateGraph(Wide)
+    graph.add_node("start", lambda state: {})
+    graph.add_edge(START, "start")
+    names = [f"branch-{number}" for number in range(width)]
+    for number, name in enumerate(names):
+        graph.add_node(name, branch(number))
+        graph.add_edge("start", name)
+    graph.add_node("join", lambda state: {"total": sum(state["brought"])})
+    graph.add_edge(names, "join")
+    graph.add_edge("join", END)
+    spans: list[Answer] = []
+    with SqliteSaver.from_conn_string(str(root / "runs.sqlite")) as saver:
+        saver.setup()
+        compiled = graph.compile(checkpointer=saver)
+        for number in range(repeat):
+            with clocked() as span:
+                config = {"configurable": {"thread_id": f"run-{number}"}}
+                final = compiled.invoke({"brought": []}, config, durability="sync")
+            assert final["total"] == sum(range(width))
+            spans.append({"wall": span.wall, "cpu": span.cpu})
+    return median(spans)
+
+
+def unsaved(root: Path, nodes: int) -> Answer:
+    """A chain of trivial nodes without a checkpointer: the median of several runs in one process."""
+    graph = StateGraph(Ticks)
+    for number in range(nodes):
+        graph.add_node(f"n{number}", tick_async)
+        graph.add_edge(f"n{number - 1}" if number else START, f"n{number}")
+    graph.add_edge(f"n{nodes - 1}", END)
+    compiled = graph.compile()
+
+    async def measure() -> Answer:
+        spans: list[Answer] = []
+        for _ in range(3):
+            with clocked() as span:
+                final = await compiled.ainvoke({"n": 0, "until": nodes}, {"recursion_limit": nodes + 10})
+            assert final["n"] == nodes
+            spans.append({"wall": span.wall, "cpu": span.cpu})
+        return median(spans)
+
+    return asyncio.run(measure())
+
+
 if __name__ == "__main__":
-    answer({"sequential": sequential, "concurrent": concurrent})
+    answer({"sequential": sequential, "concurrent": concurrent, "fan_out": fan_out, "unsaved": unsaved})

@@ -138,6 +138,54 @@ def concurrent(lab: Lab) -> Iterator[Row]:
             yield Row.at_least(name, rate(ours), rate(against), ours / against, 10)
 
 
+def fan_out(lab: Lab) -> Iterator[Row]:
+    """100 trivial branches and a join, durable; and 10,000 items of a map."""
+    width, repeat, count = 100, 20, 10_000
+    said = lab.in_turn(
+        floor_asyncio=lambda: lab.ask("floors.py", "fan_out", width=width, repeat=repeat, backend="asyncio"),
+        floor_trio=lambda: lab.ask("floors.py", "fan_out", width=width, repeat=repeat, backend="trio"),
+        asyncio=lambda: lab.ask("ours.py", "fan_out", width=width, repeat=repeat, backend="asyncio"),
+        trio=lambda: lab.ask("ours.py", "fan_out", width=width, repeat=repeat, backend="trio"),
+        peer=lambda: lab.peer("fan_out", width=width, repeat=5),
+    )
+    for backend in ("asyncio", "trio"):
+        ours, floor = said[backend]["wall"], said[f"floor_{backend}"]["wall"]
+        commits = lab.ask("ours.py", "fan_out", width=width, repeat=repeat, backend=backend)["commits"]
+        yield Row.at_most(f"{width} branches and a join, {backend}: commits", str(commits), "-", commits, 6)
+        name = f"{width} branches and a join, {backend}"
+        yield Row.at_most(f"{name}: time / floor", tenths(ours), tenths(floor), ours / floor, 4)
+        if "peer" in said:
+            against = said["peer"]["wall"]
+            yield Row.at_least(
+                f"{name}: LangGraph SqliteSaver / ours", tenths(ours), tenths(against), against / ours, 1
+            )
+        few, many = (lab.ask("ours.py", "items", count=count, limit=limit, backend=backend) for limit in (10, 1_000))
+        cpu = many["cpu"] / count * 1e6
+        yield Row.at_most(f"{count:,} items of a map, {backend}: CPU an item, us", f"{cpu:.0f} us", "-", cpu, 100)
+        name = f"{count:,} items, {backend}: memory, 10 at once / 1,000 at once"
+        yield Row.told(name, size(few["bytes"]), size(many["bytes"]), few["bytes"] / many["bytes"])
+
+
+def unsaved(lab: Lab) -> Iterator[Row]:
+    """1,000 nodes, one after the other, that are not kept: ``memory://`` and ``exit``."""
+    nodes = 1_000
+    said = lab.in_turn(
+        floor_asyncio=lambda: lab.ask("floors.py", "unsaved", nodes=nodes, backend="asyncio"),
+        floor_trio=lambda: lab.ask("floors.py", "unsaved", nodes=nodes, backend="trio"),
+        asyncio=lambda: lab.ask("ours.py", "unsaved", nodes=nodes, backend="asyncio"),
+        trio=lambda: lab.ask("ours.py", "unsaved", nodes=nodes, backend="trio"),
+        peer=lambda: lab.peer("unsaved", nodes=nodes),
+    )
+    for backend in ("asyncio", "trio"):
+        ours, floor = said[backend]["cpu"] / nodes, said[f"floor_{backend}"]["cpu"] / nodes
+        name = f"{nodes:,} nodes, not kept, {backend}"
+        yield Row.at_most(f"{name}: CPU / task groups", micros(ours), micros(floor), ours / floor, 1.5)
+        if "peer" in said:
+            against = said["peer"]["cpu"] / nodes
+            name = f"{name}: LangGraph without a saver / ours"
+            yield Row.at_least(name, micros(ours), micros(against), against / ours, 5)
+
+
 def growth(lab: Lab) -> Iterator[Row]:
     """A list that grows by 1 kB an activation: storage stays linear, whatever the state began with."""
     page = 1_000
@@ -243,7 +291,8 @@ def cpu_of(statement: str) -> float:
 MET = {True: "yes", False: "NO", None: "-"}
 
 FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
-    figure.__name__: figure for figure in (sequential, concurrent, growth, reopen, recovery, bucket, memory, imports)
+    figure.__name__: figure
+    for figure in (sequential, concurrent, fan_out, unsaved, growth, reopen, recovery, bucket, memory, imports)
 }
 
 
@@ -258,6 +307,11 @@ def micros(seconds: float) -> str:
 def millis(seconds: float) -> str:
     """Per process."""
     return f"{seconds * 1e3:,.0f} ms"
+
+
+def tenths(seconds: float) -> str:
+    """Per fan-out."""
+    return f"{seconds * 1e3:,.1f} ms"
 
 
 def rate(per_second: float) -> str:
