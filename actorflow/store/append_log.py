@@ -68,6 +68,10 @@ class AppendLog(RunLog):
         del tip
         return of_one_life(self._chain.read(first))
 
+    def page(self, first: int) -> list[Frame]:
+        """The rest of the file that holds it."""
+        return self._chain.page(first)
+
     def stubs(self) -> Iterator[Stub]:
         """One for each file that was let go of."""
         return self._chain.stubs()

@@ -11,7 +11,8 @@ The chain begins after the newest stub: retention let go of what is before.
 from __future__ import annotations
 
 import time
-from itertools import zip_longest
+from bisect import bisect_right
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 from actorflow.errors import CorruptCheckpoint, StoreUnavailable
@@ -127,6 +128,15 @@ class FileChain:
         if own[0].header.seq > 0:
             raise CorruptCheckpoint(self.backend.path(self.prefix), "commit 0 is missing")
 
+    def page(self, start: int) -> list[Frame]:
+        """The commits from ``start`` on of the file that holds it, or of the oldest that is kept; see `RunLog.page`."""
+        for _ in range(_RELIST):
+            try:
+                return self._page(start)
+            except Missing:
+                continue
+        raise self._vanishing()
+
     def stubs(self) -> Iterator[Stub]:
         """What is left of the files that were let go of, newest first."""
         for first in reversed(self.firsts()):
@@ -163,8 +173,20 @@ class FileChain:
             oldest = first
         return oldest
 
-    def counting(self, first: int, stop: int) -> list[Frame] | None:
-        """The commits of the file before the one that begins with ``stop``, for their headers; None for a stub.
+    def _page(self, start: int) -> list[Frame]:
+        firsts = self.firsts()
+        at = max(bisect_right(firsts, start) - 1, 0)
+        for first, stop in pairwise(firsts[at:]):
+            own = self.counting(first, stop, keyless=False)
+            if own is not None and own[-1].header.seq >= start:
+                return [frame for frame in own if frame.header.seq >= start]
+        if not firsts:
+            return []
+        _, own = _parted(self._load_newest(firsts[-1])[0], firsts[-1])
+        return [frame for frame in own if frame.header.seq >= start]
+
+    def counting(self, first: int, stop: int, *, keyless: bool = True) -> list[Frame] | None:
+        """The commits of the file before the one that begins with ``stop``; None for a stub.
 
         Raises:
             CorruptCheckpoint: damaged, or the file after it does not follow.
@@ -179,7 +201,7 @@ class FileChain:
                 return None  # somebody else lets go of the same
             raise
         copy, its = _parted(after, stop)
-        _, own = self._load_older(data, first, stop, copy, keyless=True)
+        _, own = self._load_older(data, first, stop, copy, keyless=keyless)
         _check_joint(own[-1].header.seq, own[-1].digest, own[-1].path, its[0])
         return own
 

@@ -104,6 +104,17 @@ class RunLog(ABC):
             if len(ours) < len(frames):
                 return
 
+    @abstractmethod
+    def page(self, first: int) -> list[Frame]:
+        """The next commits of the chain from ``first`` on, ascending: as many as are read at once.
+
+        Where retention let go of that one, from the oldest that is kept on; empty if ``first`` is yet to come. Of
+        all lives; each page is verified in itself and against the commit after it.
+
+        Raises:
+            CorruptCheckpoint: one of them is damaged or missing.
+        """
+
     def stubs(self) -> Iterator[Stub]:
         """What is left of files that retention let go of, newest first; of all lives. Nothing on an object log."""
         yield from ()

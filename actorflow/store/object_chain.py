@@ -94,6 +94,28 @@ class ObjectChain:
             oldest = piece[0]
             piece = self._settled(partial(self._before, oldest, keyless=keyless))
 
+    def page(self, first: int) -> list[Frame]:
+        """The commits of some objects from ``first`` on, or from the oldest that is kept; see `RunLog.page`."""
+        return self._settled(partial(self._from, first)) or []
+
+    def _from(self, first: int, names: Names) -> list[Frame]:
+        """The commits from this one on, of some objects; the one after them is read as well, to prove the last."""
+        seq, newest = max(first, names.floor), names.loose[-1]
+        if seq > newest:
+            return []
+        last = seq
+        for _ in range(_PIECE + 1):
+            span = names.span_of(seq)
+            last = seq if span is None else span[1]
+            seq = last + 1
+            if last >= newest:
+                break
+        last = min(last, newest)
+        held = self.frames(names.span_of(last) or last)
+        end = next(frame for frame in held if frame.header.seq == last)
+        chain = self.back_from(end, first, names)
+        return chain if last == newest else chain[:-1]
+
     def _before(self, oldest: Frame, names: Names, *, keyless: bool) -> list[Frame]:
         """The commits before this one, of some objects; none if it is the oldest that is kept."""
         places = list(islice(names.cover(names.floor, oldest.header.seq - 1), _PIECE))

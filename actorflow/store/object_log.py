@@ -70,6 +70,10 @@ class ObjectLog(RunLog):
         """Back from the newest commit, by parent digests."""
         return of_one_life(self.chain.read(first, tip if first is None else None))
 
+    def page(self, first: int) -> list[Frame]:
+        """What some objects hold."""
+        return self.chain.page(first)
+
     def snapshots(self, tip: Tip) -> Iterator[Snapshot]:
         """From the newest one on, each found in the header of the commit before the one after it."""
         return snapshots_of_objects(self.chain, tip)
