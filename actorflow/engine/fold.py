@@ -85,7 +85,7 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             _end_item(run, id_, None, error)
         case Merged(id=id_, operations=operations):
             activation = run.open[id_]
-            operations += tuple(_gathered(run, activation, record.gathers))
+            operations += tuple(gathered(run, activation, record.gathers))
             _write(run, activation, operations, record.handed)
             activation.merged, activation.goto, activation.sends = True, record.goto, record.sends
         case Attempted(id=id_, attempt=attempt, due=due):
@@ -158,7 +158,7 @@ def _finish(run: RunState, record: Finished) -> None:
     activation = run.open[record.id]
     operations = record.operations
     if record.gathers:
-        operations += tuple(_gathered(run, activation, record.gathers))
+        operations += tuple(gathered(run, activation, record.gathers))
     _write(run, activation, operations, record.handed)
     _close(run, activation)
     scope = run.scopes[activation.scope]
@@ -336,7 +336,8 @@ def gather(fan: FanOut, part: str) -> list[object]:
     return list(done) if part == WHOLE else [result[part] for result in done]
 
 
-def _gathered(run: RunState, activation: Activation, gathers: Iterable[Gather]) -> Iterable[Operation]:
+def gathered(run: RunState, activation: Activation, gathers: Iterable[Gather]) -> Iterable[Operation]:
+    """The operations that put the results of an activation's fan-out where they belong."""
     for one in gathers:
         results = gather(run.fans[activation.id], one.part)
         yield Extended(one.field, results) if one.extends else Put(one.field, results)

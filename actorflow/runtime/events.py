@@ -1,4 +1,4 @@
-"""Events: what a run tells those who watch it. What is in its log is told again to whoever asks; the rest is told once."""
+"""Events: what a run tells those who watch it. What is in its log is told to whoever asks, the rest only once."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class CommitEvent(Event, frozen=True, kw_only=True):
 
 
 class DataEvent(Event, frozen=True, kw_only=True):
-    """What a node emitted: tokens, lines. Live only: it is stored nowhere, and an attempt that fails has emitted, too."""
+    """What a node emitted: tokens, lines. Live only: it is stored nowhere. An attempt that fails has emitted, too."""
 
     mode = "data"
 

@@ -1,0 +1,215 @@
+"""Observers: those who watch one run from inside this process, as its actor sees them.
+
+The actor hands them its commits, and says what no commit holds. Each has a
+bounded buffer and is never waited for. Whoever is too slow loses the buffer:
+commits are read again from the log, what is live only is counted as dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import from_thread
+from anyio.lowlevel import current_token
+
+from actorflow.engine.events import Crash, Raised, Retry
+from actorflow.engine.records import Attempted, describe
+from actorflow.runtime.events import LIVE_ONLY, DataEvent, Event, HookEvent, NodeEvent, Offset, ProgressEvent
+from actorflow.store.frames import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from actorflow.engine.decision import Decision
+    from actorflow.engine.run import Activation
+    from actorflow.runtime.events import Mode
+    from actorflow.store.frames import Draft, Header
+
+BUFFER = 1_024
+"""Pieces that wait for one who watches: commits, and events that are live only."""
+
+BUFFER_BYTES = 8 * 1024 * 1024
+"""What the commits among them may take."""
+
+
+class Feed:
+    """The buffer of one who watches. `put` and the rest are called on the event loop."""
+
+    def __init__(self, live: Collection[Mode]) -> None:
+        """Begin empty.
+
+        Args:
+            live: the modes of which live-only events are wanted.
+        """
+        self.live = LIVE_ONLY.intersection(live)
+        self._pieces: deque[Frame | Event] = deque()
+        self._bytes = 0
+        self._dropped = 0
+        self._wake: anyio.Event | None = None  # only while somebody waits
+
+    def __bool__(self) -> bool:
+        """Whether something is in it."""
+        return bool(self._pieces) or self._dropped > 0
+
+    def put(self, piece: Frame | Event) -> None:
+        """Add what just happened; never waits."""
+        if isinstance(piece, Frame):
+            self._bytes += len(piece.body)
+        if len(self._pieces) >= BUFFER or self._bytes > BUFFER_BYTES:
+            self._dropped += sum(isinstance(one, Event) for one in self._pieces)
+            self._pieces.clear()
+            self._bytes = len(piece.body) if isinstance(piece, Frame) else 0
+        self._pieces.append(piece)
+        self.wake()
+
+    def take(self) -> Frame | Event | None:
+        """The oldest piece; None if there is none."""
+        if not self._pieces:
+            return None
+        piece = self._pieces.popleft()
+        if isinstance(piece, Frame):
+            self._bytes -= len(piece.body)
+        return piece
+
+    def put_back(self, piece: Frame | Event) -> None:
+        """Give back what `take` gave."""
+        self._pieces.appendleft(piece)
+        if isinstance(piece, Frame):
+            self._bytes += len(piece.body)
+
+    def dropped(self) -> int:
+        """How many live-only events were dropped since this was last asked."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def drop(self) -> None:
+        """Count an event that comes too late."""
+        self._dropped += 1
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        if self._wake is not None:
+            self._wake.set()
+
+    async def wait(self) -> None:
+        """Wait until something is in it, or `wake`."""
+        if not self:
+            self._wake = anyio.Event()
+            try:
+                await self._wake.wait()
+            finally:
+                self._wake = None
+
+
+class Observers:
+    """The feeds of one run, through all its lives here. Does next to nothing while there is none.
+
+    Held by the actor and by those who watch: gone with the last of them. Feeds
+    are held weakly, so that a loop over events which is left leaves nothing behind.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.live: frozenset[Mode] = frozenset()  # what somebody wants to be told of that is live only
+        self._feeds: list[weakref.ref[Feed]] = []
+        self._seq = 0  # the newest commit that was handed over
+        self._told = 0  # live-only events since
+        self._thread = threading.get_ident()
+        self._token = current_token()
+
+    def __bool__(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._feeds)
+
+    def add(self, feed: Feed) -> None:
+        """Let somebody watch, until nobody holds the feed any more."""
+        self._feeds.append(weakref.ref(feed, self._remove))
+        self.live |= feed.live
+
+    def _remove(self, feed: weakref.ref[Feed]) -> None:
+        self._feeds.remove(feed)
+        left = [one for ref in self._feeds if (one := ref()) is not None]
+        self.live = frozenset().union(*(one.live for one in left))
+
+    def wake(self) -> None:
+        """Let all look again: the run began or ended to live here."""
+        for feed in self._all():
+            feed.wake()
+
+    # -- what the actor says ------------------------------------------------------
+
+    def committed(self, draft: Draft, header: Header, path: str) -> None:
+        """A commit is durable."""
+        self._seq, self._told = header.seq, 0
+        if self._feeds:
+            size = len(draft.body)
+            frame = Frame(header=header, file=draft.file, body=draft.body, digest=b"", path=path, offset=0, size=size)
+            self._put(frame)
+
+    def started(self, activation: Activation, attempt: int) -> None:
+        """A node is about to be called."""
+        if "nodes" in self.live:
+            self._node(activation, attempt, kind="started")
+
+    def failed(self, activation: Activation, event: Raised, decision: Decision) -> None:
+        """An attempt raised, and this is what comes of it: what is no record is said here."""
+        if "nodes" not in self.live:
+            return
+        error = describe(event.error)
+        for command in decision.commands:
+            if isinstance(command, Crash):
+                self._node(activation, event.attempt, kind="crashed", error=error)
+            elif isinstance(command, Retry) and not any(isinstance(one, Attempted) for one in decision.records):
+                due = event.now + command.delay
+                self._node(activation, event.attempt, kind="retrying", error=error, due=due)
+
+    def told(self, activation: Activation, attempt: int, verb: str, facts: tuple[Any, ...]) -> None:
+        """A node emits or reports something. In a thread of its own this waits until the event loop takes it."""
+        wanted: Mode = "data" if verb == "emit" else "progress"
+        if verb == "heartbeat" or wanted not in self.live:
+            return
+        if threading.get_ident() == self._thread:
+            self._tell(activation, attempt, verb, facts)
+        else:
+            from_thread.run_sync(self._tell, activation, attempt, verb, facts, token=self._token)
+
+    def hook_failed(self, hook: str, error: Exception) -> None:
+        """A hook raised."""
+        if "hooks" in self.live:
+            self._put(HookEvent(**self._place(None, None), hook=hook, error=describe(error)))
+
+    def _tell(self, activation: Activation, attempt: int, verb: str, facts: tuple[Any, ...]) -> None:
+        place = self._place(activation, attempt)
+        if verb == "emit":
+            self._put(DataEvent(**place, data=facts[0]))
+        else:
+            self._put(ProgressEvent(**place, done=facts[0], total=facts[1]))
+
+    def _node(self, activation: Activation, attempt: int, **facts: Any) -> None:
+        self._put(NodeEvent(**self._place(activation, attempt), **facts))
+
+    def _place(self, activation: Activation | None, attempt: int | None) -> dict[str, Any]:
+        """Who it is about, and where in the story of the run it stands: after the newest commit."""
+        self._told += 1
+        place: dict[str, Any] = {
+            "run_id": self.run_id,
+            "offset": Offset(self._seq, self._told),
+            "time": time.time(),
+            "attempt": attempt,
+        }
+        if activation is not None:
+            place |= {"scope": activation.scope, "node": activation.node, "index": activation.index}
+        return place
+
+    def _put(self, piece: Frame | Event) -> None:
+        for feed in self._all():
+            if isinstance(piece, Frame) or piece.mode in feed.live:
+                feed.put(piece)
+
+    def _all(self) -> list[Feed]:
+        return [feed for ref in [*self._feeds] if (feed := ref()) is not None]
