@@ -46,7 +46,7 @@ from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations
 if TYPE_CHECKING:
     from actorflow.graph.node import Handler
     from actorflow.graph.plan import Plan
-    from actorflow.graph.routing import Goto
+    from actorflow.graph.routing import End
 
 RECORD_BACKOFF_OVER = 1.0
 """Seconds: a retry that waits at least this long is worth a record."""
@@ -293,7 +293,7 @@ def _look(decision: Decision, path: str) -> None:
         decision.note(Ended("finished"))
 
 
-def _leave(decision: Decision, path: str, goto: Goto | None = None) -> None:
+def _leave(decision: Decision, path: str, goto: tuple[str | End, ...] | None = None) -> None:
     owner = decision.run.scopes[path].owner
     assert owner is not None
     place = decision.place(decision.run.open[owner])

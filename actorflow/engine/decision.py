@@ -13,7 +13,7 @@ from actorflow.engine.records import Failed, Record, describe
 from actorflow.engine.run import Activation, FanOut, RunState, Scope
 from actorflow.graph.node import Node
 from actorflow.graph.plan import Plan
-from actorflow.graph.routing import Goto
+from actorflow.graph.routing import End
 
 if TYPE_CHECKING:
     from actorflow.graph.schema import Schema
@@ -35,7 +35,7 @@ class Decision(Struct):
     begin: deque[int] = field(default_factory=deque[int])
     done: deque[int] = field(default_factory=deque[int])
     look: deque[str] = field(default_factory=deque[str])
-    leaving: tuple[str, Goto] | None = None  # a scope that one of its nodes leaves
+    leaving: tuple[str, tuple[str | End, ...]] | None = None  # a scope that one of its nodes leaves, and where to
     now: float = 0.0  # seconds since the epoch
 
     def note(self, record: Record) -> None:
@@ -75,6 +75,7 @@ class Place(Struct, frozen=True):
     node: Node
     scope: Scope
     run: RunState
+    root: Plan
 
     @property
     def schema(self) -> Schema:
@@ -87,6 +88,12 @@ class Place(Struct, frozen=True):
         return self.activation.fan is not None
 
     @property
+    def around(self) -> Place | None:
+        """The owner of its scope; None at the root."""
+        owner = self.scope.owner
+        return None if owner is None else place_of(self.root, self.run, self.run.open[owner])
+
+    @property
     def owner_fan(self) -> tuple[Activation, FanOut]:
         """Of an item: who owns its fan-out, and that."""
         assert self.activation.fan is not None
@@ -96,7 +103,7 @@ class Place(Struct, frozen=True):
 def place_of(plan: Plan, run: RunState, activation: Activation) -> Place:
     """An activation with all that its graph says about it, given the plan of the root."""
     its = plan_of(plan, run, activation.scope)
-    return Place(activation, its, its.nodes[activation.node], run.scopes[activation.scope], run)
+    return Place(activation, its, its.nodes[activation.node], run.scopes[activation.scope], run, plan)
 
 
 def plan_of(plan: Plan, run: RunState, path: str) -> Plan:

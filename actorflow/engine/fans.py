@@ -120,7 +120,7 @@ def checked_result(place: Place, value: Any) -> Any:
     node, schema = place.node, place.schema
     if node.fan is None:
         outcome = take_apart(place, value)
-        if outcome.goto is not None or outcome.parent is not None:
+        if outcome.goto is not None:
             raise BadUpdate(node.name, "what is sent to it comes back as updates; its edges say where the run goes on")
         update = outcome.update or {}
         merge(schema, place.scope.values, update, node=node.name)  # tried now, so that it is this item's mistake

@@ -31,7 +31,7 @@ class Outcome(Struct, frozen=True):
 
     update: Mapping[str, Any] | None
     goto: tuple[str | End, ...] | None = None  # replaces its edges and branches
-    parent: Goto | None = None  # leaves its scope
+    leaves: bool = False  # these are in the graph around
     sends: tuple[tuple[str, list[Any]], ...] = ()  # target and inputs
 
 
@@ -44,15 +44,13 @@ def take_apart(place: Place, value: Any) -> Outcome:
     """
     plan, node = place.plan, place.node
     goto: tuple[str | End, ...] | None = None
-    parent: Goto | None = None
+    leaves = False
     sends: tuple[tuple[str, list[Any]], ...] = ()
     if isinstance(value, End):
         value, goto = None, plan.route(node.name, value, (END,))
     elif isinstance(value, Goto):
-        if value.parent:
-            parent = value
-        else:
-            goto = plan.route(node.name, value.targets, node.goto)
+        leaves = value.parent
+        goto = _around(place, value) if leaves else plan.route(node.name, value.targets, node.goto)
         value = value.update
     elif isinstance(value, Send) or _is_sends(value):
         several = [value] if isinstance(value, Send) else cast("list[Send]", value)
@@ -69,7 +67,17 @@ def take_apart(place: Place, value: Any) -> Outcome:
             f"returned {type(value).__name__}; a node returns None, a dict of fields, "
             f"a {place.schema.state_type.__name__}, Goto, Send or END",
         )
-    return Outcome(cast("Mapping[str, Any] | None", value), goto, parent, sends)
+    return Outcome(cast("Mapping[str, Any] | None", value), goto, leaves, sends)
+
+
+def _around(place: Place, goto: Goto) -> tuple[str | End, ...]:
+    """The nodes of the graph around that a ``Goto(parent=True)`` means."""
+    around = place.around
+    if around is None:
+        raise BadUpdate(place.node.name, "it goes to the graph around with Goto(parent=True), and there is none")
+    if around.is_item:
+        raise BadUpdate(place.node.name, "an item of a fan-out can't leave to the graph around it; let it finish")
+    return around.plan.route(around.node.name, goto.targets, around.node.goto)
 
 
 def _is_sends(value: Any) -> bool:
@@ -135,12 +143,12 @@ def deliver(
     handed = _handed(place, updates, operations) if scope.handed else ()
     operations, gathers = _brief(operations, results) if results else (operations, ())
     held = activation.node in place.plan.interrupt_after and AFTER not in activation.answers
-    if held or (outcome.goto is None and place.plan.branches.get(activation.node)) or outcome.parent is not None:
-        # branches, and whoever is asked, see the update merged, so it is folded before they are asked
+    if held or (outcome.goto is None and place.plan.branches.get(activation.node)) or outcome.leaves:
+        # branches, whoever is asked, and what is handed up see the update merged, so it is folded before
         goto = None if outcome.goto is None else tuple(END.value if one is END else str(one) for one in outcome.goto)
-        decision.note(Merged(activation.id, operations, took, gathers, handed, goto, outcome.sends))
+        decision.note(Merged(activation.id, operations, took, gathers, handed, goto, outcome.sends, outcome.leaves))
         operations, gathers, handed = (), (), ()
-    if held and outcome.parent is None:
+    if held:
         decision.note(Asked(activation.id, (Ask(AFTER, "after", f"after {activation.node}", asked=decision.now),)))
         return
     route(decision, place, outcome, operations=operations, took=took, gathers=gathers, handed=handed, cached=cached)
@@ -150,7 +158,7 @@ def route_merged(decision: Decision, place: Place) -> None:
     """Let the tokens of an activation go on whose update was merged before."""
     goto = place.activation.goto
     targets = None if goto is None else tuple(END if name == END.value else name for name in goto)
-    route(decision, place, Outcome(None, targets, sends=place.activation.sends))
+    route(decision, place, Outcome(None, targets, place.activation.leaves, place.activation.sends))
 
 
 def _handed(
@@ -199,8 +207,8 @@ def route(
 ) -> None:
     """Finish an activation: put its tokens, and open what they complete."""
     activation, plan, scope = place.activation, place.plan, place.scope
-    if outcome.parent is not None:
-        decision.leaving = (activation.scope, outcome.parent)
+    if outcome.leaves:
+        decision.leaving = (activation.scope, outcome.goto or ())
         return
     puts: tuple[tuple[str, str], ...] = ()
     opens: list[Open] = []

@@ -88,6 +88,7 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             operations += tuple(gathered(run, activation, record.gathers))
             _write(run, activation, operations, record.handed)
             activation.merged, activation.goto, activation.sends = True, record.goto, record.sends
+            activation.leaves = record.leaves
         case Attempted(id=id_, attempt=attempt, due=due):
             _drop_owned(run, run.open[id_])
             run.open[id_].attempt = attempt
@@ -160,7 +161,7 @@ def _finish(run: RunState, record: Finished) -> None:
     if record.gathers:
         operations += tuple(gathered(run, activation, record.gathers))
     _write(run, activation, operations, record.handed)
-    _close(run, activation)
+    _close(run, activation, done=not any(opened.error for opened in record.opens))  # else a node handles its failure
     scope = run.scopes[activation.scope]
     _put(scope, record.puts, activation.key, activation.unseen)
     if record.parks:
@@ -169,14 +170,17 @@ def _finish(run: RunState, record: Finished) -> None:
     run.last_node = activation.node
 
 
-def _close(run: RunState, activation: Activation) -> None:
-    _drop_owned(run, activation)
+def _close(run: RunState, activation: Activation, *, done: bool = False) -> None:
+    _drop_owned(run, activation, done=done)
     del run.open[activation.id]
     run.scopes[activation.scope].live -= 1
 
 
-def _drop_owned(run: RunState, activation: Activation) -> None:
-    """What an activation owned ends with it: its scope and its fan-out, and whatever is in those."""
+def _drop_owned(run: RunState, activation: Activation, *, done: bool = False) -> None:
+    """What an activation owned ends with it: its scope and its fan-out, and whatever is in those.
+
+    Of a kept scope the values stay: as they are if this visit is ``done``, else as they were before it.
+    """
     activation.queued = False
     if run.fans.pop(activation.id, None) is not None:
         for item in [one for one in run.open.values() if one.fan == activation.id]:
@@ -186,11 +190,10 @@ def _drop_owned(run: RunState, activation: Activation) -> None:
         for one in list(run.open_in(path)):
             if one.fan is None:  # an item goes with the owner of its fan-out
                 _close(run, one)
-        scope = run.scopes[path]
-        if scope.kept:
-            run.scopes[path] = Scope(path=path, values=scope.values, schema=scope.schema, kept=True)
-        else:
-            del run.scopes[path]
+        scope = run.scopes.pop(path)
+        values = scope.values if done else scope.before
+        if scope.kept and values is not None:
+            run.scopes[path] = Scope(path=path, values=values, schema=scope.schema, kept=True)
 
 
 def _put(scope: Scope, puts: Iterable[tuple[str, str]], key: bytes, unseen: Unseen) -> None:
@@ -273,6 +276,7 @@ def _take(scope: Scope, target: str, leg: str) -> Token:
 def _enter(run: RunState, record: Entered) -> None:
     activation = run.open[record.id]
     activation.inner, activation.queued = record.path, False
+    before = run.scopes.get(record.path)
     run.scopes[record.path] = Scope(
         path=record.path,
         values=record.values,
@@ -280,6 +284,7 @@ def _enter(run: RunState, record: Entered) -> None:
         schema=record.schema,
         kept=record.kept,
         handed={name: [] for name in record.hands},
+        before=None if before is None else before.values,
     )
     _open(run, record.path, record.opens, NOTHING)
 
@@ -319,7 +324,7 @@ def _end_item(run: RunState, id_: int, result: object, error: ErrorInfo | None) 
     item = run.open[id_]
     assert item.fan is not None
     assert item.index is not None
-    _close(run, item)
+    _close(run, item, done=error is None)
     owner, fan = run.open[item.fan], run.fans[item.fan]
     fan.results[item.index] = result
     if error is not None:

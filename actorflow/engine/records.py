@@ -142,6 +142,7 @@ class Merged(Struct, frozen=True, array_like=True, tag="merged"):
     handed: tuple[Handed, ...] = ()
     goto: tuple[str, ...] | None = None  # where it leads, if that is known: END by its value
     sends: tuple[tuple[str, list[Any]], ...] = ()
+    leaves: bool = False  # it leads to nodes of the graph around, so that the scope ends
 
 
 class Attempted(Struct, frozen=True, array_like=True, tag="attempted"):

@@ -50,6 +50,7 @@ class Activation(Struct):
     merged: bool = False  # its update is in, its routing is still to come
     goto: tuple[str, ...] | None = None  # merged only: where it leads, if that is known
     sends: tuple[tuple[str, list[Any]], ...] = ()  # merged only
+    leaves: bool = False  # merged only: ``goto`` is in the graph around
     turned: Unseen = NOTHING  # fields that somebody outside wrote since: it is rebased if it overwrites one
     sent: list[Any] | None = None  # the inputs that were sent to it
     fan: int | None = None  # of an item: the activation that owns the fan-out
@@ -77,6 +78,7 @@ class Scope(Struct):
     kept: bool = False
     written: Unseen = NOTHING  # fields written since it was entered
     handed: dict[str, list[Handed]] = field(default_factory=dict[str, list[Handed]])  # updates to be handed up
+    before: Values | None = None  # of a kept one: its values between visits, which stay if this one does not finish
 
 
 class FanOut(Struct):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actorflow.engine.decision import Decision, Place
     from actorflow.engine.operations import Values
     from actorflow.graph.inner import Inner
-    from actorflow.graph.routing import Goto
+    from actorflow.graph.routing import End
     from actorflow.graph.schema import Schema
 
 
@@ -137,7 +137,7 @@ def _checked(place: Place, schema: Schema, given: Any) -> Values:
     return checked_input(schema, state, node=place.node.name)
 
 
-def leave(decision: Decision, path: str, goto: Goto | None = None) -> None:
+def leave(decision: Decision, path: str, goto: tuple[str | End, ...] | None = None) -> None:
     """Finish the owner of a scope with what the scope has made.
 
     Raises:
@@ -149,8 +149,6 @@ def leave(decision: Decision, path: str, goto: Goto | None = None) -> None:
     owner = decision.place(run.open[scope.owner])
     inner = _inner(owner)
     schema = inner.plan.schema
-    if owner.is_item and goto is not None:
-        raise BadUpdate(owner.node.name, "an item of a fan-out can't leave to the graph around it; let it finish")
     if owner.is_item and owner.node.fan is not None:
         finish_item(decision, owner, _result(owner, inner, scope.values))
     else:
@@ -159,7 +157,7 @@ def leave(decision: Decision, path: str, goto: Goto | None = None) -> None:
             kept = [one for update in updates for one in keep(owner.schema, update)]
             finish_item(decision, owner, [msgspec.to_builtins(one) for one in kept])
         else:
-            targets = None if goto is None else owner.plan.route(owner.node.name, goto.targets, owner.node.goto)
+            targets = None if goto is None else owner.plan.route(owner.node.name, goto, owner.node.goto)
             deliver(decision, owner, Outcome(None, targets), updates=updates)
     if scope.kept and not decision.run.ended:
         here = owner.activation.scope, owner.node.name

@@ -44,6 +44,7 @@ class _More(Struct, frozen=True, omit_defaults=True):
 
     goto: tuple[str, ...] | None = None
     sends: tuple[tuple[str, list[Any]], ...] = ()
+    leaves: bool = False
     turned: tuple[str, ...] = ()
     sent: list[Any] | None = None
     fan: int | None = None
@@ -81,6 +82,7 @@ class _Scope(Struct, frozen=True, array_like=True):
     kept: bool = False
     written: tuple[str, ...] = ()
     handed: dict[str, list[Handed]] = {}
+    before: dict[str, Any] | None = None
 
 
 class _Fan(Struct, frozen=True, array_like=True):
@@ -190,6 +192,7 @@ def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More |
     more = _More(
         goto=activation.goto,
         sends=activation.sends,
+        leaves=activation.leaves,
         turned=tuple(sorted(activation.turned)),
         sent=None if activation.sent is None else shorten(activation.sent),
         fan=activation.fan,
@@ -218,7 +221,7 @@ def _load_activation(kept: _Activation, base: Values, restore: Callable[[Any], A
         merged=kept.merged,
     )
     if (more := kept.more) is not None:
-        activation.goto, activation.sends = more.goto, more.sends
+        activation.goto, activation.sends, activation.leaves = more.goto, more.sends, more.leaves
         activation.turned = frozenset(more.turned)
         activation.sent = None if more.sent is None else restore(more.sent)
         activation.fan, activation.index, activation.inner = more.fan, more.index, more.inner
@@ -299,6 +302,7 @@ def _dump_scope(scope: Scope, shorten: Callable[[Any], Any]) -> _Scope:
         kept=scope.kept,
         written=tuple(sorted(scope.written)),
         handed=scope.handed,
+        before=None if scope.before is None else {name: shorten(value) for name, value in scope.before.items()},
     )
 
 
@@ -317,6 +321,7 @@ def _load_scope(kept: _Scope, restore: Callable[[Any], Any]) -> Scope:
         kept=kept.kept,
         written=frozenset(kept.written),
         handed={name: list(updates) for name, updates in kept.handed.items()},
+        before=None if kept.before is None else {name: restore(value) for name, value in kept.before.items()},
     )
 
 

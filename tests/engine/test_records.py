@@ -71,7 +71,7 @@ RECORDS: list[Record] = [
     Finished(1),
     Finished(1, opens=(HANDLER,), gathers=GATHERS, handed=HANDED, cached=True),
     MergedRecord(1, OPERATIONS, 0.5),
-    MergedRecord(1, gathers=GATHERS, handed=HANDED, goto=("a", "__end__"), sends=(("b", [1]),)),
+    MergedRecord(1, gathers=GATHERS, handed=HANDED, goto=("a", "__end__"), sends=(("b", [1]),), leaves=True),
     Attempted(1, 2, 1e9, ERROR),
     Handling(1, ERROR, "b"),
     Rebased(1),
