@@ -19,7 +19,7 @@ from actorflow.graph.declaration import (
     NodeOptions,
     SubgraphOptions,
 )
-from actorflow.graph.draw import draw_mermaid, draw_text
+from actorflow.graph.draw import Format, draw
 from actorflow.graph.migrate import Migration, Plain, migrate, register
 from actorflow.graph.node import Outcome
 from actorflow.graph.routing import End, NodeHandle, NodeRef, Target, label
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
     from actorflow.graph.plan import Plan
+    from actorflow.graph.progress import Progress
     from actorflow.graph.retry import Retry
 
 S = TypeVar("S", bound=State)
@@ -183,16 +184,34 @@ class Graph(Generic[S]):
             return [Finding("error", problem) for problem in problems]
         return [Finding("warning", problem) for problem in warnings_of(plan)]
 
-    def draw(self, format: Literal["mermaid", "text"] = "mermaid") -> str:
-        """A picture of the graph: a Mermaid flowchart, or lines for a terminal.
+    def draw(self, format: Format = "mermaid", *, expand: bool = True, run: Progress | None = None) -> str:
+        """A picture of the graph. Nothing of it is run.
+
+        Args:
+            format: ``"mermaid"``, a flowchart; ``"text"``, lines for a terminal; ``"svg"``, an image that needs
+                nothing else; ``"dot"``, for Graphviz.
+            expand: draw the graphs inside it in full; one that contains itself is drawn so only once.
+            run: how far a run has come, as ``await run.progress()`` says; `Run.picture` does both.
 
         Raises:
             GraphError: as `plan`.
         """
-        drawers = {"mermaid": draw_mermaid, "text": draw_text}
-        if format not in drawers:
-            raise ValueError(f"format={format!r}: draw() knows {', '.join(map(repr, drawers))}")
-        return drawers[format](self.plan)
+        return draw(self.plan, format, expand=expand, run=run)
+
+    def svg(self, *, expand: bool = True, run: Progress | None = None) -> str:
+        """`draw` as an SVG: light or dark as its reader's system is, and without anything to be loaded.
+
+        Raises:
+            GraphError: as `plan`.
+        """
+        return draw(self.plan, "svg", expand=expand, run=run)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """What a notebook shows of it; of one that can't run its name, as `check` says what is wrong with it."""
+        if self._compile()[1]:
+            return {"text/plain": repr(self)}
+        formats: dict[str, Format] = {"text/plain": "text", "image/svg+xml": "svg", "text/vnd.mermaid": "mermaid"}
+        return {kind: self.draw(format) for kind, format in formats.items()}
 
     @overload
     def node(self, fn: Callable[[S], R], /, **options: Unpack[NodeOptions]) -> Callable[[S], R]: ...

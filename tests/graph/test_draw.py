@@ -145,5 +145,5 @@ def test_an_unknown_format_is_refused() -> None:
     """The message lists those that are known."""
     graph: Any = paper()
 
-    with pytest.raises(ValueError, match="'mermaid', 'text'"):
-        graph.draw("svg")
+    with pytest.raises(ValueError, match="'mermaid', 'text', 'svg', 'dot'"):
+        graph.draw("png")
