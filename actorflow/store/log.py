@@ -157,21 +157,27 @@ class RunLog(ABC):
         """
         return whole(self.claiming(draft_for, actor=actor))
 
-    def claiming(self, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
-        """`claim` in steps."""
+    def claiming(
+        self, draft_for: Callable[[Tip | None], Draft], *, actor: bytes, new: bool = False
+    ) -> Steps[Ownership]:
+        """`claim` in steps.
+
+        ``new``: the caller has just looked, and there was no such run; no need to look again, since commit 0 never
+        goes away, and so its number is free only while there is none.
+        """
         if not self._incarnation.hold(self.encoded):
             raise self._owned(self._incarnation.owner(actor), here=True)
         try:
             with self._incarnation.working():
                 self._incarnation.take()
-                return (yield from self._claim(draft_for, self._incarnation.owner(actor)))
+                return (yield from self._claim(draft_for, self._incarnation.owner(actor), new=new))
         except BaseException:
             self._incarnation.drop(self.encoded)
             raise
 
-    def _claim(self, draft_for: Callable[[Tip | None], Draft], owner: Owner) -> Steps[Ownership]:
+    def _claim(self, draft_for: Callable[[Tip | None], Draft], owner: Owner, *, new: bool) -> Steps[Ownership]:
         for attempt in range(_CLAIM_ATTEMPTS):
-            tip = self._unowned_tip()
+            tip = None if new and attempt == 0 else self._unowned_tip()
             draft = draft_for(tip)
             _check_claim(draft, tip)
             ownership = yield from self._publish(tip, draft, owner)

@@ -107,7 +107,7 @@ class ObjectLog(RunLog):
         yield
         if not put_or_settle(self._backend, self.key(seq), data):
             return None
-        if not self._is_newest(seq):
+        if seq > 0 and not self._is_newest(seq):  # number 0 never comes free: whoever takes it is the first
             return None
         ownership = ObjectOwnership(
             self,

@@ -41,8 +41,10 @@ def listen(patch: pytest.MonkeyPatch) -> Acknowledged:
         yield from committing(owned, draft)
         heard[owned.header.seq] = owned.header.nonce
 
-    def told_claim(log: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
-        owned = yield from claiming(log, draft_for, actor=actor)
+    def told_claim(
+        log: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes, new: bool = False
+    ) -> Steps[Ownership]:
+        owned = yield from claiming(log, draft_for, actor=actor, new=new)
         heard[owned.header.seq] = owned.header.nonce
         return owned
 

@@ -94,8 +94,10 @@ def _tell_acknowledgements(log: SideLog) -> None:
         header = self.header
         log.tell("acknowledged", self.file.run_id, seq=header.seq, nonce=header.nonce.hex())
 
-    def told_claim(self: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
-        ownership = yield from claiming(self, draft_for, actor=actor)
+    def told_claim(
+        self: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes, new: bool = False
+    ) -> Steps[Ownership]:
+        ownership = yield from claiming(self, draft_for, actor=actor, new=new)
         header = ownership.header
         log.tell("acknowledged", self.run_id, seq=header.seq, nonce=header.nonce.hex())
         return ownership

@@ -278,7 +278,7 @@ async def test_a_claim_that_came_too_late_is_told_as_a_stray() -> None:
     async def step(state: Trail) -> Update:
         return {"n": state.n + 1}
 
-    graph.branch(lambda state: "step" if state.n < 150 else END, after=step, to=("step", END))
+    graph.branch(lambda state: "step" if state.n < 400 else END, after=step, to=("step", END))
     async with Runtime(bucket) as rt:
         await rt.run(graph, Trail(), id="r")
     sound = await looked(bucket)

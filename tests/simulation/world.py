@@ -281,8 +281,10 @@ class World:
                 raise
             self._tell("acknowledged", owned)
 
-        def told_claim(log: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
-            owned = yield from claiming(log, draft_for, actor=actor)
+        def told_claim(
+            log: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes, new: bool = False
+        ) -> Steps[Ownership]:
+            owned = yield from claiming(log, draft_for, actor=actor, new=new)
             self._tell("acknowledged", owned)
             return owned
 

@@ -256,7 +256,9 @@ def watch_the_store(job: Job, log: SideLog) -> None:
         yield from committing(self, draft)
         log.tell("acknowledged", self.file.run_id, seq=self.header.seq, nonce=self.header.nonce.hex(), **facts)
 
-    def told_claim(self: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes) -> Steps[Ownership]:
+    def told_claim(
+        self: RunLog, draft_for: Callable[[Tip | None], Draft], *, actor: bytes, new: bool = False
+    ) -> Steps[Ownership]:
         def told_draft(tip: Tip | None) -> Draft:
             draft = draft_for(tip)
             seq = 0 if tip is None else tip.header.seq + 1
@@ -268,7 +270,7 @@ def watch_the_store(job: Job, log: SideLog) -> None:
                 )
             return draft
 
-        ownership = yield from claiming(self, told_draft, actor=actor)
+        ownership = yield from claiming(self, told_draft, actor=actor, new=new)
         header, file = ownership.header, ownership.file
         facts = {"epoch": header.epoch, "kind": "claim", "status": header.status, "version": file.version}
         log.tell("acknowledged", self.run_id, seq=header.seq, nonce=header.nonce.hex(), **facts)

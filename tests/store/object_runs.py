@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from actorflow.store import merging, object_log
 from actorflow.store.backend import Backend
 from actorflow.store.keys import log_prefix
 from actorflow.store.liveness import MemoryIncarnation
@@ -16,6 +17,8 @@ from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    import pytest
 
     from actorflow.store.object_names import Names
     from actorflow.store.ownership import Ownership
@@ -90,6 +93,12 @@ class WatchedStore(Store):
 
     def _log(self, run_id: str, encoded: str) -> ObjectLog:
         return ObjectLog(run_id, encoded, store=UUID, backend=self.backend, incarnation=self.incarnation)
+
+
+def merge_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merge after each snapshot, so that some dozen commits show it."""
+    for module in (merging, object_log):
+        monkeypatch.setattr(module, "MERGE_AT", 32)
 
 
 def log_of(backend: Watched, incarnation: MemoryIncarnation | None = None) -> ObjectLog:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actorflow.errors import CorruptCheckpoint, Fenced
-from actorflow.store import merging, object_log
+from actorflow.store import merging
 from actorflow.store.liveness import MemoryIncarnation
 from actorflow.store.merging import MERGE_AT, Recent, merge
 from actorflow.store.object_log import SNAPSHOT_EVERY
 from tests.store.drafts import ACTOR, claiming, part
-from tests.store.object_runs import UUID, Died, Watched, commit, grow, leave, log_of, names_of
+from tests.store.object_runs import UUID, Died, Watched, commit, grow, leave, log_of, merge_early, names_of
 
 if TYPE_CHECKING:
     from actorflow.store.ownership import Ownership
@@ -27,9 +27,8 @@ def bucket() -> Watched:
 
 @pytest.fixture(autouse=True)
 def merged_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After each snapshot, so that some dozen commits show it."""
-    for module in (merging, object_log):
-        monkeypatch.setattr(module, "MERGE_AT", 32)
+    """Wherever it is not said otherwise."""
+    merge_early(monkeypatch)
 
 
 def tidy(owned: Ownership) -> None:

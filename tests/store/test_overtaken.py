@@ -8,9 +8,15 @@ from actorflow.errors import CorruptCheckpoint
 from actorflow.store import object_chain
 from actorflow.store.merging import merge
 from tests.store.drafts import claiming, part
-from tests.store.object_runs import UUID, Watched, grow, leave, log_of, names_of
+from tests.store.object_runs import UUID, Watched, grow, leave, log_of, merge_early, names_of
 
 SNAPSHOTS = range(64, 513, 64)
+
+
+@pytest.fixture(autouse=True)
+def merged_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only after some hundred commits."""
+    merge_early(monkeypatch)
 
 
 def overtaken(bucket: Watched) -> list[int]:
