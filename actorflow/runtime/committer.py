@@ -3,7 +3,7 @@
 Runs whose commits are ready together share a hop: a worker thread writes
 several, then syncs them (measured: docs/design/group-commit.md). A run that is
 alone commits inline while a sync is measured to be cheaper than a hop, so that
-a linear graph pays none.
+a linear graph pays none. On a bucket each commit has a hop of its own.
 """
 
 from __future__ import annotations
@@ -106,11 +106,11 @@ class Committer:
             steps: blocking; one commit, as `Ownership.committing` has it.
             alone: no other run of this runtime is live, so there is nobody to share a hop with.
         """
-        if not alone:
+        if self._apart or not alone:  # a request may take a minute, however quick the last was: never inline
             await self.share(steps)
             return
         job = _Job(steps)
-        if self._average < INLINE_UNDER and not self._apart:  # a request may take a minute, however quick the last was
+        if self._average < INLINE_UNDER:
             self._learn(*_run_all([job]))
         else:
             with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
@@ -128,11 +128,14 @@ class Committer:
         """
         job = _Job(steps, files)
         with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
-            self._waiting.append(job)
-            if self._carriers < self._most_carriers:
-                self._carriers += 1
-                self._tasks.start_soon(self._carry)
-            await job.done.wait()
+            if self._apart:
+                await self._hop([job])
+            else:
+                self._waiting.append(job)
+                if self._carriers < self._most_carriers:
+                    self._carriers += 1
+                    self._tasks.start_soon(self._carry)
+                await job.done.wait()
         result: T = job.result()
         return result
 
@@ -147,8 +150,6 @@ class Committer:
 
     @property
     def _most_carriers(self) -> int:
-        if self._apart:
-            return REQUESTS
         return FEW_THREADS if self._disk < QUICK_UNDER else THREADS
 
     async def _carry(self) -> None:
@@ -176,8 +177,6 @@ class Committer:
 
     def _batch(self) -> list[_Job]:
         """A carrier's share of what waits, and no more than may be open."""
-        if self._apart:
-            return [self._waiting.pop(0)]
         most = self._most_carriers
         room = self._files // 2 // most
         count = 0
