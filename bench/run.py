@@ -217,12 +217,15 @@ def recovery(lab: Lab) -> Iterator[Row]:
 
 def bucket(lab: Lab) -> Iterator[Row]:
     """Commits to an S3 server on this machine, beside bare puts by the same client, whose CPU is the limit here."""
-    commits, runs, each, threads = 200, 200, 20, 16
+    commits, long, runs, each, threads = 200, 600, 200, 20, 16  # a long run's log is merged beside its commits
+    objects = each + 3  # a run's marker, claim, commits and summary
     with s3_server() as (name, reach):
         ask = partial(lab.ask, "buckets.py", **reach)
         said = lab.in_turn(
             floor=partial(ask, "floor", puts=commits, threads=1),
-            floors=partial(ask, "floor", puts=runs * each, threads=threads),
+            floors=partial(ask, "floor", puts=runs * objects, threads=threads),
+            long_asyncio=partial(ask, "ours", runs=1, commits=long, backend="asyncio"),
+            long_trio=partial(ask, "ours", runs=1, commits=long, backend="trio"),
             asyncio=partial(ask, "ours", runs=1, commits=commits, backend="asyncio"),
             trio=partial(ask, "ours", runs=1, commits=commits, backend="trio"),
             many_asyncio=partial(ask, "ours", runs=runs, commits=each, backend="asyncio"),
@@ -233,9 +236,11 @@ def bucket(lab: Lab) -> Iterator[Row]:
         one, many = commits / said[backend]["wall"], runs * each / said[f"many_{backend}"]["wall"]
         title = f"{name}: 1 run x {commits}, {backend}"
         yield Row.at_least(f"{title}: rate / bare puts", rate(one), rate(floor), one / floor, 0.8)
+        title, merged = f"{name}: 1 run x {long}, {backend}", long / said[f"long_{backend}"]["wall"]
+        yield Row.told(f"{title}: rate / bare puts", rate(merged), rate(floor), merged / floor)
         title = f"{name}: {runs} runs x {each}, {backend}"
         yield Row.at_least(f"{title}: rate / 1 run", rate(many), rate(one), many / one, 4)
-        yield Row.told(f"{title}: rate / bare puts, {threads} threads", rate(many), rate(floors), many / floors)
+        yield Row.told(f"{title}: rate / as many objects put bare", rate(many), rate(floors), many / floors)
 
 
 @contextmanager
