@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from actorflow.graph.check import Finding
     from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
+    from actorflow.graph.fan import ItemError
     from actorflow.graph.graph import Graph
     from actorflow.graph.lock import SchemaLock
     from actorflow.graph.migrate import Migration, migrate
     from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge, merge_by
     from actorflow.graph.retry import Retry
-    from actorflow.graph.routing import END, End, Goto
+    from actorflow.graph.routing import END, End, Goto, Send
     from actorflow.graph.state import State, Update
     from actorflow.runtime.archive import Archived
     from actorflow.runtime.care import Collected
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.script import run
+    from actorflow.runtime.steered import Interrupt
     from actorflow.runtime.validation import Commit
     from actorflow.runtime.view import View
     from actorflow.store.backend import Backend
@@ -67,6 +69,8 @@ else:
         "Finding": "graph.check",
         "Goto": "graph.routing",
         "Graph": "graph.graph",
+        "Interrupt": "runtime.steered",
+        "ItemError": "graph.fan",
         "Keyring": "store.keyring",
         "LoggingBackend": "store.observing",
         "MetricsBackend": "store.observing",
@@ -82,6 +86,7 @@ else:
         "RunInfo": "runtime.listing",
         "Runtime": "runtime.runtime",
         "SchemaLock": "graph.lock",
+        "Send": "graph.routing",
         "Sealing": "store.sealing",
         "State": "graph.state",
         "Update": "graph.state",
@@ -128,6 +133,8 @@ __all__ = [
     "Finding",
     "Goto",
     "Graph",
+    "Interrupt",
+    "ItemError",
     "Keyring",
     "LoggingBackend",
     "MetricsBackend",
@@ -144,6 +151,7 @@ __all__ = [
     "Runtime",
     "SchemaLock",
     "Sealing",
+    "Send",
     "State",
     "Update",
     "Verdict",
