@@ -39,7 +39,7 @@ from actorflow.engine.records import Attempted, Ended, Finished, Handling, Open,
 from actorflow.engine.run import ROOT, Activation, RunState
 from actorflow.engine.scopes import enter, leave
 from actorflow.engine.steering import give_input, pause, queued_input, tag, update
-from actorflow.engine.tokens import deferred, offer, starved
+from actorflow.engine.tokens import deferred, mended, offer, starved
 from actorflow.engine.waits import answer, await_expiry, expire, hold, suspend
 from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations
 
@@ -278,7 +278,7 @@ def _look(decision: Decision, path: str) -> None:
     if scope is None or scope.live or (path != ROOT and scope.owner is None):
         return
     plan = decision.plan_of(path)
-    if opens := tuple(deferred(plan, scope)):
+    if opens := tuple(mended(plan, scope)) or tuple(deferred(plan, scope)):
         decision.note(Opened(path, opens))
     elif lacking := starved(plan, scope):
         if scope.owner is None:

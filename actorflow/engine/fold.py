@@ -239,8 +239,11 @@ def _open(run: RunState, path: str, opens: Iterable[Open], inherited: Unseen) ->
             scope.parked[leaf].offered |= {opened.node}
             taken.append(scope.parked[leaf])
         for leg in opened.late:
-            late = scope.late.setdefault(opened.node, {})
-            late[leg] = late.get(leg, 0) + 1
+            if scope.waiting.get(opened.node, {}).get(leg):  # there already, under code that needed more of them
+                _take(scope, opened.node, leg)
+            else:
+                late = scope.late.setdefault(opened.node, {})
+                late[leg] = late.get(leg, 0) + 1
         unseen = taken[0].unseen if taken else inherited
         for token in taken[1:]:
             unseen &= token.unseen
@@ -392,9 +395,14 @@ def _input(run: RunState, record: InputGiven) -> None:
 
 def _offer(run: RunState, record: Offered) -> None:
     run.topology = record.topology
+    scope = run.root
+    for target, leaf in record.puts:
+        token = scope.parked[leaf]
+        token.offered |= {target}
+        scope.waiting.setdefault(target, {}).setdefault(leaf, []).append(Token(token.key, token.unseen))
     _open(run, ROOT, record.opens, NOTHING)
     for leaf in record.routed:
-        run.root.parked[leaf].offered |= {ASKED}
+        scope.parked[leaf].offered |= {ASKED}
 
 
 def _reopen(run: RunState, opening: int) -> None:

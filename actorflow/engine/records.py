@@ -308,7 +308,7 @@ class Forked(Struct, frozen=True, array_like=True, tag="forked"):
 
 
 class Opened(Struct, frozen=True, array_like=True, tag="opened"):
-    """Nothing else went on in a scope, and its deferred nodes had their turn."""
+    """Nothing else went on in a scope: its deferred nodes had their turn, or a join that newer code mended opened."""
 
     scope: str
     opens: tuple[Open, ...]
@@ -320,6 +320,7 @@ class Offered(Struct, frozen=True, array_like=True, tag="offered"):
     topology: bytes
     opens: tuple[Open, ...] = ()
     routed: tuple[str, ...] = ()  # leaves whose branches have been asked
+    puts: tuple[tuple[str, str], ...] = ()  # (target, leaf): tokens that wait in front of deferred nodes now
 
 
 class Failed(Struct, frozen=True, array_like=True, tag="failed"):

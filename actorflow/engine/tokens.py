@@ -59,7 +59,7 @@ def completed(plan: Plan, scope: Scope, target: str, *, put: Mapping[str, bytes]
     late = scope.late.get(target, {})
     need = plan.nodes[target].join
     for inlet in plan.joins[target]:
-        if len(waiting) + len(put) < (need or len(inlet)) and not scope.parked:
+        if len(waiting) + len(put) < min(need or len(inlet), len(inlet)) and not scope.parked:
             continue  # seen without looking at each leg: a wide join would cost the square of its width
         there = {leg: [token.key for token in waiting.get(leg, ())] for leg in inlet}
         for leg in inlet:
@@ -69,6 +69,8 @@ def completed(plan: Plan, scope: Scope, target: str, *, put: Mapping[str, bytes]
             while len(first := [leg for leg in inlet if there[leg]][:need]) == need:
                 keys = [there[leg].pop(0) for leg in first]
                 others = tuple(leg for leg in inlet if leg not in first)
+                for leg in others:  # of this round, too, if they are there already
+                    del there[leg][:1]
                 yield Open(target, key_of(*keys, b"join", target.encode()), takes=tuple(first), late=others)
             continue
         parked = tuple(leg for leg in inlet if leg in scope.parked and target not in scope.parked[leg].offered)
@@ -88,6 +90,13 @@ def deferred(plan: Plan, scope: Scope) -> Iterator[Open]:
             yield Open(target, key_of(*keys, b"defer", target.encode()), takes=takes)
 
 
+def mended(plan: Plan, scope: Scope) -> Iterator[Open]:
+    """What opens in a scope where nothing goes on: joins that are complete under this code, and were not before."""
+    for target in scope.waiting:
+        if target in plan.joins and not plan.nodes[target].defer:
+            yield from completed(plan, scope, target, put={})
+
+
 def starved(plan: Plan, scope: Scope) -> dict[str, list[str]]:
     """The joins where tokens wait, and the legs that each of them lacks."""
     lacking: dict[str, list[str]] = {}
@@ -103,29 +112,35 @@ def offer(plan: Plan, run: RunState) -> Offered:
     """Lets tokens parked at former leaves go on along edges that the graph has grown since."""
     scope = run.root
     opens: list[Open] = []
+    puts: list[tuple[str, str]] = []
     routed: list[str] = []
     for leaf, token in scope.parked.items():
         targets: list[str | End] = [target for target in plan.edges.get(leaf, ()) if target not in token.offered]
         if plan.branches.get(leaf) and ASKED not in token.offered:
             targets += ask_branches(plan, scope.values, leaf)
             routed.append(leaf)
-        opens += [Open(target, key, parked=(leaf,)) for target, key in keyed(token.key, leaf, targets)]
+        held, opened = puts_and_opens(plan, token.key, leaf, targets)
+        legs = (target for target in plan.legs.get(leaf, ()) if plan.nodes[target].defer)
+        puts += [*held, *((target, leaf) for target in legs if target not in token.offered)]
+        opens += [Open(one.node, one.key, parked=(leaf,)) for one in opened]
     for target in plan.joins:
-        opens += completed(plan, scope, target, put={})
+        if not plan.nodes[target].defer:
+            opens += completed(plan, scope, target, put={})
     for target, legs in scope.waiting.items():
         for leg in legs:
-            if target in plan.edges.get(leg, ()):  # a join that became a plain edge
+            if target in plan.edges.get(leg, ()) and not plan.is_held(target):  # a join that became a plain edge
                 opens += [
                     Open(target, key_of(token.key, leg.encode(), target.encode()), takes=(leg,)) for token in legs[leg]
                 ]
-    return Offered(topology=plan.digest, opens=tuple(opens), routed=tuple(routed))
+    return Offered(topology=plan.digest, opens=tuple(opens), routed=tuple(routed), puts=tuple(puts))
 
 
 def growth(plan: Plan, run: RunState) -> tuple[str, ...]:
     """The nodes that a run would go on to under this graph from its parked tokens."""
     if run.topology == plan.digest:
         return ()
-    return tuple(opened.node for opened in offer(plan, run).opens)
+    offered = offer(plan, run)
+    return tuple(dict.fromkeys((*(one.node for one in offered.opens), *(target for target, _ in offered.puts))))
 
 
 def check_nodes(plan: Plan, run: RunState) -> None:

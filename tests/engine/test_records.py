@@ -94,7 +94,7 @@ RECORDS: list[Record] = [
     Rewound(7, 2, "me"),
     Forked("other", b"s" * 16, 7, b"d" * 32, "me"),
     Opened("b", (OPEN,)),
-    Offered(b"t2", (OPEN,), ("leaf",)),
+    Offered(b"t2", (OPEN,), ("leaf",), (("last", "leaf"),)),
     Failed(None, ERROR),
     Failed(7, ErrorInfo("E", "")),
     Ended("cancelled", "me"),
