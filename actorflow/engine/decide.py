@@ -288,7 +288,10 @@ def _look(decision: Decision, path: str) -> None:
     elif scope.owner is not None:
         _leave(decision, path)
     elif run.queue:
-        queued_input(decision)
+        try:
+            queued_input(decision)
+        except Exception as error:  # noqa: BLE001 - it fitted when it was given; it stays, for newer code or an update
+            decision.fail(None, error)
     else:
         decision.note(Ended("finished"))
 

@@ -131,9 +131,7 @@ class Driver:
 
     def suspends(self, node: str, *asks: Ask) -> Decision:
         """The oldest activation of a node stops at questions."""
-        one = self.open_at(node)
-        self.ready.pop(one.id, None)
-        return self.settle(Suspended(one.id, asks))
+        return self.settle(Suspended(self.open_at(node).id, asks))
 
     def answers(self, value: Any = None, to: str | None = None) -> Decision:
         """Somebody answers a question."""
@@ -174,6 +172,8 @@ class Driver:
 
     def decide(self, event: Event) -> Decision:
         """Decide; nothing is durable yet."""
+        if isinstance(event, Returned | Raised | Suspended):
+            self.ready.pop(event.id, None)
         decision = decide(self.graph.plan, self.run, event)
         self._take(decision)
         return decision

@@ -226,7 +226,7 @@ def test_retry_is_for_the_items() -> None:
     run.raises("score[1]")
 
     assert (run.run.status, run.run.failed_in) == ("failed", "score")
-    assert run.running == ["score[0]", "score[1]", "score[2]"]
+    assert run.frontier == ["score"] * 4
 
 
 def test_retry_is_not_for_what_begins_the_map() -> None:
@@ -249,7 +249,7 @@ def test_a_result_that_does_not_fit_is_the_mistake_of_its_item() -> None:
 
     assert isinstance(run.cause, BadUpdate)
     assert (run.run.error.message if run.run.error else "").startswith("node 'score'")
-    assert run.running == ["score[0]", "score[1]", "score[2]"]
+    assert run.frontier == ["score"] * 4
 
 
 def test_collected_errors_go_beside_the_results() -> None:
