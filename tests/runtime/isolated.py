@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import collections
+import ctypes
 import functools
 import itertools
 import os
@@ -173,6 +174,17 @@ def uses_clients(state: Trail, ctx: Context) -> Update:
     return {"trace": [str(ctx.context)]}
 
 
+async def asks_a_human(state: Trail, ctx: Context) -> Update:
+    """Asks what only the runtime can wait for."""
+    return {"trace": [await ctx.interrupt("Go on?")]}
+
+
+def comforts(state: Trail, ctx: Context) -> Update:
+    """Handles the error of another node."""
+    assert ctx.error is not None
+    return {"trace": [ctx.error.type_name, ctx.error.message, str(ctx.error.node)]}
+
+
 def doubled(fn: Any) -> Any:
     """A decorator as many are."""
 
@@ -266,30 +278,36 @@ def gives_back(state: Trail) -> Any:
 
 def _hold(path: str) -> Any:
     """Hold a named pipe open, here and in a child: who reads it sees its end when both are gone."""
-    held = Path(path).open("w")  # noqa: SIM115 - held for as long as the process lives
-    held.write(f"{os.getpid()}\n")
-    held.flush()
+    held = Path(path).open("wb", buffering=0)  # noqa: SIM115 - held for as long as the process lives
     subprocess.Popen(["sleep", "300"], pass_fds=(held.fileno(),))
     return held
 
 
+def _line() -> bytes:
+    return b"%d\n" % os.getpid()
+
+
 def hangs(state: Trail) -> Update:
     """Waits for ever."""
-    with _hold(state.path):
+    with _hold(state.path) as held:
+        held.write(_line())
         threading.Event().wait()
     return {}
 
 
 def spins(state: Trail) -> Update:
-    """Computes for ever and never lets another thread run, as many an extension module does."""
-    with _hold(state.path):
-        collections.deque(itertools.repeat(None), maxlen=0)
+    """Computes for ever and never lets another thread run, as an extension module may; it says so when it has begun."""
+    with _hold(state.path) as held:
+        write = ctypes.PyDLL(None).write  # keeps the interpreter to itself while it writes
+        says = itertools.starmap(write, [(held.fileno(), _line(), len(_line()))])
+        collections.deque(itertools.chain(says, itertools.repeat(None)), maxlen=0)
     return {}
 
 
 async def sleeps(state: Trail) -> Update:
     """Waits for ever, with an event loop."""
-    with _hold(state.path):
+    with _hold(state.path) as held:
+        held.write(_line())
         await anyio.sleep_forever()
     return {}
 

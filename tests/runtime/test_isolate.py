@@ -28,6 +28,7 @@ from actorflow.errors import (
     WorkerDied,
 )
 from actorflow.graph.routing import Send
+from actorflow.graph.timeouts import Timeout
 from actorflow.runtime.context import NodeContext
 from actorflow.runtime.workers.pool import Workers
 from actorflow.runtime.workers.raised import pack_error, unpack_error
@@ -291,12 +292,26 @@ def _context(told: list[Any] | None = None) -> NodeContext:
     return NodeContext("run", "node", 1, "key", None, "scope", 3, tell=lambda *what: notes.append(what))
 
 
-async def test_what_is_only_here_is_refused_there() -> None:
-    """A live client can't go to another process: asking for it is an error at once, and no restart helps."""
-    cause = await cause_of(of(isolated.uses_clients), Trail())
+@pytest.mark.parametrize(("node", "name"), [(isolated.uses_clients, "context"), (isolated.asks_a_human, "interrupt")])
+async def test_what_is_only_here_is_refused_there(node: Any, name: str) -> None:
+    """A client or a question can't go to another process: asking for it is an error at once, and no restart helps."""
+    cause = await cause_of(of(node), Trail())
 
     assert isinstance(cause, NotInWorker)
-    assert "there is no ctx.context; use it in a node of its own, without isolate=" in str(cause)
+    assert f"there is no ctx.{name}; use it in a node of its own, without isolate=" in str(cause)
+
+
+@pytest.mark.parametrize("catch", [Exception, BankDown, ConnectionError])
+async def test_an_error_of_one_process_is_handled_in_another(store_url: str, catch: Any) -> None:
+    """What ``catch=`` names is caught, and the handler knows what it was and where."""
+    graph = Graph("handled", Trail)
+    graph.node(isolated.raises_own, isolate="process", on_error="comforts", catch=catch)
+    graph.node(isolated.comforts, isolate="process")
+
+    async with once(store_url, processes=1) as rt:
+        done = await rt.run(graph, Trail())
+
+    assert done.trace == ["BankDown", "the bank says 7", "raises_own"]
 
 
 # -- exceptions ----------------------------------------------------------------------
@@ -722,7 +737,7 @@ def test_a_timeout_of_a_sync_node_needs_a_process() -> None:
 
     with pytest.raises(GraphError, match='or say isolate="process"'):
         _ = threaded.plan
-    assert of(isolated.where, timeout=1).plan.nodes["where"].timeout == 1
+    assert of(isolated.where, timeout=1).plan.nodes["where"].timeout == Timeout(attempt=1)
 
 
 @pytest.mark.parametrize("processes", [0, -1, True, 1.5])

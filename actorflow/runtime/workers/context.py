@@ -13,6 +13,7 @@ from actorflow.graph.context import Context
 from actorflow.runtime.workers.wire import Logged, Told, Who
 
 if TYPE_CHECKING:
+    from actorflow.engine.records import ErrorInfo
     from actorflow.graph.codec import Codecs
     from actorflow.runtime.context import NodeContext
     from actorflow.runtime.workers.wire import Note, Verb
@@ -36,7 +37,7 @@ class WorkerContext:
         self.idempotency_key = who.idempotency_key
         self.scope = who.scope
         self.index = who.index
-        self.error = None if who.error is None else RemoteError(who.error.type, who.error.message, who.error.traceback)
+        self.error = None if who.error is None else _error(who.error, who.failed)
         self._level = who.log_level
         self._channel = channel
         self._codecs = codecs
@@ -95,11 +96,15 @@ class _Forward(logging.Handler):
         )
 
 
+def _error(told: ErrorInfo, node: str | None) -> RemoteError:
+    return RemoteError(told.type, told.message, told.traceback, node=node)
+
+
 def who_of(ctx: NodeContext) -> Who:
     """In the runtime's process: what a worker process is told of a context."""
-    error = None if ctx.error is None else describe(ctx.error)
+    error, failed = (None, None) if ctx.error is None else (describe(ctx.error), ctx.error.node)
     level = ctx.log.getEffectiveLevel()
-    return Who(ctx.run_id, ctx.node, ctx.attempt, ctx.idempotency_key, ctx.scope, ctx.index, error, level)
+    return Who(ctx.run_id, ctx.node, ctx.attempt, ctx.idempotency_key, ctx.scope, ctx.index, error, failed, level)
 
 
 def carry_out(note: Note, ctx: NodeContext | None) -> None:

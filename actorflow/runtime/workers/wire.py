@@ -34,6 +34,7 @@ class Who(Struct, frozen=True, array_like=True):
     scope: str
     index: int | None
     error: ErrorInfo | None
+    failed: str | None  # the node that raised it
     log_level: int
 
 
