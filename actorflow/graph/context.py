@@ -81,7 +81,7 @@ class Context(Protocol):
         *,
         type: Any = Any,
         key: str | None = None,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it limits whoever is asked, and outlives the process
         default: Any = None,
     ) -> Any:
         """Ask somebody outside; the answer, once there is one.
