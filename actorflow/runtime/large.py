@@ -19,7 +19,19 @@ from msgspec.structs import replace
 
 from actorflow.engine import operations as ops
 from actorflow.engine.operations import thaw
-from actorflow.engine.records import Finished, Merged, Spawned, decode_body
+from actorflow.engine.records import (
+    Answered,
+    Entered,
+    Fanned,
+    Finished,
+    InputGiven,
+    InputQueued,
+    ItemDone,
+    Merged,
+    Spawned,
+    Updated,
+    decode_body,
+)
 from actorflow.engine.snapshot import dump
 from actorflow.graph.schema import PIECE, VALUE
 from actorflow.store.blobs import REF, Blob, Ref, first_number
@@ -28,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actorflow.engine.operations import Operation
-    from actorflow.engine.records import Record
+    from actorflow.engine.records import Handed, Open, Record
     from actorflow.engine.run import RunState
     from actorflow.store.blobs import Blobs
     from actorflow.store.frames import Frame
@@ -263,12 +275,50 @@ def _digest(data: bytes) -> bytes:
 
 def _changed(record: Record, change: Callable[[Any], Any]) -> Record:
     match record:
-        case Spawned(values=values):
+        case Spawned(values=values) | Entered(values=values):
             return replace(record, values={name: change(value) for name, value in values.items()})
-        case Finished(operations=operations) | Merged(operations=operations) if operations:
-            return replace(record, operations=tuple(_operated(operation, change) for operation in operations))
+        case Finished(operations=operations, opens=opens, handed=handed):
+            if not operations and not handed and all(opened.sent is None for opened in opens):
+                return record
+            return replace(
+                record,
+                operations=_all_operated(operations, change),
+                opens=tuple(_sent(opened, change) for opened in opens),
+                handed=_handed(handed, change),
+            )
+        case Merged(operations=operations, handed=handed, sends=sends) if operations or handed or sends:
+            return replace(
+                record,
+                operations=_all_operated(operations, change),
+                handed=_handed(handed, change),
+                sends=tuple((target, change(inputs)) for target, inputs in sends),
+            )
+        case Updated(operations=operations, handed=handed) if operations or handed:
+            return replace(record, operations=_all_operated(operations, change), handed=_handed(handed, change))
+        case InputGiven(operations=operations) if operations:
+            return replace(record, operations=_all_operated(operations, change))
+        case InputQueued(values=values):
+            return replace(record, values=_handed(values, change))
+        case Fanned(items=list(items)):
+            return replace(record, items=change(items))
+        case ItemDone(result=result):
+            return replace(record, result=change(result))
+        case Answered(value=value):
+            return replace(record, value=change(value))
         case _:
             return record
+
+
+def _all_operated(operations: tuple[Operation, ...], change: Callable[[Any], Any]) -> tuple[Operation, ...]:
+    return tuple(_operated(operation, change) for operation in operations)
+
+
+def _handed(handed: tuple[Handed, ...], change: Callable[[Any], Any]) -> tuple[Handed, ...]:
+    return tuple(replace(one, value=change(one.value)) for one in handed)
+
+
+def _sent(opened: Open, change: Callable[[Any], Any]) -> Open:
+    return opened if opened.sent is None else replace(opened, sent=change(opened.sent))
 
 
 def _operated(operation: Operation, change: Callable[[Any], Any]) -> Operation:

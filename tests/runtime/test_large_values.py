@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from actorflow import END, Graph, Runtime, State, Update, append, extend, merge
+from actorflow import END, Context, Graph, Runtime, Send, State, Update, append, extend, merge
 from actorflow.engine.fold import begin
 from actorflow.engine.operations import Dropped, Extended, Put, Reduced, Spliced
 from actorflow.engine.operations import Merged as KeysPut
@@ -501,6 +501,70 @@ anyio.run(main)
 @pytest.mark.parametrize(
     "point", ["blobs.before_put:3", "put.before_link:4", "blobs.after_put:3", "append.after_write:5"]
 )
+# -- fan-outs, graphs inside, questions -----------------------------------------------------
+
+
+class Chapter(State):
+    """The state of a graph inside, whose pages are handed up."""
+
+    name: str = ""
+    pages: Annotated[list[bytes], extend] = []
+
+
+def shelf(sizes: list[int]) -> Graph[Book]:
+    """Large results of items, large inputs that are sent, large values inside, and a large answer."""
+    chapter = Graph("chapter", Chapter)
+
+    @chapter.node
+    async def write(state: Chapter) -> Update:
+        return {"pages": [bytes([len(state.name) % 256]) * (600 * KIB), b"small"]}
+
+    graph = Graph("shelf", Book)
+
+    async def page(size: int) -> bytes:
+        return bytes([size % 256]) * size
+
+    pages = graph.map(page, over=lambda state: sizes, into="pages", limit=2)
+    inside = graph.subgraph(chapter, after=pages, enter={"name": "text"}, leave=["pages"])
+
+    @graph.node(after=inside, send="note")
+    async def hand_out(state: Book) -> list[Send]:
+        return [Send("note", "a" * (400 * KIB)), Send("note", "b")]
+
+    @graph.node(takes=str)
+    async def note(text: str) -> Update:
+        return {"notes": text}
+
+    @graph.node(after="note")
+    async def ask(state: Book, ctx: Context) -> Update:
+        return {"other": await ctx.interrupt("what else?")}
+
+    return graph
+
+
+async def test_large_values_of_items_of_graphs_inside_and_of_answers_are_kept_beside(url: str, looked: Store) -> None:
+    """Results, what was sent, what was handed up and what somebody answered: none of it makes a commit large."""
+    sizes = [300 * KIB, 10, 500 * KIB, 700 * KIB]
+    graph = shelf(sizes)
+    answer = random_text(MIB)
+
+    async with Runtime(url) as rt:
+        run = await rt.spawn(graph, Book(), id="x")
+        assert await run.wait() == "waiting"
+    async with Runtime(url, graphs=[graph]) as rt:
+        run = rt.get("x")
+        await run.answer(answer)
+        done = await run.result()
+        assert await rt.verify() == []
+    async with Runtime(url, graphs=[graph]) as rt:
+        assert await rt.get("x").state() == done
+
+    assert [len(page) for page in done.pages] == [*sizes, 600 * KIB, 5]
+    assert [len(text) for text in done.notes] == [400 * KIB, 1]
+    assert done.other == answer
+    assert max(len(frame.body) for frame in looked.log("x").read(first=0)) < BLOB_MIN
+
+
 def test_a_kill_between_blob_and_commit_leaves_only_what_a_sweep_takes(store_url: str, point: str) -> None:
     """The run goes on from its last commit; what the dead one put beside it is a stray, and nobody misses it."""
     status, lines = child(CHILD, store_url, ACTORFLOW_CRASH=point)
