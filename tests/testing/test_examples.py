@@ -17,10 +17,30 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+
+def _bank() -> Any:
+    """The bank of the orders."""
+    return import_module("production").Bank()
+
+
 SCENES: dict[str, dict[str, Any]] = {
+    "accounts": {"state": {"owner": "Ada"}, "operations": 5},
     "adder-multiplier": {"state": {"a": 2, "b": 3}},
+    "chat": {"state": {"messages": ["I am Ada"]}, "operations": 5},
+    "jokes": {"operations": 5},
     "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
+    "offers": {"state": {"hours": 40}, "operations": 5},
+    "orders": {"state": {"item": "lamp"}, "operations": 5, "context": _bank},
+    "paper": {"state": {"title": "one two three four", "captions": ["a b c d e", "f"]}, "operations": 8},
+    "payments": {
+        "state": {"payee": "the plumber", "amount": 250},
+        "operations": 8,
+        "answers": {"Pay 250 to the plumber?": "yes"},
+    },
+    "polish": {"state": {"text": "one two three four five"}, "operations": 5},
     "research-pipeline": {"state": {"topic": "moon bases"}, "operations": 5},
+    "reviews": {"state": {"books": ["Dune", "Emma", "Faust"]}, "operations": 8},
+    "sessions": {"state": {"visitor": "Ada"}, "operations": 5},
 }
 """By graph: the fields of its input, and what else `explore` must be told, such as answers. Others need nothing."""
 
