@@ -141,8 +141,10 @@ def test_a_question_is_answered_by_another_process(start: Start) -> None:
     assert start("-m", "human_in_the_loop") == [
         "process 1:",
         "  prepare 250 for the plumber",
-        "  run 'invoice-17' is waiting for an answer to 'Pay 250 to the plumber?'; "
-        "answer() it, and wait for its result() then",
+        (
+            "  run 'invoice-17' is waiting for an answer to 'Pay 250 to the plumber?'; "
+            "answer() it, and wait for its result() then"
+        ),
         "process 2:",
         "  invoice-17 asks: Pay 250 to the plumber?",
         "  pay: approved",
