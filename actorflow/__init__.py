@@ -20,17 +20,20 @@ from actorflow.errors import ActorflowError
 
 if TYPE_CHECKING:
     from actorflow.engine.policy import RestartPolicy
+    from actorflow.graph.cache import Cache
     from actorflow.graph.check import Finding
     from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
     from actorflow.graph.fan import ItemError
     from actorflow.graph.graph import Graph
     from actorflow.graph.lock import SchemaLock
+    from actorflow.graph.middleware import Middleware, degrade, timing
     from actorflow.graph.migrate import Migration, migrate
     from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge, merge_by
     from actorflow.graph.retry import Retry
     from actorflow.graph.routing import END, End, Goto, Send
     from actorflow.graph.state import State, Update
+    from actorflow.graph.timeouts import Timeout
     from actorflow.runtime.archive import Archived
     from actorflow.runtime.care import Collected
     from actorflow.runtime.checkpoint import Checkpoint
@@ -57,6 +60,7 @@ else:
     _HOME = {
         "Archived": "runtime.archive",
         "Backend": "store.backend",
+        "Cache": "graph.cache",
         "Change": "runtime.difference",
         "Checkpoint": "runtime.checkpoint",
         "Codec": "graph.codec",
@@ -74,6 +78,7 @@ else:
         "Keyring": "store.keyring",
         "LoggingBackend": "store.observing",
         "MetricsBackend": "store.observing",
+        "Middleware": "graph.middleware",
         "Migration": "graph.migrate",
         "Overwrite": "graph.reducers",
         "Remove": "graph.reducers",
@@ -89,6 +94,7 @@ else:
         "Send": "graph.routing",
         "Sealing": "store.sealing",
         "State": "graph.state",
+        "Timeout": "graph.timeouts",
         "Update": "graph.state",
         "Verdict": "runtime.dryrun",
         "View": "runtime.view",
@@ -96,6 +102,7 @@ else:
         "append": "graph.reducers",
         "bounded": "graph.reducers",
         "dedupe": "graph.reducers",
+        "degrade": "graph.middleware",
         "diff": "runtime.difference",
         "doctor": "store.doctor",
         "extend": "graph.reducers",
@@ -103,6 +110,7 @@ else:
         "merge_by": "graph.reducers",
         "migrate": "graph.migrate",
         "run": "runtime.script",
+        "timing": "graph.middleware",
     }
 
     def __getattr__(name: str) -> object:
@@ -122,6 +130,7 @@ __all__ = [
     "ActorflowError",
     "Archived",
     "Backend",
+    "Cache",
     "Change",
     "Checkpoint",
     "Codec",
@@ -138,6 +147,7 @@ __all__ = [
     "Keyring",
     "LoggingBackend",
     "MetricsBackend",
+    "Middleware",
     "Migration",
     "Overwrite",
     "Rekeyed",
@@ -153,6 +163,7 @@ __all__ = [
     "Sealing",
     "Send",
     "State",
+    "Timeout",
     "Update",
     "Verdict",
     "View",
@@ -160,6 +171,7 @@ __all__ = [
     "append",
     "bounded",
     "dedupe",
+    "degrade",
     "diff",
     "doctor",
     "extend",
@@ -167,4 +179,5 @@ __all__ = [
     "merge_by",
     "migrate",
     "run",
+    "timing",
 ]

@@ -8,7 +8,9 @@
     │   ├── ConcurrentWrite                  two branches wrote one field and nothing says how to merge
     │   ├── UndeclaredTarget (LookupError)   a branch or Goto named a target that was not declared
     │   ├── StateMutated                     a node changed its state in place (debug mode only)
-    │   ├── NodeTimeout (TimeoutError)       an attempt took longer than the node's timeout
+    │   ├── NodeTimeout (TimeoutError)       a node took longer than its timeout
+    │   ├── StateTooLarge                    an update would make the state larger than max_state
+    │   ├── WaitInMiddleware (RuntimeError)  middleware asked somebody; only nodes can wait
     │   ├── WorkerDied (ChildProcessError)   the worker process of a node ended under it
     │   ├── NotInWorker (AttributeError)     a node in a worker process asked for what is not there
     │   └── NestedWorkers (RuntimeError)     a module that a worker process imports starts workers itself
@@ -83,7 +85,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -101,18 +103,19 @@ class RuntimeClosed(ActorflowError, RuntimeError):
 
 
 class RemoteError(Exception):
-    """A user's exception as it was recorded: type name, message and traceback text.
+    """A user's exception as it was recorded: type name, message and traceback text; and the node, if one handles it.
 
     Nothing is unpickled to rebuild the original (no code from data), so this
     stands in its place as the ``__cause__`` of `RunFailed`.
     """
 
-    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
+    def __init__(self, type_name: str, message: str, traceback: str = "", *, node: str | None = None) -> None:
         # not super(): a worker's error is also an instance of a class that may be made of anything
         Exception.__init__(self, f"{type_name}: {message}" if message else type_name)
         self.type_name = type_name
         self.message = message
         self.traceback = traceback
+        self.node = node
         if traceback:
             self.add_note(traceback.rstrip())
 
@@ -202,11 +205,46 @@ class StateMutated(NodeError):
 
 
 class NodeTimeout(NodeError, TimeoutError):
-    """An attempt of a node took longer than its timeout. A TimeoutError of the user's own stays what it is."""
+    """A node took longer than its timeout. A TimeoutError of the user's own stays what it is.
 
-    def __init__(self, node: str, seconds: float) -> None:
-        super().__init__(node, f"node {node!r} took longer than its timeout of {seconds:g} s")
+    ``limit`` says which one: of one ``attempt``, the ``total`` of all, or how long it may be ``idle``.
+    """
+
+    def __init__(self, node: str, seconds: float, limit: Literal["attempt", "total", "idle"] = "attempt") -> None:
+        what = {
+            "attempt": f"took longer than its timeout of {seconds:g} s",
+            "total": f"took longer than {seconds:g} s, its total timeout for all attempts",
+            "idle": f"said nothing for {seconds:g} s, its idle timeout; ctx.heartbeat() says that it goes on",
+        }[limit]
+        super().__init__(node, f"node {node!r} {what}")
         self.seconds = seconds
+        self.limit = limit
+
+
+class StateTooLarge(NodeError):
+    """An update would make the state larger than ``max_state``. It was not merged."""
+
+    def __init__(self, node: str, size: int, limit: int, field: str) -> None:
+        super().__init__(
+            node,
+            f"node {node!r} would bring the state to about {size:,} bytes, and max_state is {limit:,}; the largest "
+            f"field is {field!r}: keep large data elsewhere, use bounded(), or raise Graph(..., max_state=)",
+        )
+        self.size = size
+        self.limit = limit
+        self.field = field
+
+
+class WaitInMiddleware(NodeError, RuntimeError):
+    """A middleware asked somebody. Only the node itself can wait: it is called again when it has its answer."""
+
+    def __init__(self, node: str, question: str) -> None:
+        super().__init__(
+            node,
+            f"a middleware of node {node!r} asks {question!r}, and middleware can't wait; "
+            "ask in the node, or in one before it",
+        )
+        self.question = question
 
 
 class WorkerDied(NodeError, ChildProcessError):

@@ -35,21 +35,20 @@ from actorflow.engine.flow import deliver, route_merged, take_apart
 from actorflow.engine.keys import key_of
 from actorflow.engine.merge import typed
 from actorflow.engine.policy import PERMANENT
-from actorflow.engine.records import Attempted, Ended, Finished, Handling, Open, Opened, describe
+from actorflow.engine.records import Attempted, Began, Ended, Finished, Handling, Open, Opened, describe
 from actorflow.engine.run import ROOT, Activation, RunState
 from actorflow.engine.scopes import enter, leave
 from actorflow.engine.steering import give_input, pause, queued_input, tag, update
 from actorflow.engine.tokens import deferred, mended, offer, starved
 from actorflow.engine.waits import answer, await_expiry, expire, hold, suspend
 from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations
+from actorflow.graph.retry import Retry as Policy
+from actorflow.graph.retry import first_applying
 
 if TYPE_CHECKING:
     from actorflow.graph.node import Handler
     from actorflow.graph.plan import Plan
     from actorflow.graph.routing import End
-
-RECORD_BACKOFF_OVER = 1.0
-"""Seconds: a retry that waits at least this long is worth a record."""
 
 
 def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901, PLR0912 - one line a kind of event
@@ -130,22 +129,16 @@ def _returned(decision: Decision, event: Returned) -> None:
 
 
 def _raised(decision: Decision, place: Place, event: Raised) -> None:
-    node, activation, retry = place.node, place.activation, place.node.retry
-    is_fan = not place.is_item and (node.fan is not None or activation.sent is not None)  # its retry is for the items
-    if retry is None or activation.handling or is_fan:
-        _failed(decision, place, event.error, event)
+    activation = place.activation
+    if activation.handling or not _policies(place):
+        _failed(decision, place, event, final=event.final)
         return
-    try:
-        again = event.attempt < retry.attempts and retry.applies(event.error, typed(place.schema, activation.base))
-    except Exception as error:  # noqa: BLE001 - a user's `on=` that raises retries nothing
-        event.error.add_note(f"Retry(on=) raised {error!r}")
-        again = False
-    if not again:
-        _failed(decision, place, event.error, event, retried=True)
+    delay = None if event.final else _pause(place, event)
+    if delay is None:
+        _failed(decision, place, event, final=True)
         return
-    delay = retry.delay(event.attempt, event.chance)
-    owns = node.inner is not None  # what it had begun is dropped, by the record
-    if delay >= RECORD_BACKOFF_OVER or owns:
+    owns = place.node.inner is not None  # what it had begun is dropped, by the record
+    if owns or delay >= decision.plan.record_backoff_over:
         decision.note(Attempted(activation.id, event.attempt, event.now + delay, describe(event.error)))
     if owns:
         decision.commands.append(Expire(activation.id, event.now + delay))
@@ -153,24 +146,50 @@ def _raised(decision: Decision, place: Place, event: Raised) -> None:
         decision.commands.append(Retry(event.id, event.attempt + 1, delay))
 
 
-def _failed(
-    decision: Decision, place: Place, error: Exception, event: Raised | None = None, *, retried: bool = False
-) -> None:
-    """An activation failed for good: whoever is around it and wants to know takes over, else the run fails."""
-    at = place
+def _policies(place: Place) -> tuple[Policy, ...]:
+    """How an activation is tried again. Those of a map are for its items."""
+    spreads = not place.is_item and (place.node.fan is not None or place.activation.sent is not None)
+    return () if spreads else place.node.retry
+
+
+def _pause(place: Place, event: Raised) -> float | None:
+    """Seconds until the next attempt; None: there is none."""
+    try:
+        policy = first_applying(place.node.retry, event.error, typed(place.schema, place.activation.base))
+    except Exception as error:  # noqa: BLE001 - a user's `on=` that raises retries nothing
+        event.error.add_note(f"Retry(on=) raised {error!r}")
+        return None
+    if policy is None or event.attempt >= policy.attempts:
+        return None
+    delay, began = policy.delay(event.attempt, event.chance), place.activation.began
+    if policy.deadline is not None and began is not None and event.now + delay > began + policy.deadline:
+        event.error.add_note(f"Retry(deadline={policy.deadline:g}): there is no time for another attempt")
+        return None
+    return delay
+
+
+def _failed(decision: Decision, place: Place, event: Raised, *, final: bool = False) -> None:
+    """An activation failed for good: whoever is around it and wants to know takes over, else the run fails.
+
+    Args:
+        decision: in which.
+        place: the activation.
+        event: how it failed.
+        final: no restart of the process would help: it was tried as often and as long as it may be.
+    """
+    at, error = place, event.error
     # which of two writers fails is timing, so that nobody may make anything of it
     while not isinstance(error, ConcurrentWrite):
         activation, handler = at.activation, at.node.on_error
         if handler is not None and handler.catches(error) and _may_handle(place, at, handler):
             _handle(decision, at, error, failed=place.node.name)
             return
-        if at is not place and at.is_item and at.node.retry is not None:
-            attempt = activation.attempt + 1
-            now, chance = (decision.now, 0.0) if event is None else (event.now, event.chance)
-            if attempt < at.node.retry.attempts:
-                _raised(decision, at, Raised(activation.id, error, attempt, now, chance))
+        if at is not place and at.is_item and at.node.retry:
+            again = Raised(activation.id, error, activation.attempt + 1, event.now, event.chance)
+            if _pause(at, again) is not None:
+                _raised(decision, at, again)
                 return
-            retried = True
+            final = True
         if at.is_item and at.node.fan is not None and at.node.fan.on_error == "collect":
             fail_item(decision, at, error)
             return
@@ -178,7 +197,7 @@ def _failed(
         if owner is None:
             break
         at = decision.place(owner)
-    if retried or isinstance(error, PERMANENT) or place.activation.handling:
+    if final or isinstance(error, PERMANENT) or place.activation.handling:
         decision.fail(place.activation.id, error)
     else:
         decision.crash(place.activation.id, error)
@@ -188,11 +207,11 @@ def _may_handle(failed: Place, at: Place, handler: Handler) -> bool:
     """Whether a handler may take over at an activation around the one that failed, or at that one itself.
 
     What was sent to a node is handled item by item if a function does it. A node takes over for all that was sent,
-    since it stands in place of what comes after.
+    since it stands in place of what comes after. So does whoever handles a map: its items have results, not updates.
     """
-    if at.activation.handling:
+    if at.activation.handling or (at.is_item and at.node.fan is not None):
         return False
-    if at.node.fan is None and at.is_item:
+    if at.is_item:
         return handler.node is None
     of_items = at.activation.sent is not None and at is not failed
     return not of_items or handler.node is not None
@@ -234,6 +253,12 @@ def _start(decision: Decision, activation: Activation) -> None:
     place = decision.place(activation)
     node = place.node
     fans = activation.fan is None and (node.fan is not None or activation.sent is not None)
+    limited = activation.began is None and not activation.handling and (node.timeout or node.retry)
+    if limited and node.is_limited:
+        if not decision.now:  # what led here knows no time, so that it is asked for first
+            decision.commands.append(Expire(activation.id, 0.0))
+            return
+        decision.note(Began(activation.id, decision.now))
     if activation.handling or not (fans or node.inner is not None):
         decision.commands.append(Start(activation.id))
     elif activation.id in decision.run.fans or activation.inner is not None:
@@ -284,7 +309,9 @@ def _look(decision: Decision, path: str) -> None:
         if scope.owner is None:
             decision.fail(None, JoinStarved(lacking))
         else:
-            _failed(decision, decision.place(run.open[scope.owner]), JoinStarved(lacking))
+            owner = run.open[scope.owner]
+            starving = Raised(owner.id, JoinStarved(lacking), owner.attempt + 1, decision.now)
+            _failed(decision, decision.place(owner), starving)
     elif scope.owner is not None:
         _leave(decision, path)
     elif run.queue:

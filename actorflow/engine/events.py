@@ -30,6 +30,7 @@ class Raised(Struct, frozen=True):
     attempt: int
     now: float  # seconds since the epoch
     chance: float = 0.0  # in [0, 1), for jitter
+    final: bool = False  # there is no time for another attempt
 
 
 class Suspended(Struct, frozen=True):
@@ -136,6 +137,13 @@ class Expire(Struct, frozen=True):
     due: float
 
 
+class Warn(Struct, frozen=True):
+    """Say this in the log."""
+
+    id: int
+    text: str
+
+
 class Crash(Struct, frozen=True):
     """Let the actor crash: leave its tasks and let the supervisor restart it from its last file."""
 
@@ -143,4 +151,4 @@ class Crash(Struct, frozen=True):
     error: Exception
 
 
-Command = Start | Retry | Expire | Crash
+Command = Start | Retry | Expire | Warn | Crash

@@ -12,6 +12,7 @@ from actorflow.engine.merge import difference, merge_all, plain_writes
 from actorflow.engine.operations import Extended, Put
 from actorflow.engine.records import Ask, Asked, Finished, Gather, Handed, Merged, Open, Rebased
 from actorflow.engine.run import ROOT
+from actorflow.engine.sizes import check_size
 from actorflow.engine.tokens import ask_branches, completed, puts_and_opens
 from actorflow.engine.updates import AS_OPERATION, keep
 from actorflow.errors import BadUpdate, ConcurrentWrite
@@ -127,7 +128,7 @@ def deliver(
         results: for fields that take the results of its fan-out: the part, and the list; to be said briefly.
 
     Raises:
-        BadUpdate, ReducerError: nothing was merged.
+        BadUpdate, ReducerError, StateTooLarge: nothing was merged.
     """
     activation, scope = place.activation, place.scope
     operations = tuple(merge_all(place.schema, scope.values, updates, node=activation.node)) if updates else ()
@@ -140,6 +141,7 @@ def deliver(
         decision.note(Rebased(activation.id))
         decision.begin.append(activation.id)
         return
+    check_size(decision, place, operations)
     handed = _handed(place, updates, operations) if scope.handed else ()
     operations, gathers = _brief(operations, results) if results else (operations, ())
     held = activation.node in place.plan.interrupt_after and AFTER not in activation.answers

@@ -16,6 +16,7 @@ from actorflow.engine.records import (
     Answered,
     Asked,
     Attempted,
+    Began,
     Claimed,
     Ended,
     Entered,
@@ -30,6 +31,7 @@ from actorflow.engine.records import (
     InputQueued,
     ItemDone,
     ItemFailed,
+    Measured,
     Merged,
     Offered,
     Open,
@@ -47,6 +49,7 @@ from actorflow.engine.records import (
     Updated,
 )
 from actorflow.engine.run import NOTHING, ROOT, Activation, Answer, FanOut, Form, RunState, Scope, Token, Unseen
+from actorflow.engine.sizes import growth
 from actorflow.engine.updates import AS_OPERATION
 from actorflow.graph.fan import WHOLE
 
@@ -89,6 +92,10 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             _write(run, activation, operations, record.handed)
             activation.merged, activation.goto, activation.sends = True, record.goto, record.sends
             activation.leaves = record.leaves
+        case Began(id=id_, at=at):
+            run.open[id_].began = at
+        case Measured(scope=path, size=size):
+            run.scopes[path].size = size
         case Attempted(id=id_, attempt=attempt, due=due):
             _drop_owned(run, run.open[id_])
             run.open[id_].attempt = attempt
@@ -97,7 +104,7 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             activation = run.open[id_]
             _drop_owned(run, activation)
             activation.error, activation.failed, activation.handling = error, failed, True
-            activation.attempt, activation.due = 0, None
+            activation.attempt, activation.due, activation.began = 0, None, None
         case Rebased(id=id_):
             activation = run.open[id_]
             _drop_owned(run, activation)
@@ -117,6 +124,7 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
         case Answered(id=id_, key=key, value=value, by=by):
             del run.open[id_].asks[key]
             run.open[id_].answers[key] = Answer(value, by)
+            run.open[id_].began = None  # the time in which somebody thought about it is not the node's
         case Updated():
             _update(run, record)
         case InputGiven():
@@ -205,11 +213,17 @@ def _put(scope: Scope, puts: Iterable[tuple[str, str]], key: bytes, unseen: Unse
             scope.waiting.setdefault(target, {}).setdefault(leg, []).append(Token(key, unseen))
 
 
+def _apply(scope: Scope, operations: tuple[Operation, ...]) -> None:
+    if scope.size is not None:
+        scope.size += growth(operations, scope.values)
+    scope.values = apply(operations, scope.values)
+
+
 def _write(
     run: RunState, activation: Activation, operations: tuple[Operation, ...], handed: Iterable[Handed] = ()
 ) -> None:
     scope = run.scopes[activation.scope]
-    scope.values = apply(operations, scope.values)
+    _apply(scope, operations)
     if scope.owner is not None:
         _note_written(scope, operations, handed)
     writes = plain_writes(operations)
@@ -360,7 +374,7 @@ def _update(run: RunState, record: Updated) -> None:
     closed = None if record.closes is None else run.open[record.closes]
     if closed is not None:
         _close(run, closed)
-    scope.values = apply(record.operations, scope.values)
+    _apply(scope, record.operations)
     if scope.owner is not None:
         _note_written(scope, record.operations, record.handed)
     if record.withdraws and record.node is not None:
@@ -387,7 +401,7 @@ def _input(run: RunState, record: InputGiven) -> None:
     run.root.parked.clear()
     run.activations = 0
     writes = plain_writes(record.operations)
-    run.root.values = apply(record.operations, run.root.values)
+    _apply(run.root, record.operations)
     for activation in run.open_in(ROOT):
         activation.turned |= writes
     _open(run, ROOT, record.opens, NOTHING)
@@ -413,4 +427,4 @@ def _reopen(run: RunState, opening: int) -> None:
     run.activations = 0
     for activation in run.open.values():
         activation.attempt = 0
-        activation.due = None
+        activation.due = activation.began = None

@@ -13,11 +13,13 @@ from actorflow.errors import (
     NotInWorker,
     ReducerError,
     StateMutated,
+    StateTooLarge,
     TooDeep,
     TooManyActivations,
     TooManyItems,
     UndeclaredTarget,
     UnknownNode,
+    WaitInMiddleware,
 )
 
 PERMANENT: tuple[type[Exception], ...] = (
@@ -29,11 +31,13 @@ PERMANENT: tuple[type[Exception], ...] = (
     NotInWorker,
     ReducerError,
     StateMutated,
+    StateTooLarge,
     TooDeep,
     TooManyActivations,
     TooManyItems,
     UndeclaredTarget,
     UnknownNode,
+    WaitInMiddleware,
 )
 """Errors that a restart can't make go away: they fail the run at once."""
 

@@ -145,6 +145,13 @@ class Merged(Struct, frozen=True, array_like=True, tag="merged"):
     leaves: bool = False  # it leads to nodes of the graph around, so that the scope ends
 
 
+class Began(Struct, frozen=True, array_like=True, tag="began"):
+    """An activation was begun for the first time, and how long all of its attempts take is limited."""
+
+    id: int
+    at: float  # seconds since the epoch
+
+
 class Attempted(Struct, frozen=True, array_like=True, tag="attempted"):
     """An attempt failed and the next one is far enough away to be worth remembering."""
 
@@ -307,6 +314,13 @@ class Forked(Struct, frozen=True, array_like=True, tag="forked"):
     by: str | None = None
 
 
+class Measured(Struct, frozen=True, array_like=True, tag="measured"):
+    """What the values of a scope take encoded. From here on it is kept up to date with each change of them."""
+
+    scope: str
+    size: int  # bytes
+
+
 class Opened(Struct, frozen=True, array_like=True, tag="opened"):
     """Nothing else went on in a scope: its deferred nodes had their turn, or a join that newer code mended opened."""
 
@@ -361,6 +375,7 @@ Record = (
     | Released
     | Finished
     | Merged
+    | Began
     | Attempted
     | Handling
     | Rebased
@@ -380,6 +395,7 @@ Record = (
     | Tagged
     | Rewound
     | Forked
+    | Measured
     | Opened
     | Offered
     | Failed

@@ -74,6 +74,7 @@ def _again(one: Activation, ids: dict[int, int], renew: Callable[[bytes], bytes]
         fan=None if one.fan is None else ids[one.fan],
         attempt=0,
         due=None,
+        began=None,
         turned=NOTHING,
         asks=one.asks if one.merged else {},  # a merged one is only asked where to go
         answers={},

@@ -47,6 +47,7 @@ class Activation(Struct):
     unseen: Unseen = NOTHING
     attempt: int = 0  # recorded attempts that failed
     due: float | None = None  # not before this time, seconds since the epoch
+    began: float | None = None  # its first attempt, seconds since the epoch; only where it is asked for
     merged: bool = False  # its update is in, its routing is still to come
     goto: tuple[str, ...] | None = None  # merged only: where it leads, if that is known
     sends: tuple[tuple[str, list[Any]], ...] = ()  # merged only
@@ -78,6 +79,7 @@ class Scope(Struct):
     kept: bool = False
     written: Unseen = NOTHING  # fields written since it was entered
     handed: dict[str, list[Handed]] = field(default_factory=dict[str, list[Handed]])  # updates to be handed up
+    size: int | None = None  # bytes that its values take encoded, about; only where that is limited
     before: Values | None = None  # of a kept one: its values between visits, which stay if this one does not finish
 
 

@@ -56,6 +56,7 @@ class _More(Struct, frozen=True, omit_defaults=True):
     handling: bool = False
     asks: dict[str, Ask] = {}
     answers: dict[str, Answer] = {}
+    began: float | None = None
 
 
 class _Activation(Struct, frozen=True, array_like=True):
@@ -82,6 +83,7 @@ class _Scope(Struct, frozen=True, array_like=True):
     kept: bool = False
     written: tuple[str, ...] = ()
     handed: dict[str, list[Handed]] = {}
+    size: int | None = None
     before: dict[str, Any] | None = None
 
 
@@ -204,6 +206,7 @@ def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More |
         handling=activation.handling,
         asks=activation.asks,
         answers=activation.answers,
+        began=activation.began,
     )
     return None if more == _NONE else more
 
@@ -228,6 +231,7 @@ def _load_activation(kept: _Activation, base: Values, restore: Callable[[Any], A
         activation.queued = more.queued
         activation.error, activation.failed, activation.handling = more.error, more.failed, more.handling
         activation.asks, activation.answers = dict(more.asks), dict(more.answers)
+        activation.began = more.began
     return activation
 
 
@@ -302,6 +306,7 @@ def _dump_scope(scope: Scope, shorten: Callable[[Any], Any]) -> _Scope:
         kept=scope.kept,
         written=tuple(sorted(scope.written)),
         handed=scope.handed,
+        size=scope.size,
         before=None if scope.before is None else {name: shorten(value) for name, value in scope.before.items()},
     )
 
@@ -321,6 +326,7 @@ def _load_scope(kept: _Scope, restore: Callable[[Any], Any]) -> Scope:
         kept=kept.kept,
         written=frozenset(kept.written),
         handed={name: list(updates) for name, updates in kept.handed.items()},
+        size=kept.size,
         before=None if kept.before is None else {name: restore(value) for name, value in kept.before.items()},
     )
 

@@ -6,14 +6,18 @@ import itertools
 import sys
 from collections import defaultdict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import UNSET
 
 from actorflow.errors import DuplicateMigration
+from actorflow.graph.cache import cached_of, problems_of_cache
 from actorflow.graph.check import problems_of_shape
 from actorflow.graph.codec import problems_of_codecs
 from actorflow.graph.fan import fan_of, item_type, problems_of_fan
 from actorflow.graph.importable import NotImportable
 from actorflow.graph.inner import inner_of, problems_of_inner
+from actorflow.graph.middleware import problems_of_middleware
 from actorflow.graph.migrate import register
 from actorflow.graph.node import (
     Handler,
@@ -24,22 +28,26 @@ from actorflow.graph.node import (
     problems_of_handler,
     problems_of_name,
     problems_of_parameters,
-    problems_of_timeout,
     takes_context,
 )
 from actorflow.graph.plan import Branch, Plan
 from actorflow.graph.remote import Remote, remote
-from actorflow.graph.retry import Retry
+from actorflow.graph.retry import policies_of, problems_of_retry
 from actorflow.graph.routing import END, End, NodeHandle, as_tuple, label, targets_in
 from actorflow.graph.schema import schema_of
 from actorflow.graph.signature import identity, is_async, is_generator, placed, resolve, signature_of, site_of
 from actorflow.graph.state import State
+from actorflow.graph.timeouts import problems_of_timeout, timeout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from actorflow.graph.cache import Cached
     from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode
+    from actorflow.graph.middleware import Middleware
+    from actorflow.graph.retry import Retry
     from actorflow.graph.schema import Schema
+    from actorflow.graph.timeouts import Timeout
 
 
 def compile_graph(declaration: Declaration) -> tuple[Plan, tuple[str, ...]]:
@@ -55,6 +63,7 @@ class _Compilation:
         state_type: Any = declaration.state_type
         self.has_state = isinstance(state_type, type) and issubclass(state_type, State)
         self.problems: list[str] = []
+        self.handler: Handler | None = None  # of the graph, for nodes that don't say their own
         self.declared: dict[str, DeclaredNode] = {}
         self.names: dict[tuple[int, int], list[str]] = defaultdict(list)  # by function: the nodes it is
         self.edges: dict[str, list[str | End]] = defaultdict(list)
@@ -67,6 +76,7 @@ class _Compilation:
         self._read_graph()
         for declared in self.graph.nodes:
             self._read_name(declared)
+        self.handler = self._handler("the graph", self.graph.on_error, self.graph.catch)
         nodes = {name: self._read_node(name, declared) for name, declared in self.declared.items()}
         after = [
             (node.after, name, node.site or site_of(node.fn))
@@ -109,13 +119,14 @@ class _Compilation:
         for what, limit in (("max_activations", graph.max_activations), ("max_items", graph.max_items)):
             if type(limit) is not int or limit < 1:
                 self.problems.append(f"the graph: {what}={limit!r}: give a number of at least 1")
-        self._check_policy("the graph", graph.retry, graph.timeout, sync=False)
-
-    def _check_policy(self, place: str, retry: object, timeout: object, *, sync: bool) -> None:
-        if not isinstance(retry, Retry | None):
-            self._note(place, [f"retry={retry!r}: give a Retry"])
-        if timeout is not None:
-            self._note(place, problems_of_timeout(timeout, sync=sync))
+        size, over = graph.max_state, cast("object", graph.record_backoff_over)
+        if size is not None and (type(size) is not int or size < 1):
+            self.problems.append(f"the graph: max_state={size!r}: give a number of bytes, or None for no limit")
+        if not isinstance(over, int | float) or not over >= 0:  # NaN is neither
+            self.problems.append(f"the graph: record_backoff_over={over!r}: give seconds, at least 0")
+        self._note("the graph", problems_of_retry(graph.retry))
+        self._note("the graph", problems_of_timeout(graph.timeout, sync=False))
+        self._note("the graph", problems_of_middleware(graph.middleware))
 
     # -- nodes ----------------------------------------------------------------
 
@@ -173,11 +184,7 @@ class _Compilation:
             inner, schema = None, None
         if declared.join not in ("all", "any") and (type(declared.join) is not int or declared.join < 1):
             self._note(place, [f"join={declared.join!r}: give 'all', 'any', or how many legs open it"])
-        self._check_policy(place, declared.retry, declared.timeout, sync=not stoppable)
-        if inner is not None and fan is None and declared.retry is not None:
-            self._note(place, ["retry= is for functions and for the items of a map; give it to the nodes inside"])
-        # The graph's timeout is for the nodes that can be stopped.
-        timeout = graph.timeout if declared.timeout is None and stoppable else declared.timeout
+        retry, timeout, middleware = self._around(place, declared, stoppable=stoppable)
         takes_type = declared.takes
         if fan is not None and schema is not None and inner is None:
             takes_type = item_type(fan, schema, input_type(fn))
@@ -187,8 +194,10 @@ class _Compilation:
             is_async=not sync,
             takes_context=inner is None and takes_context(fn),
             takes=takes_type,
-            retry=graph.retry if declared.retry is None and inner is None else declared.retry,
-            timeout=None if timeout == float("inf") else timeout,
+            retry=retry,
+            timeout=timeout,
+            cache=self._cached(place, declared),
+            middleware=middleware,
             isolated=isolated,
             goto=self._targets(as_tuple(declared.goto), f"{place}, goto="),
             send=tuple(str(name) for name in self._targets(as_tuple(declared.send), f"{place}, send=")),
@@ -198,8 +207,49 @@ class _Compilation:
             fan=None if fan is None else fan_of(fan),
             inner=None if inner is None or schema is None else inner_of(inner, schema, fan=fan),
             site=declared.site,
-            on_error=self._handler(place, declared.on_error, declared.catch),
+            on_error=self._taking_over(name, place, declared),
         )
+
+    def _around(
+        self, place: str, declared: DeclaredNode, *, stoppable: bool
+    ) -> tuple[tuple[Retry, ...], Timeout | None, tuple[Middleware, ...]]:
+        """What is around the function of a node: its own, or as the graph says."""
+        graph = self.graph
+        retry, timeout, given = declared.retry, declared.timeout, declared.middleware
+        problems = [*problems_of_middleware(given)]
+        if declared.inner is not None:
+            what = [("timeout", timeout not in (UNSET, None)), ("middleware", bool(given))]
+            what += [("retry", declared.fan is None and retry not in (UNSET, None))]
+            problems += [f"{name}= is for functions; give it to the nodes inside" for name, said in what if said]
+            timeout = None  # the graph's own is for functions, too, as is its middleware
+            retry = () if retry is UNSET else retry
+        elif timeout is UNSET:
+            timeout = graph.timeout if stoppable else None  # it is for the nodes that can be stopped
+        if retry is UNSET:
+            retry = graph.retry
+        else:
+            problems += problems_of_retry(retry or None)
+        problems += problems_of_timeout(timeout, sync=not stoppable)
+        self._note(place, problems)
+        if problems or [*problems_of_middleware(graph.middleware), *problems_of_retry(graph.retry)]:
+            return (), None, ()
+        around = () if declared.inner is not None else (*graph.middleware, *given)
+        return policies_of(retry), timeout_of(timeout), around
+
+    def _cached(self, place: str, declared: DeclaredNode) -> Cached | None:
+        if declared.cache is None:
+            return None
+        problems = [*problems_of_cache(declared.cache, declared.fn)]
+        if declared.inner is not None:
+            problems = ["cache= is for functions; give it to the nodes inside"]
+        self._note(place, problems)
+        return None if problems else cached_of(declared.cache, declared.fn)
+
+    def _taking_over(self, name: str, place: str, declared: DeclaredNode) -> Handler | None:
+        """Who takes over for a node: its own handler, or the graph's; but that is not its own."""
+        if declared.on_error is UNSET:
+            return None if self.handler is not None and self.handler.node == name else self.handler
+        return self._handler(place, declared.on_error, declared.catch)
 
     def _handler(self, place: str, given: object, catch: object) -> Handler | None:
         """Who takes over when a node fails: a node of the graph, if it is one, else the function itself."""
@@ -360,6 +410,8 @@ class _Compilation:
             entries=self._entries(nodes),
             max_activations=self.graph.max_activations,
             max_items=self.graph.max_items,
+            max_state=self.graph.max_state,
+            record_backoff_over=self.graph.record_backoff_over,
             interrupt_before=self._held("interrupt_before", self.graph.interrupt_before, nodes),
             interrupt_after=self._held("interrupt_after", self.graph.interrupt_after, nodes),
         )
@@ -381,7 +433,8 @@ class _Compilation:
             return marked
         before: dict[str | End, set[str]] = {target: set(sources) for target, sources in self.inward.items()}
         for source, node in nodes.items():
-            routes = (node.goto, node.send, *(branch.targets for branch in self.branches.get(source, ())))
+            handler = () if node.on_error is None or node.on_error.node is None else (node.on_error.node,)
+            routes = (node.goto, node.send, handler, *(branch.targets for branch in self.branches.get(source, ())))
             for target in itertools.chain.from_iterable(routes):
                 before.setdefault(target, set()).add(source)
         ahead = [name for name in nodes if name not in self.loose]

@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
+from actorflow.graph.cache import Cache
 from actorflow.graph.codec import Codec
+from actorflow.graph.middleware import Middleware
 from actorflow.graph.migrate import Migration
-from actorflow.graph.retry import Retry
+from actorflow.graph.retry import Retries
 from actorflow.graph.routing import End, NodeHandle, NodeRef, Target
 from actorflow.graph.state import State
+from actorflow.graph.timeouts import Timeout
 
 Join = int | Literal["all", "any"]
 """How many legs of a join open it."""
+
+OnError = NodeRef | Callable[..., Any] | None
+"""What takes over when a node has failed for good: a node of the graph, or a function."""
+
+Catch = type[Exception] | tuple[type[Exception], ...]
+"""The exceptions that ``on_error`` is for."""
 
 
 class FlowOptions(TypedDict, total=False):
@@ -36,11 +45,13 @@ class NodeOptions(FlowOptions, total=False):
     """What `Graph.node` takes beside the function; each is described there."""
 
     send: NodeRef | Sequence[NodeRef]
-    retry: Retry | None
-    timeout: float | None
+    retry: Retries
+    timeout: float | Timeout | None
+    cache: Cache | None
+    middleware: Sequence[Middleware]
     isolate: Literal["process"] | None
-    on_error: NodeRef | Callable[..., Any] | None
-    catch: type[Exception] | tuple[type[Exception], ...]
+    on_error: OnError
+    catch: Catch
 
 
 class MapOptions(FlowOptions, total=False):
@@ -52,8 +63,10 @@ class MapOptions(FlowOptions, total=False):
     errors: str | None
     enter: str | Callable[..., Any] | None
     leave: str | Callable[..., Any] | None
-    retry: Retry | None
-    timeout: float | None
+    retry: Retries
+    timeout: float | Timeout | None
+    cache: Cache | None
+    middleware: Sequence[Middleware]
     isolate: Literal["process"] | None
 
 
@@ -63,8 +76,8 @@ class SubgraphOptions(FlowOptions, total=False):
     enter: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     leave: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     lifetime: Literal["visit", "run"]
-    on_error: NodeRef | Callable[..., Any] | None
-    catch: type[Exception] | tuple[type[Exception], ...]
+    on_error: OnError
+    catch: Catch
 
 
 class DeclaredFan(Struct, frozen=True, kw_only=True):
@@ -99,11 +112,13 @@ class DeclaredNode(Struct, frozen=True, kw_only=True):
     entry: bool = False
     join: Join = "all"
     defer: bool = False
-    retry: Retry | None = None
-    timeout: float | None = None
+    retry: Retries | UnsetType = UNSET  # not said: as the graph says; so are the next, and on_error
+    timeout: float | Timeout | UnsetType | None = UNSET
+    cache: Cache | None = None
+    middleware: Sequence[Middleware] = ()
     isolate: str | None = None
-    on_error: NodeRef | Callable[..., Any] | None = None
-    catch: type[Exception] | tuple[type[Exception], ...] = Exception
+    on_error: OnError | UnsetType = UNSET
+    catch: Catch = Exception
     fan: DeclaredFan | None = None
     inner: DeclaredInner | None = None
     handle: NodeHandle | None = None  # what it is referred to by as well
@@ -131,13 +146,18 @@ class Declaration(Struct):
 
     name: str
     state_type: type[State]
-    retry: Retry | None
-    timeout: float | None
+    retry: Retries
+    timeout: float | Timeout | None
     max_activations: int
     moves: Mapping[str, str | End]
     migrations: list[Migration]
     types: tuple[Codec[Any], ...]
     max_items: int = 100_000
+    max_state: int | None = None
+    on_error: OnError = None
+    catch: Catch = Exception
+    middleware: Sequence[Middleware] = ()
+    record_backoff_over: float = 1.0
     interrupt_before: NodeRef | Sequence[NodeRef] = ()
     interrupt_after: NodeRef | Sequence[NodeRef] = ()
     nodes: list[DeclaredNode] = field(default_factory=list[DeclaredNode])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, overload
 
 from actorflow.errors import GraphError
 from actorflow.graph.check import Finding, warnings_of
@@ -21,6 +21,7 @@ from actorflow.graph.declaration import (
 )
 from actorflow.graph.draw import Format, draw
 from actorflow.graph.migrate import Migration, Plain, migrate, register
+from actorflow.graph.nesting import problems_inside, warnings_inside
 from actorflow.graph.node import Outcome
 from actorflow.graph.routing import End, NodeHandle, NodeRef, Target, label
 from actorflow.graph.schema import Schema, schema_of
@@ -30,9 +31,12 @@ from actorflow.graph.state import State, Version
 if TYPE_CHECKING:
     from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
+    from actorflow.graph.declaration import Catch, OnError
+    from actorflow.graph.middleware import Middleware
     from actorflow.graph.plan import Plan
     from actorflow.graph.progress import Progress
-    from actorflow.graph.retry import Retry
+    from actorflow.graph.retry import Retries
+    from actorflow.graph.timeouts import Timeout
 
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound=Outcome | Awaitable[Outcome])
@@ -74,11 +78,21 @@ class Graph(Generic[S]):
     Args:
         name: what runs of this graph are known by in a store.
         state_type: the class of the state.
-        retry: for nodes that don't say their own.
-        timeout: seconds for an attempt of an async node that does not say its own.
+        retry: for functions that don't say their own; a node says ``retry=None`` for none.
+        timeout: seconds for an attempt, or a `Timeout`, for functions that don't say their own and can be
+            stopped (async ones, and those with ``isolate=``); a node says ``timeout=None`` for none.
+        on_error: what takes over for nodes that don't say their own, see `node`; a node says ``on_error=None``
+            for nothing.
+        catch: the exceptions that it is for; by default all.
+        middleware: around each function of the graph, the outermost first; see `actorflow.graph.middleware`.
+        record_backoff_over: a pause before a retry that is at least so many seconds long is recorded, so
+            that it is not begun anew after a restart.
         max_activations: the run fails with `TooManyActivations` after so many,
             counted since it was last opened: a loop without an end comes to one.
         max_items: a fan-out of more fails with `TooManyItems`.
+        max_state: bytes that the state may take; a node whose update would make it larger fails with
+            `StateTooLarge`, and there is a warning in the log when four fifths are reached. An estimate: what
+            each value takes encoded.
         migrations: in addition to those of the State, as is `migrate`.
         moves: old node names and what became of them: the new name, or `END`.
         context: the type of ``context=`` that run, spawn and resume take.
@@ -109,10 +123,15 @@ class Graph(Generic[S]):
         name: str,
         state_type: type[S],
         *,
-        retry: Retry | None = None,
-        timeout: float | None = None,
+        retry: Retries = None,
+        timeout: float | Timeout | None = None,
+        on_error: OnError = None,
+        catch: Catch = Exception,
+        middleware: Sequence[Middleware] = (),
+        record_backoff_over: float = 1.0,
         max_activations: int = 100_000,
         max_items: int = 100_000,
+        max_state: int | None = None,
         migrations: Iterable[Migration] = (),
         moves: Mapping[str, str | End] | None = None,
         context: type[Any] | None = None,
@@ -127,8 +146,13 @@ class Graph(Generic[S]):
             state_type=state_type,
             retry=retry,
             timeout=timeout,
+            on_error=on_error,
+            catch=catch,
+            middleware=middleware,
+            record_backoff_over=record_backoff_over,
             max_activations=max_activations,
             max_items=max_items,
+            max_state=max_state,
             moves=dict(moves or {}),
             migrations=list(migrations),
             types=tuple(types),
@@ -136,6 +160,7 @@ class Graph(Generic[S]):
             interrupt_after=interrupt_after,
         )
         self._compiled: tuple[Plan, tuple[str, ...]] | None = None
+        self._sound: Plan | None = None  # the compiled plan, once the graphs inside were checked, too
 
     def __repr__(self) -> str:
         count = len(self._declaration.nodes)
@@ -168,10 +193,20 @@ class Graph(Generic[S]):
         Raises:
             GraphError: with all errors that `check` finds.
         """
-        plan, problems = self._compile()
+        plan, problems = self.compiled()
         if problems:
             raise GraphError(self.name, problems)
+        if self._sound is not plan:
+            if inside := list(problems_inside(self)):
+                raise GraphError(self.name, inside)
+            self._sound = plan
         return plan
+
+    def compiled(self) -> tuple[Plan, tuple[str, ...]]:
+        """The plan, and what is wrong with this graph alone; with any problem it must not be run."""
+        if self._compiled is None:
+            self._compiled = compile_graph(self._declaration)
+        return self._compiled
 
     def check(self) -> list[Finding]:
         """Everything that is wrong with the graph, or else what is doubtful about it; empty for a sound one.
@@ -179,10 +214,10 @@ class Graph(Generic[S]):
         Warnings take a look at every decision together with every join, so
         `plan`, which starts runs, does not ask for them.
         """
-        plan, problems = self._compile()
-        if problems:
+        plan, problems = self.compiled()
+        if problems := (*problems, *problems_inside(self)):
             return [Finding("error", problem) for problem in problems]
-        return [Finding("warning", problem) for problem in warnings_of(plan)]
+        return [Finding("warning", problem) for problem in (*warnings_of(plan), *warnings_inside(self))]
 
     def draw(self, format: Format = "mermaid", *, expand: bool = True, run: Progress | None = None) -> str:
         """A picture of the graph. Nothing of it is run.
@@ -208,7 +243,7 @@ class Graph(Generic[S]):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """What a notebook shows of it; of one that can't run its name, as `check` says what is wrong with it."""
-        if self._compile()[1]:
+        if self.compiled()[1]:
             return {"text/plain": repr(self)}
         formats: dict[str, Format] = {"text/plain": "text", "image/svg+xml": "svg", "text/vnd.mermaid": "mermaid"}
         return {kind: self.draw(format) for kind, format in formats.items()}
@@ -249,13 +284,17 @@ class Graph(Generic[S]):
                 - ``send``: the nodes that a returned `Send` may name.
                 - ``entry``: start here. Needed only where the edges don't say it, as in a
                   graph whose first node is also the target of a loop.
-                - ``retry``: overrides the graph's.
-                - ``timeout``: seconds for one attempt, overrides the graph's; ``math.inf`` is none.
+                - ``retry``: a `Retry`, or several of which the first that applies counts. Overrides the
+                  graph's; None is none.
+                - ``timeout``: seconds for one attempt, or a `Timeout`. Overrides the graph's; None is none.
+                - ``cache``: a `Cache`: its results are kept for later runs that would compute the same.
+                - ``middleware``: around the function, inside of the graph's, the outermost first.
                 - ``isolate``: ``"process"`` runs the function, sync or async, in a worker process. It is found
                   there by its import path, and can be stopped: a sync one may have a ``timeout``.
                 - ``on_error``: what takes over when the node has failed for good: a function
                   ``(state, error) -> update``, whose result counts as the node's; or a node of the
                   graph, which goes on along edges of its own, with the error as ``ctx.error``.
+                  Overrides the graph's; None is nothing.
                 - ``catch``: the exceptions that it is for; by default all.
         """
 
@@ -298,7 +337,8 @@ class Graph(Generic[S]):
                   by default the item is the inner State itself.
                 - ``leave``: of a graph, the field that is the result, or a function of its last state; by default
                   that state.
-                - ``retry``, ``timeout``, ``isolate``: of each item.
+                - ``retry``, ``timeout``, ``cache``, ``middleware``, ``isolate``: of each item, as for `node`. A
+                  graph takes only ``retry``, which runs an item of it again as a whole.
 
         Example:
             >>> from actorflow import Graph, State
@@ -437,8 +477,3 @@ class Graph(Generic[S]):
             return declare(between(plain))
 
         return declare_plain
-
-    def _compile(self) -> tuple[Plan, tuple[str, ...]]:
-        if self._compiled is None:
-            self._compiled = compile_graph(self._declaration)
-        return self._compiled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import typing
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,17 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from actorflow.graph.cache import Cached
 from actorflow.graph.remote import Remote
 from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, End, Goto, Send
 from actorflow.graph.signature import UNKNOWN, is_async, is_generator, placed, resolve, signature_of, site_of
 from actorflow.graph.state import State, Update
+from actorflow.graph.timeouts import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actorflow.graph.fan import Fan
     from actorflow.graph.inner import Inner
+    from actorflow.graph.middleware import Middleware
 
 Outcome = Update | State | Goto | Send | Sequence[Send] | End | None
 """What a node may return: nothing, an update, a whole State (the fields that differ count), or routing."""
@@ -52,8 +54,10 @@ class Node(Struct, frozen=True, kw_only=True):
     is_async: bool = True
     takes_context: bool = False
     takes: Any = None  # the type of the input of an item or a `Send`; None: it takes the state
-    retry: Retry | None = None
-    timeout: float | None = None  # seconds for one attempt
+    retry: tuple[Retry, ...] = ()  # the first that applies to an error counts
+    timeout: Timeout | None = None
+    cache: Cached | None = None
+    middleware: tuple[Middleware, ...] = ()  # around the function, the outermost first
     isolated: Remote | None = None  # how a worker process finds it, if it is to run there
     goto: tuple[str | End, ...] = ()  # what a returned Goto may name
     send: tuple[str, ...] = ()  # what a returned Send may name
@@ -64,6 +68,12 @@ class Node(Struct, frozen=True, kw_only=True):
     fan: Fan | None = None
     inner: Inner | None = None
     site: str = ""  # where it was declared, if not where its function stands
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it matters when its first attempt began."""
+        total = self.timeout is not None and self.timeout.total is not None
+        return total or any(policy.deadline is not None for policy in self.retry)
 
     @property
     def place(self) -> str:
@@ -206,14 +216,3 @@ def _classes_in(annotation: Any) -> Iterator[type[Any]]:
 
 def _is_outcome(kind: type[Any]) -> bool:
     return kind is object or issubclass(kind, NoneType | Mapping | State | Goto | Send | End)
-
-
-def problems_of_timeout(timeout: object, *, sync: bool) -> Iterator[str]:
-    """Why this can't be the time limit of a node. ``math.inf`` is none at all."""
-    if not isinstance(timeout, int | float) or math.isnan(timeout) or timeout <= 0:
-        yield f"timeout={timeout!r}: give seconds, more than 0 (math.inf for no limit)"
-    elif sync and math.isfinite(timeout):
-        yield (
-            "it has a timeout, but a sync node runs in a thread, which can't be stopped; "
-            'make it async, or say isolate="process"'
-        )

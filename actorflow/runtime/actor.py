@@ -37,6 +37,7 @@ from actorflow.engine.events import (
     Suspended,
     Sweep,
     Updating,
+    Warn,
 )
 from actorflow.engine.merge import typed
 from actorflow.engine.records import Released, Rewound
@@ -77,7 +78,7 @@ class Crashed(Struct, frozen=True):
 class Request(Struct, eq=False):
     """Something that somebody asks of a live run, and what became of it."""
 
-    event: Asking
+    event: Asking | None  # None: only that the run was taken up, and what it was taken up with is committed
     done: Event = field(default_factory=Event)
     error: Exception | None = None  # it was refused, or the store failed
     seq: int | None = None  # of the commit that holds it; None without an error: the actor left before
@@ -248,7 +249,9 @@ class Actor:
             await self._commit(kind="release")
 
     async def _loop(self, tasks: TaskGroup) -> Crashed | None:
+        await self._await_service()  # the loop before may have been cancelled for it
         if not self._swept:
+            self._swept = True
             self._answer_requests()  # before the sweep: it would end a run that was reopened for this
             self._take(decide(self._plan, self.run, Sweep(time.time())))
         while True:
@@ -362,6 +365,8 @@ class Actor:
                     self._expire_later(tasks, id_, due)
                 case Crash():
                     self._crash = command
+                case Warn(text=text):
+                    _logger.warning("run %r: %s", self.run.run_id, text)
                 case _:
                     pass  # what it was about is over, or runs
 
@@ -519,5 +524,7 @@ class Actor:
 
 def _due(run: RunState) -> int | None:
     """When the first of the questions in a run expires, in seconds since the epoch."""
+    if run.paused:
+        return None  # nobody need come for it: it is seen to when the run goes on
     dues = [ask.due for _, ask in questions(run) if ask.due is not None]
     return math.ceil(min(dues)) if dues else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,13 @@ from actorflow.engine.scopes import item_of
 from actorflow.errors import NodeTimeout, RemoteError, StateMutated
 from actorflow.graph.plan import Plan
 from actorflow.runtime.context import NodeContext, Suspend
+from actorflow.runtime.limits import Voice, within
 from actorflow.runtime.workers.pool import Workers
 
 if TYPE_CHECKING:
     from actorflow.engine.decision import Place
     from actorflow.engine.run import RunState
+    from actorflow.graph.middleware import Call
     from actorflow.graph.node import Handler, Node
     from actorflow.graph.schema import Schema
     from actorflow.graph.state import State
@@ -52,24 +55,28 @@ class Caller(Struct, frozen=True):
             seq: the newest commit, for messages.
         """
         place = place_of(self.plan, run, activation)
-        ctx = self._context(run, place, attempt)
+        voice = Voice(partial(self.tell, activation, attempt))
+        ctx = self._context(run, place, attempt, voice)
         started = time.perf_counter()
         value = None
         try:
-            value = await self._value(place, ctx)
-        except (Suspend, BaseExceptionGroup) as error:
-            if not ctx.asked or _rest(error) is not None:
-                raise  # not ours, or it was cancelled from outside meanwhile
+            value = await self._value(place, ctx, voice)
         except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
             if not ctx.asked:  # a node that failed because it waits is asked again when it need not
                 error.add_note(f"in node {place.node.name!r} of run {run.run_id!r}, after commit {seq}")
-                return Raised(activation.id, error, attempt, time.time(), random.random())
+                final = type(error) is NodeTimeout and error.limit == "total"
+                return Raised(activation.id, error, attempt, time.time(), random.random(), final)
+        except (Suspend, BaseExceptionGroup) as error:
+            if not ctx.asked or _rest(error) is not None:
+                raise  # not ours, or it was cancelled from outside meanwhile
+        finally:
+            voice.ended = True
         if ctx.asked:
             return Suspended(activation.id, tuple(ctx.asked))
         took = time.perf_counter() - started
         return Returned(activation.id, value, took, attempt, time.time(), random.random())
 
-    def _context(self, run: RunState, place: Place, attempt: int) -> NodeContext:
+    def _context(self, run: RunState, place: Place, attempt: int, voice: Voice) -> NodeContext:
         activation = place.activation
         error = activation.error
         return NodeContext(
@@ -80,21 +87,21 @@ class Caller(Struct, frozen=True):
             self.context,
             activation.scope,
             activation.index,
-            None if error is None else RemoteError(error.type, error.message, error.traceback),
+            None if error is None else RemoteError(error.type, error.message, error.traceback, node=activation.failed),
             place.schema.codecs,
             dict(activation.answers),
-            partial(self.tell, activation, attempt),
+            voice,
         )
 
-    async def _value(self, place: Place, ctx: NodeContext) -> Any:
+    async def _value(self, place: Place, ctx: NodeContext, voice: Voice) -> Any:
         activation, node, schema = place.activation, place.node, place.schema
         if activation.handling and node.on_error is not None:
             return await self._handle(node.on_error, typed(schema, activation.base), ctx)
         if activation.fan is not None:
-            return await self._call(place, item_of(place), ctx)
+            return await self._call(place, item_of(place), ctx, voice)
         state = typed(schema, activation.base)
         before = _images(schema, state) if self.debug else None
-        value = await self._call(place, state, ctx)
+        value = await self._call(place, state, ctx, voice)
         if before is not None and (mutated := _changed(before, _images(schema, state))):
             raise StateMutated(node.name, mutated)
         return value
@@ -106,28 +113,54 @@ class Caller(Struct, frozen=True):
             return await handler.fn(*arguments)
         return await to_thread.run_sync(handler.fn, *arguments, limiter=self.threads)
 
-    async def _call(self, place: Place, argument: Any, ctx: NodeContext) -> Any:
+    async def _call(self, place: Place, argument: Any, ctx: NodeContext, voice: Voice) -> Any:
+        """Call a function with all that is around it; from outside to inside: time limits, middleware, the function."""
         node: Node = place.node
-        arguments: tuple[Any, ...] = (argument, ctx) if node.takes_context else (argument,)
-        if node.isolated is not None:  # its time limit does not run while it waits for a process
-            async with self.workers.one(node, node.isolated) as worker:
-                with anyio.move_on_after(node.timeout):
-                    return await worker.call(place.plan, node, place.schema, argument, ctx)
-            raise NodeTimeout(node.name, node.timeout or math.inf)
         try:
-            if not node.is_async:
-                value = await to_thread.run_sync(node.fn, *arguments, limiter=self.threads)
-                return await value if isawaitable(value) else value  # a plain function may return a coroutine
-            if node.timeout is None or node.timeout == math.inf:
-                return await node.fn(*arguments)
-            with anyio.move_on_after(node.timeout):
-                return await node.fn(*arguments)
+            if node.isolated is not None:  # its time does not run while it waits for a process
+                async with self.workers.one(node, node.isolated) as worker:
+                    function = partial(worker.call, place.plan, node, place.schema, argument, ctx)
+                    return await _limited(place, voice, _surrounded(node, argument, ctx, function))
+            arguments: tuple[Any, ...] = (argument, ctx) if node.takes_context else (argument,)
+            if node.timeout is None and not node.middleware:
+                return await self._function(node, arguments)
+            return await _limited(
+                place, voice, _surrounded(node, argument, ctx, partial(self._function, node, arguments))
+            )
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise  # this task was cancelled, by whoever closes or stops the run
             message = f"node {node.name!r} raised {type(error).__name__} itself"
             raise RuntimeError(message) from error
-        raise NodeTimeout(node.name, node.timeout)
+
+    async def _function(self, node: Node, arguments: tuple[Any, ...]) -> Any:
+        if node.is_async:
+            return await node.fn(*arguments)
+        value = await to_thread.run_sync(node.fn, *arguments, limiter=self.threads)
+        return await value if isawaitable(value) else value  # a plain function may return a coroutine
+
+
+async def _limited(place: Place, voice: Voice, call: Call) -> Any:
+    node = place.node
+    if node.timeout is None:
+        return await call()
+    return await within(node.timeout, call, node=node.name, began=place.activation.began, voice=voice)
+
+
+def _surrounded(node: Node, argument: Any, ctx: NodeContext, function: Call) -> Call:
+    """The function with the middleware around it. Only the function can wait: it alone is called again for that."""
+    if not node.middleware:
+        return function
+    outer = replace(ctx, may_wait=False)
+
+    def anew() -> Awaitable[Any]:
+        ctx.ask_anew()
+        return function()
+
+    call: Call = anew
+    for middleware in reversed(node.middleware):
+        call = partial(middleware, argument, outer, call)
+    return call
 
 
 _Event = Returned | Raised | Suspended

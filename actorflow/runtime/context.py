@@ -13,7 +13,8 @@ import msgspec
 
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Ask
-from actorflow.errors import BadAnswer
+from actorflow.errors import BadAnswer, WaitInMiddleware
+from actorflow.runtime.options import check_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from actorflow.engine.run import Answer
     from actorflow.errors import RemoteError
     from actorflow.graph.codec import Codecs
+
+LONGEST = 100 * 366 * 86_400
+"""Seconds: no question expires later than a century from now."""
 
 _logger = logging.getLogger("actorflow.node")
 
@@ -45,6 +49,7 @@ class NodeContext:
     answers: dict[str, Answer] = field(default_factory=dict)
     tell: Callable[[str, tuple[Any, ...]], None] = lambda *_: None
     asked: list[Ask] = field(default_factory=list[Ask])
+    may_wait: bool = True
     _counts: Counter[str] = field(default_factory=Counter[str])
 
     @cached_property
@@ -64,19 +69,41 @@ class NodeContext:
         """See `Context.heartbeat`."""
         self.tell("heartbeat", ())
 
+    def ask_anew(self) -> None:
+        """The function is called once more: it asks from its first question on."""
+        self._counts.clear()
+
     async def interrupt(
-        self, question: str, payload: Any = None, *, type: Any = Any, timeout: float | None = None, default: Any = None
+        self,
+        question: str,
+        payload: Any = None,
+        *,
+        type: Any = Any,
+        key: str | None = None,
+        timeout: float | None = None,
+        default: Any = None,
     ) -> Any:
         """See `Context.interrupt`."""
-        self._counts[question] += 1
-        count = self._counts[question]
-        key = question if count == 1 else f"{question}#{count}"
+        if not self.may_wait:
+            raise WaitInMiddleware(self.node, question)
+        if key is None:
+            self._counts[question] += 1
+            count = self._counts[question]
+            key = question if count == 1 else f"{question}#{count}"
         assert self.codecs is not None, "a context that can't ask has no interrupt"  # noqa: S101
+        check_texts("question", [question, *([] if key is None else [key])])
+        if timeout is not None and not 0 <= timeout <= LONGEST:  # NaN is neither
+            raise ValueError(f"timeout={timeout}: give seconds, at most {LONGEST}, or None to wait without an end")
         if (answer := self.answers.get(key)) is not None:
             try:
-                return self.codecs.decode(self.codecs.encode(thaw(answer.value)), type)
+                return self.codecs.typed(thaw(answer.value), type)
             except Exception as error:
                 raise BadAnswer(self.run_id, question, str(error)) from error
+        if timeout is not None:
+            try:
+                self.codecs.typed(self.codecs.plain(default), type)
+            except Exception as error:
+                raise BadAnswer(self.run_id, question, f"its default= is not of its type: {error}") from error
         self.asked.append(
             Ask(
                 key,

@@ -11,6 +11,7 @@ from actorflow.graph.graph import Graph
 from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, End, Goto
 from actorflow.graph.state import State, Update
+from actorflow.graph.timeouts import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -234,8 +235,8 @@ def test_policies_of_the_graph_hold_where_a_node_says_nothing() -> None:
     def sync(state: Tally) -> None: ...
 
     nodes = graph.plan.nodes
-    assert [nodes[name].retry for name in nodes] == [general, own, general, general]
-    assert [nodes[name].timeout for name in nodes] == [30, 5, None, None]
+    assert [nodes[name].retry for name in nodes] == [(general,), (own,), (general,), (general,)]
+    assert [nodes[name].timeout for name in nodes] == [Timeout(attempt=30), Timeout(attempt=5), None, None]
 
 
 def test_a_retry_that_is_none_is_refused() -> None:

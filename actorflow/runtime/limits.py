@@ -1,0 +1,103 @@
+"""Limits: an attempt of a node is given so much time, and what it says after that is not heard."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from actorflow.errors import NodeTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actorflow.graph.timeouts import Timeout
+
+
+class Voice:
+    """What an attempt says by its context, as long as it may. It may do so from any thread."""
+
+    __slots__ = ("_scope", "_tell", "ended", "heard")
+
+    def __init__(self, tell: Callable[[str, tuple[Any, ...]], None]) -> None:
+        """``tell`` is given what it says."""
+        self._tell = tell
+        self._scope: anyio.CancelScope | None = None
+        self.ended = False
+        self.heard = 0.0  # when it last said something, on the monotonic clock
+
+    def __call__(self, verb: str, arguments: tuple[Any, ...]) -> None:
+        """Pass it on, unless the attempt is over, or its time is."""
+        if self.ended or (self._scope is not None and self._scope.cancel_called):
+            return
+        self.heard = time.monotonic()
+        self._tell(verb, arguments)
+
+    def lasts(self, scope: anyio.CancelScope) -> None:
+        """Not to be heard any more once this is cancelled."""
+        self._scope = scope
+        self.heard = time.monotonic()
+
+
+async def within(
+    limits: Timeout, call: Callable[[], Awaitable[Any]], *, node: str, began: float | None, voice: Voice
+) -> Any:
+    """What a call returns or raises in time.
+
+    Args:
+        limits: how long it may take.
+        call: what to call.
+        node: for the message.
+        began: when the first attempt did, in seconds since the epoch; None: just now.
+        voice: by which it says that it goes on.
+
+    Raises:
+        NodeTimeout: it was over its time. What it returned or raised after that does not count.
+    """
+    seconds, which = limits.attempt, "attempt"
+    if limits.total is not None:
+        left = max(0.0, limits.total - (0.0 if began is None else time.time() - began))
+        if seconds is None or left < seconds:
+            seconds, which = left, "total"
+    late: Exception | None = None
+    value: Any = None
+    with anyio.move_on_after(seconds) as scope:
+        voice.lasts(scope)
+        try:
+            value = await (call() if limits.idle is None else _heard(call, voice, scope, limits.idle))
+        except Exception as error:
+            if not scope.cancel_called:
+                raise
+            late = error
+    if not scope.cancel_called:
+        return value
+    if limits.idle is not None and scope.deadline > anyio.current_time():  # the time was not up: it was silent
+        raise NodeTimeout(node, limits.idle, "idle") from late
+    if which == "total":
+        raise NodeTimeout(node, limits.total or 0.0, "total") from late
+    raise NodeTimeout(node, limits.attempt or 0.0) from late
+
+
+async def _heard(call: Callable[[], Awaitable[Any]], voice: Voice, scope: anyio.CancelScope, idle: float) -> Any:
+    """What a call returns or raises; cancelled when it has said nothing for ``idle`` seconds."""
+
+    async def listen() -> None:
+        while (left := voice.heard + idle - time.monotonic()) > 0:  # noqa: ASYNC110 - it is heard from any thread
+            await anyio.sleep(left)
+        scope.cancel()
+
+    raised: BaseException | None = None
+    value: Any = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listen)
+        try:
+            value = await call()
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised again as it is: not in the task group's group
+            raised = error
+        tasks.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
+    return value
