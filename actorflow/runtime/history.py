@@ -107,9 +107,9 @@ def tell_views(
         NoSuchRun, RunDeleted
         CorruptCheckpoint: the next piece is damaged. All that is newer has been told.
     """
-    for stretch in _stretches(store, run_id):
+    for stretch in stretches(store, run_id):
         frames = [frame for frame in stretch if before is None or frame.header.seq < before]
-        told = _replayed(store, run_id, frames)
+        told = replayed(store, run_id, frames)
         if told is None:
             return
         graph = graphs(stretch[0].file.graph)
@@ -127,13 +127,13 @@ def find_view(
         LookupError: the run has no such commit, record or node.
     """
     newest = oldest = -1
-    for stretch in _stretches(store, run_id):
+    for stretch in stretches(store, run_id):
         newest, oldest = max(newest, stretch[-1].header.seq), stretch[0].header.seq
         if point is not None and point.seq < oldest:
             continue
         if point is not None and point.seq > newest:
             break
-        told = _replayed(store, run_id, [one for one in stretch if point is None or one.header.seq <= point.seq])
+        told = replayed(store, run_id, [one for one in stretch if point is None or one.header.seq <= point.seq])
         if told is None:
             oldest = stretch[-1].header.seq + 1
             break
@@ -158,7 +158,7 @@ def replay_at(store: Store, run_id: str, point: Point | None) -> tuple[RunState,
         LookupError: the run has no such commit, or no such record in it.
     """
     view = find_view(store, run_id, lambda _: None, point=point, node=None, time_limit=0.0)
-    for stretch in _stretches(store, run_id):
+    for stretch in stretches(store, run_id):
         if stretch[0].header.seq <= view.seq:
             frames = [frame for frame in stretch if frame.header.seq <= view.seq]
             record = None if point is None else point.record
@@ -194,7 +194,7 @@ def _record(
     return view(commit[number], commit, graph, end=commit[number], time_limit=time_limit)
 
 
-def _stretches(store: Store, run_id: str) -> Iterator[list[Frame]]:
+def stretches(store: Store, run_id: str) -> Iterator[list[Frame]]:
     """The commits from each snapshot to before the next, newest first: each can be replayed by itself."""
     held: list[Frame] = []
     begun = False
@@ -209,7 +209,7 @@ def _stretches(store: Store, run_id: str) -> Iterator[list[Frame]]:
         raise NoSuchRun(run_id, near_ids(store, run_id))
 
 
-def _replayed(store: Store, run_id: str, frames: list[Frame]) -> list[Moment] | None:
+def replayed(store: Store, run_id: str, frames: list[Frame]) -> list[Moment] | None:
     """The moments of these commits; None if retention let go of it, and with it of large values, meanwhile."""
     try:
         return list(moments(frames, Joiner(store.blobs(run_id))))

@@ -17,6 +17,7 @@ from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
 from actorflow.runtime.difference import Change, diff
 from actorflow.runtime.history import History, find_view, tell_views, to_point
 from actorflow.runtime.options import check_limit, check_texts, check_word
+from actorflow.runtime.picture import find_progress
 from actorflow.runtime.steered import Steered
 from actorflow.store.frames import Kind
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actorflow.engine.records import ErrorInfo
+    from actorflow.graph.draw import Format
     from actorflow.graph.graph import Graph
+    from actorflow.graph.progress import Progress
     from actorflow.runtime.archive import Archived
     from actorflow.runtime.life import Life, Outcome
     from actorflow.runtime.runtime import Runtime
@@ -232,6 +235,27 @@ class Run(Steered[S]):
         Raises what `at` does.
         """
         return diff(await self.at(a), await self.at(b))
+
+    async def progress(self) -> Progress:
+        """How far the run has come in each node of its graph, as ``graph.draw(run=...)`` takes it.
+
+        Needs no claim, and nobody notices. Reads the history that is kept; what
+        a rewind took back does not count.
+
+        Raises:
+            NoSuchRun, RunDeleted, CorruptCheckpoint
+            RunError: its graph is not registered here.
+        """
+        progress, _ = await self._runtime.ask(partial(find_progress, run_id=self.id, graphs=self._graph_of))
+        return progress
+
+    async def picture(self, format: Format = "svg", *, expand: bool = True) -> str:
+        """The graph, with what of it is done, open, waiting, failed and skipped: `Graph.draw` of `progress`.
+
+        Raises what `progress` does.
+        """
+        progress, graph = await self._runtime.ask(partial(find_progress, run_id=self.id, graphs=self._graph_of))
+        return graph.draw(format, expand=expand, run=progress)
 
     async def cancel(self, *, by: str | None = None) -> str:
         """Record the run as cancelled, its nodes having been cancelled first; the status it has then.
