@@ -167,6 +167,7 @@ def _move(graph: Graph[Any], run: RunState) -> None:
         target = moves.get(activation.node, activation.node)
         if isinstance(target, End):
             del run.open[activation.id]
+            run.scopes[activation.scope].live -= 1
         else:
             activation.node = target
     for scope in run.scopes.values():
