@@ -287,7 +287,7 @@ def _due(decision: Decision, activation: Activation) -> None:
 def _look_at_items(decision: Decision, id_: int) -> None:
     """See whether all items of a fan-out are done: then their results are merged, and their owner is finished."""
     owner = decision.run.open.get(id_)
-    if owner is None or id_ not in decision.run.fans:
+    if owner is None or id_ not in decision.run.fans or owner.merged:  # a merged one only waits to be led on
         return
     place = decision.place(owner)
     try:
@@ -302,6 +302,8 @@ def _look(decision: Decision, path: str) -> None:
     scope = run.scopes.get(path)
     if scope is None or scope.live or (path != ROOT and scope.owner is None):
         return
+    if scope.owner is not None and run.open[scope.owner].merged:
+        return  # what it made was handed up already
     plan = decision.plan_of(path)
     if opens := tuple(mended(plan, scope)) or tuple(deferred(plan, scope)):
         decision.note(Opened(path, opens))

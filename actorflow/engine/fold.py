@@ -398,6 +398,7 @@ def _input(run: RunState, record: InputGiven) -> None:
             _close(run, activation)
         run.root.waiting.clear()
         run.root.late.clear()
+        run.queue.clear()
     run.root.parked.clear()
     run.activations = 0
     writes = plain_writes(record.operations)

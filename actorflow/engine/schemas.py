@@ -6,18 +6,33 @@ another process, long after; the schema travels with the question.
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import re
+import uuid
 from typing import Any, cast
+
+import msgspec
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
     "boolean": (bool,),
     "integer": (int,),
     "number": (int, float),
-    "string": (str,),
+    "string": (str, dt.datetime),  # whose schema says no more than that it is written as text
     "array": (list, tuple),
     "object": (dict,),
 }
+
+_FORMATS: dict[str, type] = {
+    "date-time": dt.datetime,
+    "date": dt.date,
+    "time": dt.time,
+    "duration": dt.timedelta,
+    "uuid": uuid.UUID,
+    "decimal": decimal.Decimal,
+}
+"""Texts that stand for something else. What msgpack has a type for may also come as that."""
 
 
 def mismatch(value: Any, schema: Any) -> str | None:
@@ -36,6 +51,13 @@ def _mismatch(value: Any, schema: dict[str, Any], defs: dict[str, Any], at: str)
         return f"expected one of {', '.join(map(repr, schema['enum']))}{where}, got {value!r}"
     if "const" in schema and schema["const"] != value:
         return f"expected {schema['const']!r}{where}, got {value!r}"
+    for one in schema.get("allOf", ()):
+        if (problem := _mismatch(value, one, defs, at)) is not None:
+            return problem
+    if (format_ := schema.get("format")) in _FORMATS:
+        return _malformed(value, format_, where)
+    if "contentEncoding" in schema:
+        return None if isinstance(value, bytes) else f"expected bytes{where}, got {type(value).__name__}"
     wanted = schema.get("type")
     if wanted is not None:
         kinds = [wanted] if isinstance(wanted, str) else wanted
@@ -48,6 +70,14 @@ def _is(value: Any, kind: str) -> bool:
     return isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind in ("integer", "number"))
 
 
+def _malformed(value: Any, format_: str, where: str) -> str | None:
+    try:
+        msgspec.convert(value, _FORMATS[format_])
+    except msgspec.ValidationError:
+        return f"expected a {format_}{where}, got {value!r}"
+    return None
+
+
 _BOUNDS = (
     ("minimum", lambda value, bound: value >= bound, "at least"),
     ("maximum", lambda value, bound: value <= bound, "at most"),
@@ -57,6 +87,9 @@ _BOUNDS = (
     ("maxLength", lambda value, bound: len(value) <= bound, "a length of at most"),
     ("minItems", lambda value, bound: len(value) >= bound, "a length of at least"),
     ("maxItems", lambda value, bound: len(value) <= bound, "a length of at most"),
+    ("minProperties", lambda value, bound: len(value) >= bound, "a length of at least"),
+    ("maxProperties", lambda value, bound: len(value) <= bound, "a length of at most"),
+    ("multipleOf", lambda value, bound: value % bound == 0, "a multiple of"),
     ("pattern", lambda value, bound: re.search(bound, value) is not None, "a match of"),
 )
 

@@ -133,14 +133,19 @@ def give_input(decision: Decision, event: Inputting) -> None:
     if run.open and event.on_pending == "queue":
         decision.note(InputQueued(keep(decision.plan.schema, event.values), event.by))
         return
-    _give(decision, operations, by=event.by, discards=bool(run.open), queued=False)
+    _give(decision, operations, by=event.by, discards=event.on_pending == "discard", queued=False)
 
 
 def queued_input(decision: Decision) -> None:
     """Take the oldest input that waits, now that nothing else goes on."""
     kept, by = decision.run.queue[0]
     values = {one.field: restore(one) for one in kept}
-    _give(decision, _merged(decision, ROOT, values), by=by, discards=False, queued=True)
+    try:
+        operations = _merged(decision, ROOT, values)
+    except Exception as error:  # noqa: BLE001 - a reducer of the user's: it fitted the state when it was given
+        decision.fail(None, error)
+        return
+    _give(decision, operations, by=by, discards=False, queued=True)
 
 
 def _give(

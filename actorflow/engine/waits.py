@@ -9,6 +9,7 @@ from actorflow.engine.flow import AFTER, route_merged
 from actorflow.engine.records import Answered, Ask, Asked
 from actorflow.engine.schemas import mismatch
 from actorflow.errors import AmbiguousTarget, BadAnswer, NotWaiting
+from actorflow.graph.schema import ENCODE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,14 +70,18 @@ def answer(decision: Decision, event: Answering) -> None:
         BadAnswer: it is not what was asked for.
     """
     activation, ask = _asked(decision.run, event.to)
-    if ask.schema is not None and (problem := mismatch(event.value, ask.schema)) is not None:
+    try:
+        value = decision.place(activation).schema.codecs.plain(event.value)
+    except ENCODE_ERRORS as error:
+        raise BadAnswer(decision.run.run_id, ask.question, f"it can't be encoded: {error}") from error
+    if ask.schema is not None and (problem := mismatch(value, ask.schema)) is not None:
         raise BadAnswer(decision.run.run_id, ask.question, problem)
-    decision.note(Answered(activation.id, ask.key, event.value, event.by))
+    decision.note(Answered(activation.id, ask.key, value, event.by))
     _go_on(decision, activation)
 
 
 def _go_on(decision: Decision, activation: Activation) -> None:
-    """An activation goes on as soon as one of its questions is answered: the others are asked again, if still."""
+    """An activation goes on once all of its questions are answered: `begin` leaves one alone that still asks."""
     if AFTER in activation.answers and activation.merged:
         route_merged(decision, decision.place(activation))
     else:

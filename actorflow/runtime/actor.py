@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
-from anyio import Event
+from anyio import CancelScope, Event
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -164,9 +164,11 @@ class Actor:
         self._accepted: list[Request] = []  # decided, and not committed yet
         self._left = False  # nobody takes requests any more
         self._wake = Event()
-        self._ready: list[tuple[int, int]] = []  # (activation, attempt)
-        self._flying: set[int] = set()
+        self._ready: dict[int, int] = {}  # activation: attempt
+        self._flying: dict[int, CancelScope] = {}
         self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
+        self._inline = False  # the loop itself runs a node
+        self._serving: Event | None = None  # somebody is served meanwhile
         self._expiring: dict[int, float] = {}  # activations that are told of a time, and when
         self._committing: Event | None = None
         self._failure: StoreError | None = None  # of a commit: nothing may follow the gap
@@ -174,7 +176,10 @@ class Actor:
         self._crash: Crash | None = None
         self._stop: Stop | None = None
         self._parking = False
-        self._scope = anyio.CancelScope()
+        self._scope = CancelScope()
+        self._looping = CancelScope()  # around the loop: the next one begins when this is cancelled
+        self._looping.cancel()
+        self._tasks: TaskGroup | None = None  # while it lives
 
     @property
     def header(self) -> Header:
@@ -193,7 +198,10 @@ class Actor:
         with self._scope:
             try:
                 async with anyio.create_task_group() as tasks:
-                    crashed = await self._loop(tasks)
+                    self._tasks = tasks
+                    while self._looping.cancel_called:  # at first; and when what it ran inline is not wanted any more
+                        with CancelScope() as self._looping:
+                            crashed = await self._loop(tasks)
                     tasks.cancel_scope.cancel()
             except BaseExceptionGroup as group:
                 first = first_of(group)
@@ -213,6 +221,9 @@ class Actor:
         request.taken = True
         self._requests.append(request)
         self._wake.set()
+        if self._inline and self._serving is None and self._tasks is not None:
+            self._serving = Event()
+            self._tasks.start_soon(self._serve, self._tasks, self._serving)
         await request.done.wait()
 
     def nudge(self) -> None:
@@ -263,16 +274,14 @@ class Actor:
                 return Crashed(self._crash.error, activation.node, activation.key)
             if self._parking:
                 self._ready.clear()
-                if self._flying <= self._sleeping and not self._events:
+                if self._flying.keys() <= self._sleeping and not self._events:
                     await self._await_commit()
                     return None
             if self._is_resting():
                 await self._await_commit()
                 return None
             if self._is_lone():
-                await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
-                id_, attempt = self._ready.pop()
-                self._events.append(await self._attempt(id_, attempt))
+                await self._run_inline(*self._ready.popitem())
             else:
                 self._start_ready(tasks)
                 if not self._events and not self._requests and self._interrupt is None:
@@ -292,13 +301,14 @@ class Actor:
 
     def _answer_requests(self) -> None:
         """Do what was asked for, in the order in which it was; what is refused changes nothing."""
-        requests, self._requests = self._requests, []
-        for request in requests:
+        while self._requests and not self.run.ended:  # what one of them ended, the next one must find so
+            request = self._requests.pop(0)
             event = request.event
             if isinstance(event, Updating):
                 event = replace(event, idle=not self._flying and not self._events)
             try:
-                self._take(decide(self._plan, self.run, event))
+                if event is not None:
+                    self._take(decide(self._plan, self.run, event))
             except Exception as error:  # noqa: BLE001 - whoever asks gets it: a reducer of the user's may raise anything
                 request.error = error
                 request.done.set()
@@ -330,6 +340,7 @@ class Actor:
 
     async def _settle(self, tasks: TaskGroup) -> None:
         """Commit as the durability of the run asks, and carry out what may be carried out."""
+        self._cancel_needless()
         if (error := self._interrupt or self._failure) is not None:
             raise error
         mode = self.run.durability
@@ -354,11 +365,15 @@ class Actor:
             self._acknowledge()
         if (tidy := self.ownership.tidying()) is not None:
             tasks.start_soon(self._tidy, tidy)
+        self._carry_out(tasks)
+
+    def _carry_out(self, tasks: TaskGroup) -> None:
+        """What was decided may be done now: its records are as durable as they need to be."""
         commands, self._commands = self._commands, []
         for command in commands:
             match command:
                 case Start(id_) if id_ not in self._flying and id_ in self.run.open:
-                    self._ready.append((id_, self.run.open[id_].attempt + 1))
+                    self._ready[id_] = self.run.open[id_].attempt + 1
                 case Retry() if command.id in self.run.open:
                     self._retry_later(tasks, command)
                 case Expire(id_, due):
@@ -373,35 +388,68 @@ class Actor:
     # -- nodes --------------------------------------------------------------------
 
     def _start_ready(self, tasks: TaskGroup) -> None:
-        for id_, attempt in self._ready:
+        for id_, attempt in self._ready.items():
             due = self.run.open[id_].due
             if due is None:
-                self._flying.add(id_)
-                tasks.start_soon(self._fly, id_, attempt)
+                scope = self._flying[id_] = CancelScope()
+                tasks.start_soon(self._fly, id_, attempt, scope)
             else:  # a recorded retry, taken up again: late is immediate
                 self._retry_later(tasks, Retry(id_, attempt, max(0.0, due - time.time())))
         self._ready.clear()
 
     def _retry_later(self, tasks: TaskGroup, retry: Retry) -> None:
         # it sleeps from now on, not from when its task is first scheduled: parking asks in between
-        self._flying.add(retry.id)
+        scope = self._flying[retry.id] = CancelScope()
         self._sleeping.add(retry.id)
-        tasks.start_soon(self._retry, retry)
+        tasks.start_soon(self._retry, retry, scope)
 
     def _is_lone(self) -> bool:
         """Whether one activation is ready and nothing else goes on: it needs no task of its own."""
-        if len(self._ready) != 1 or self._flying or self._events:
+        if len(self._ready) != 1 or self._flying or self._events or self._requests or self._expiring:
             return False
-        return self.run.open[self._ready[0][0]].due is None
+        return self.run.open[next(iter(self._ready))].due is None
 
-    async def _fly(self, id_: int, attempt: int) -> None:
+    async def _run_inline(self, id_: int, attempt: int) -> None:
+        """Run a lone node in the loop's own task. Who asks something meanwhile is served beside it."""
+        self._inline = True
+        self._flying[id_] = self._looping
         try:
-            event = await self._attempt(id_, attempt)
+            await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
+            if id_ in self.run.open and not self.run.paused:
+                event = await self._attempt(id_, attempt)
+                self._events.append(event)
+        finally:
+            del self._flying[id_]
+            self._inline = False
+        await self._await_service()
+
+    async def _await_service(self) -> None:
+        """Wait until those are served who asked while the loop ran a node."""
+        if self._serving is not None:
+            await self._serving.wait()
+            self._serving = None
+
+    async def _serve(self, tasks: TaskGroup, served: Event) -> None:
+        """Do what is asked for while the loop itself runs a node, and waits for this before it goes on."""
+        try:
+            while self._requests and not self.run.ended:
+                self._answer_requests()
+                await self._settle(tasks)
+                if not self._parking:
+                    self._start_ready(tasks)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._interrupt = error  # as in `_fly`
+        served.set()
+
+    async def _fly(self, id_: int, attempt: int, scope: CancelScope) -> None:
+        try:
+            if id_ in self.run.open:
+                with scope:
+                    event = await self._attempt(id_, attempt)
+                    self._events.append(event)  # to the list that there is by now
         except (KeyboardInterrupt, SystemExit) as error:
             self._interrupt = error  # raised by the loop: out of this task it would stop asyncio's at once
-        else:
-            self._events.append(event)
-        self._flying.discard(id_)
+        del self._flying[id_]
         self._wake.set()
 
     async def _attempt(self, id_: int, attempt: int) -> Returned | Raised | Suspended:
@@ -419,10 +467,23 @@ class Actor:
             self._events.append(Due(id_, time.time()))
             self._wake.set()
 
-    async def _retry(self, retry: Retry) -> None:
-        await anyio.sleep(retry.delay)
-        self._sleeping.discard(retry.id)
-        await self._fly(retry.id, retry.attempt)
+    async def _retry(self, retry: Retry, scope: CancelScope) -> None:
+        with scope:
+            await anyio.sleep(retry.delay)
+        if not scope.cancel_called:  # else whoever did that has forgotten it
+            self._sleeping.discard(retry.id)
+            scope = self._flying[retry.id] = CancelScope()
+            await self._fly(retry.id, retry.attempt, scope)
+
+    def _cancel_needless(self) -> None:
+        """End the attempts of activations that are open no more; and, of a paused run, those that have not begun."""
+        for id_, scope in list(self._flying.items()):
+            waits = id_ in self._sleeping
+            if id_ not in self.run.open or (self.run.paused and waits):
+                scope.cancel()
+                if waits:
+                    del self._flying[id_]
+                    self._sleeping.discard(id_)
 
     # -- commits ------------------------------------------------------------------
 

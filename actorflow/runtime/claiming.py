@@ -198,6 +198,7 @@ def creating_run(
             file=file,
             body=body,
             snapshot=tombstone is not None or begins is not None,
+            node=run.last_node,
             tags=tags,
             marks=marks,
         )

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.claiming import Limits
     from actorflow.runtime.lives import Lives
+    from actorflow.runtime.validation import Validate
     from actorflow.store.backend import Backend
 
 
 class OpenRuntime(ABC):
     """The store and the lives of a runtime, while it is entered."""
 
+    url: str
     _graphs: dict[str, Graph[Any]]
     _limits: Limits
     _store: str | os.PathLike[str] | Backend
     _storage_options: Mapping[str, Any] | None
+    _validate: Validate | None
 
     @abstractmethod
     def _open(self) -> Lives:

@@ -24,14 +24,18 @@ def check_word(name: str, given: object, words: Any) -> None:
 
 
 def check_texts(name: str, given: Iterable[object]) -> None:
-    """Refuse what is no str among values that are written as such.
+    """Refuse what is no str among values that are written as such, and what can't be written.
 
     Raises:
-        TypeError: naming the first.
+        TypeError, ValueError: naming the first.
     """
     for one in given:
         if not isinstance(one, str):
             raise TypeError(f"{name}: {one!r} is of type {type(one).__name__}, not str")
+        try:
+            one.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name}: {one!r} has half of a character in it, and can't be written") from error
 
 
 def check_limit(limit: int | None) -> None:

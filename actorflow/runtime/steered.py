@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actorflow.engine.events import Asking
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
+    from actorflow.runtime.view import View
 
 S = TypeVar("S", bound=State)
 
@@ -178,13 +179,16 @@ class Steered(ABC, Generic[S]):
 
         Raises:
             ValueError: the name is empty or a number.
+            LookupError: the run has no such commit; CheckpointGone: not any more.
             NoSuchRun, RunOwned, UnknownGraph
         """
         check_texts("name", [name])
+        if at is not None and type(at) is not int:
+            raise TypeError(f"at={at!r}: give the number of a commit")
         if not name or name.replace(".", "").isdigit():
             msg = f"name={name!r}: a number means a commit, so a name can't be one"
             raise ValueError(msg)
-        seq = (await self._runtime.tip(self.id)).header.seq if at is None else at
+        seq = (await self._runtime.tip(self.id)).header.seq if at is None else (await self.at(at)).seq
         return await self._steer(Tagging(name, seq, by), by, None)
 
     async def untag(self, name: str, *, by: str | None = None) -> int:
@@ -269,6 +273,10 @@ class Steered(ABC, Generic[S]):
     @abstractmethod
     async def wait(self) -> str:
         """See `Run.wait`."""
+
+    @abstractmethod
+    async def at(self, seq: int | str | None = None) -> View[S]:
+        """See `Run.at`."""
 
     @abstractmethod
     def _handle(self, run_id: str) -> Run[S]:

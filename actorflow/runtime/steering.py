@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,20 @@ from actorflow.engine.decide import decide
 from actorflow.engine.decision import Decision
 from actorflow.engine.events import Inputting, Tagging, Updating
 from actorflow.engine.fold import fold
-from actorflow.engine.records import ENDED, Claimed, Forked, Rewound, Tagged
+from actorflow.engine.merge import typed
+from actorflow.engine.records import ENDED, Claimed, Ended, Failed, Forked, Rewound, Tagged
 from actorflow.engine.rewinding import forked, rewound
 from actorflow.engine.run import RunState
 from actorflow.engine.snapshot import dump, load
-from actorflow.errors import NoSuchTarget, RunEnded, UnknownGraph
+from actorflow.errors import NoSuchTarget, RunEnded, RunExists, UnknownGraph
 from actorflow.runtime.actor import Request
 from actorflow.runtime.adopt import adopt
 from actorflow.runtime.asking import Asking
 from actorflow.runtime.care import tag_as_is, tombstone_of
-from actorflow.runtime.claiming import Adopted, EndedMeanwhile, claim_run, creating_run, preview_run
+from actorflow.runtime.claiming import Adopted, EndedMeanwhile, Preview, claim_run, creating_run, preview_run
 from actorflow.runtime.history import Point, replay_at, to_point
+from actorflow.runtime.options import check_texts
+from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.frames import Frame
 from actorflow.store.keys import fresh_id
 
@@ -74,24 +78,18 @@ class Steering(Asking):
             if record is not None:  # whatever became of the run, it stays so
                 return await lives.apart(run_id, lambda: tag_as_is(lives.store, run_id, record))
             request = Request(event)
-            await self._take_up_for(lives, run_id, request, context)
-            if request.taken:
-                await request.done.wait()
-            if request.error is not None:
-                raise request.error
-            if request.seq is not None:
-                return request.seq
+            await self._take_up_for(lives, run_id, request, event, context)
+            if (seq := await _outcome(request)) is not None:
+                return seq
 
-    async def _take_up_for(self, lives: Lives, run_id: str, request: Request, context: Any) -> None:
+    async def _take_up_for(self, lives: Lives, run_id: str, request: Request, event: Asked, context: Any) -> None:
         tip = await lives.tip(run_id)
         graph = self._graph_for(tip)
         over = tip.header.status in ENDED
-        if over and not isinstance(request.event, _REOPENING):
+        if over and not isinstance(event, _REOPENING):
             raise RunEnded(run_id, tip.header.status)
-        preview = await lives.in_store(
-            lambda: preview_run(lives.store, graph, lives.store.log(run_id), tip, self._limits)
-        )
-        _try(graph, _copy(preview.run), request.event, reopened=over)
+        preview = await lives.in_store(partial(self._preview, lives, graph, tip))
+        _try(graph, _copy(preview.run), event, reopened=over)
         try:
             await lives.take_up(
                 graph,
@@ -109,40 +107,40 @@ class Steering(Asking):
     ) -> int:
         """Let a run go on from how it was; the commit that says so. See `Run.rewind`."""
         lives = self._writable()
-        request = None if update is None else Request(update)
+        point = await self._point(run_id, at)
         while True:
-            life = lives.get(run_id)
-            if life is not None:
-                life.let_go()
-                await life.done.wait()
             tip = await lives.tip(run_id)
             graph = self._graph_for(tip)
-            then = await self._then(lives, graph, run_id, await self._point(run_id, at))
+            # all that may be refused is, before anything of the run is disturbed
+            then = await self._then(lives, graph, run_id, point)
+            preview = await lives.in_store(partial(self._preview, lives, graph, tip))
             if update is not None:
-                preview = await lives.in_store(
-                    lambda: preview_run(lives.store, graph, lives.store.log(run_id), tip, self._limits)  # noqa: B023 - awaited here
-                )
-                trial = rewound(_copy(preview.run), _copy(then.run), keep_keys=keep_keys)
-                _try(graph, trial, replace(update, idle=True), reopened=False)
+                _try(graph, rewound(preview.run, _copy(then.run), keep_keys=keep_keys), update, reopened=False)
+            if (life := lives.get(run_id)) is not None:
+                context = life.context if context is None else context
+                life.let_go()
+                await life.done.wait()
+                tip = await lives.tip(run_id)
+            request = Request(update)
             reopen = tip.header.opening if tip.header.status in ENDED else None
+            back_to = Rewound(then.frame.header.seq, point.record, by)
 
-            def claim() -> Adopted:
-                adopted = claim_run(lives.store, graph, run_id, self._limits, reopen=reopen)  # noqa: B023 - called here
-                back = rewound(adopted.run, then.run, keep_keys=keep_keys)  # noqa: B023
-                point = then.frame.header.seq  # noqa: B023
-                return replace(adopted, run=back, rewound=Rewound(point, None, by))
+            def claim(run: RunState, back_to: Rewound, graph: Graph[Any], reopen: int | None) -> Adopted:
+                adopted = claim_run(lives.store, graph, run_id, self._limits, reopen=reopen)
+                return replace(adopted, run=rewound(adopted.run, run, keep_keys=keep_keys), rewound=back_to)
 
             try:
-                life = await lives.launch(
-                    graph, run_id, partial(lives.in_store, claim), context=context, request=request
+                await lives.launch(
+                    graph,
+                    run_id,
+                    partial(lives.in_store, partial(claim, then.run, back_to, graph, reopen)),
+                    context=context,
+                    request=request,
                 )
             except EndedMeanwhile:
                 continue
-            if request is not None:
-                await request.done.wait()
-                if request.error is not None:
-                    raise request.error
-            return life.actor.header.seq
+            if (seq := await _outcome(request)) is not None:
+                return seq  # otherwise somebody else was faster to take the run up, and must let go of it again
 
     async def fork(
         self,
@@ -157,6 +155,7 @@ class Steering(Asking):
         reuse: bool,
     ) -> Life:
         """Begin a new run as another one was. See `Run.fork`."""
+        check_texts("tags", itertools.chain.from_iterable(tags.items()))
         lives = self._writable()
         store = lives.store
         new_id = fresh_id() if new_id is None else new_id
@@ -172,17 +171,31 @@ class Steering(Asking):
         header = then.frame.header
         decision.note(Forked(run_id, then.frame.file.store, header.seq, then.frame.digest, by))
         if update is not None:
-            more = decide(graph.plan, decision.run, replace(update, idle=True))
-            decision.records += more.records
-            decision.run = more.run
-        return await lives.launch(
-            graph,
-            new_id,
-            lambda: lives.in_steps(
+            for record in decide(graph.plan, _copy(begins), replace(update, idle=True)).records:
+                if isinstance(record, Ended | Failed):
+                    break  # that it is over is for its actor to commit
+                decision.note(record)
+        if self._validate is not None:
+            state = typed(graph.schema, decision.run.root.values)
+            first = Commit(new_id, graph.name, 0, "running", decision.run.last_node, tags, state)
+            pass_or_refuse(self._validate, first, path=self.url)
+        if context is None and (life := lives.get(run_id)) is not None:
+            context = life.context
+        created: list[str] = []
+
+        async def create() -> Adopted:
+            created.append(new_id)
+            return await lives.in_steps(
                 creating_run(store, graph, new_id, decision, tags, tombstone=tombstone, begins=begins)
-            ),
-            context=context,
-        )
+            )
+
+        life = await lives.launch(graph, new_id, create, context=context)
+        if not created:
+            raise RunExists(new_id)  # it lives here
+        return life
+
+    def _preview(self, lives: Lives, graph: Graph[Any], tip: Tip) -> Preview:
+        return preview_run(lives.store, graph, lives.store.log(tip.file.run_id), tip, self._limits)
 
     def _graph_for(self, tip: Tip) -> Graph[Any]:
         graph = self._graphs.get(tip.file.graph)
@@ -205,6 +218,15 @@ class Steering(Asking):
                 raise NoSuchTarget(run_id, at, sorted(run.tags))
             return Point(run.tags[at])
         return to_point(at)
+
+
+async def _outcome(request: Request) -> int | None:
+    """The commit that holds what was asked for; None if no actor came to it. Raises what it was refused with."""
+    if request.taken:
+        await request.done.wait()
+    if request.error is not None:
+        raise request.error
+    return request.seq
 
 
 async def _next_actor(life: Life) -> None:
