@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from actorflow.cli.caring import archive, doctor_, export, import_, repair
-from actorflow.cli.checking import check, graph, migrate
+from actorflow.cli.checking import check, migrate
 from actorflow.cli.clearing import delete, gc, rekey
 from actorflow.cli.demo import demo
+from actorflow.cli.drawing import graph
 from actorflow.cli.exits import MEANINGS
 from actorflow.cli.going import resume, run
 from actorflow.cli.locking import schema

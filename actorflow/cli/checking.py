@@ -1,8 +1,8 @@
-"""Checking: the commands that look at a graph without running it: ``graph``, ``check`` and ``migrate``."""
+"""Checking: the commands that look at a graph without running it: ``check`` and ``migrate``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actorflow import Verdict
-
-
-@click.command(cls=Command)
-@target_argument()
-@click.option("--format", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
-def graph(target: Target, format: Literal["text", "mermaid"]) -> None:
-    """Draw a graph, as lines or as a Mermaid flowchart. Nothing of it is run."""
-    say(target.graph.draw(format).rstrip("\n"))
 
 
 @click.command(cls=Command)

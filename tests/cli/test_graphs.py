@@ -20,6 +20,66 @@ def test_graph_draws_without_running_anything(project: Project) -> None:
     assert not (project.folder / ".actorflow").exists()
 
 
+def test_graph_writes_a_file_in_the_format_that_its_name_says(project: Project) -> None:
+    """``-o`` decides, unless --format does."""
+    svg, dot = project.call("graph", "app:trail", "-o", "a.svg"), project.call("graph", "app:trail", "-o", "a.gv")
+    other = project.call("graph", "app:trail", "-o", "b.svg", "--format", "mermaid")
+
+    assert (svg.exit_code, dot.exit_code, other.exit_code) == (0, 0, 0)
+    assert (svg.stdout, svg.stderr) == ("", "wrote a.svg\n")
+    assert (project.folder / "a.svg").read_text("utf-8").startswith("<svg ")
+    assert (project.folder / "a.gv").read_text("utf-8").startswith("digraph ")
+    assert (project.folder / "b.svg").read_text("utf-8").startswith("flowchart ")
+
+
+def test_graph_says_why_it_can_not_write_a_file(project: Project) -> None:
+    """A folder that is not there is named; nothing is traced."""
+    result = project.call("graph", "app:trail", "-o", "no/where.svg")
+
+    assert result.exit_code != 0
+    assert "no/where.svg" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_graph_shows_how_far_a_run_has_come(project: Project) -> None:
+    """With --run, what is done and what failed is marked, in each format."""
+    (project.folder / "broken").touch()
+    project.call("run", "app:trail", "--id", "r")
+
+    text, svg = (project.call("graph", "app:trail", "--run", "r", "--format", kind) for kind in ("text", "svg"))
+
+    assert text.stdout.splitlines() == [
+        "trail: 2 nodes (run r: failed)",
+        "* first  [done]",
+        "    → second",
+        "  second  [failed]",
+    ]
+    assert 'id="actorflow-trail-second" class="failed"' in svg.stdout
+
+
+def test_graph_of_a_run_that_is_not_there_exits_with_3(project: Project) -> None:
+    """Neither a store nor a run that is missing is drawn as one in which nothing is done."""
+    no_store = project.call("graph", "app:trail", "--run", "r")
+    project.call("run", "app:trail", "--id", "other")
+    no_run = project.call("graph", "app:trail", "--run", "r")
+
+    assert (no_store.exit_code, no_run.exit_code) == (3, 3)
+    assert "try: actorflow ls" in no_run.stderr
+
+
+def test_graph_of_a_run_of_another_graph_is_refused(project: Project) -> None:
+    """The graph of the run is named: what one run did is not drawn into another graph."""
+    project.call("run", "app:trail", "--id", "r")
+    (project.folder / "two.py").write_text(
+        "from app import Graph, Trail\nother = Graph('other', Trail)\nother.node(lambda state: None, name='a')"
+    )
+
+    result = project.call("graph", "two:other", "--run", "r")
+
+    assert result.exit_code == 2
+    assert "'trail', is not registered" in result.stderr
+
+
 def test_check_tells_all_problems_at_once_and_exits_with_2(project: Project) -> None:
     """A graph that can't run is a mistake in what was given."""
     with (project.folder / "app.py").open("a") as source:
