@@ -91,7 +91,7 @@ class NodeContext:
             count = self._counts[question]
             key = question if count == 1 else f"{question}#{count}"
         assert self.codecs is not None, "a context that can't ask has no interrupt"  # noqa: S101
-        check_texts("question", [question, *([] if key is None else [key])])
+        check_texts("question", [question, key])
         if timeout is not None and not 0 <= timeout <= LONGEST:  # NaN is neither
             raise ValueError(f"timeout={timeout}: give seconds, at most {LONGEST}, or None to wait without an end")
         if (answer := self.answers.get(key)) is not None:
