@@ -1,0 +1,53 @@
+"""Nesting: the graphs inside a graph, and what is wrong with them as parts of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actorflow.graph.inner import warnings_of_inner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actorflow.graph.graph import Graph
+    from actorflow.graph.plan import Plan
+
+Compiled = tuple["Graph[Any]", "Plan", tuple[str, ...]]
+"""A graph, its plan, and what is wrong with it."""
+
+
+def graphs_inside(graph: Graph[Any]) -> Iterator[Compiled]:
+    """This graph and all inside it, outermost first, each once: one may contain itself."""
+    seen: set[int] = set()
+    todo = [graph]
+    while todo:
+        one = todo.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        plan, problems = one.compiled()
+        yield one, plan, problems
+        todo += [node.inner.graph for node in plan.nodes.values() if node.inner is not None]
+
+
+def problems_inside(graph: Graph[Any]) -> Iterator[str]:
+    """What is wrong with the graphs inside, and with this one as what contains them."""
+    types: dict[str, type[Any]] = {}
+    for one, plan, problems in graphs_inside(graph):
+        if one is not graph:
+            yield from (f"graph {one.name!r} inside: {problem}" for problem in problems)
+        schema = plan.schema
+        other = types.setdefault(schema.name, schema.state_type)
+        if other is not schema.state_type:
+            yield (
+                f"graph {one.name!r}: its State is another class than the {schema.name!r} of a graph around or beside "
+                "it, and files tell schemas apart by name; say State(..., name=)"
+            )
+
+
+def warnings_inside(graph: Graph[Any]) -> Iterator[str]:
+    """What is doubtful about what goes in and out of the graphs inside."""
+    for _, plan, _ in graphs_inside(graph):
+        for name, node in plan.nodes.items():
+            if node.inner is not None and node.fan is None:
+                yield from warnings_of_inner(name, node.inner, plan.schema)
