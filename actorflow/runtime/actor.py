@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.attempt import Caller
     from actorflow.runtime.committer import Committer
     from actorflow.runtime.large import Splitter
+    from actorflow.runtime.observers import Observers
     from actorflow.runtime.validation import Validate
     from actorflow.store.backend import Steps
     from actorflow.store.blobs import Blob
@@ -90,6 +91,7 @@ class _Sealed(NamedTuple):
 
     blobs: tuple[Blob, ...]
     steps: Steps[None]
+    draft: Draft
 
 
 class Actor:
@@ -107,6 +109,7 @@ class Actor:
         alone: Callable[[], bool],
         on_end: Callable[[Actor], None],
         large: Splitter,
+        observers: Observers,
         validate: Validate | None,
         leaving: Callable[[], bool],
         first: list[Command] | None = None,
@@ -125,6 +128,7 @@ class Actor:
             alone: whether no other actor of the runtime is live.
             on_end: blocking work after the commit that ended the run: its markers.
             large: parts large values from what is committed.
+            observers: those who watch the run here.
             validate: the user's rule for commits.
             leaving: whether the runtime is being left, so that nobody waits for what is not due yet.
             first: the commands of a spawn; None for a run that was loaded, which is swept.
@@ -146,6 +150,8 @@ class Actor:
         self._swept = first is not None
         self._commands: list[Command] = first or []
         self._large = large
+        self._observers = observers
+        observers.begins(ownership.header)
         self._pending = Pending(
             large=large,
             snapshot=None if file == ownership.file and rewound is None else large.dump(run),
@@ -291,7 +297,10 @@ class Actor:
             # inside a commit, records are in the order in which their activations were opened
             events, self._events = sorted(self._events, key=attrgetter("id")), []
             for event in events:
-                self._take(decide(self._plan, self.run, event))
+                decision = decide(self._plan, self.run, event)
+                self._take(decision)
+                if self._observers.live and isinstance(event, Raised):
+                    self._observers.raised(event, decision)
 
     def _is_resting(self) -> bool:
         """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
@@ -453,7 +462,10 @@ class Actor:
         self._wake.set()
 
     async def _attempt(self, id_: int, attempt: int) -> Returned | Raised | Suspended:
-        return await self._caller.attempt(self.run, self.run.open[id_], attempt, seq=self.header.seq)
+        activation = self.run.open[id_]
+        if self._observers.live:
+            self._observers.started(activation, attempt)
+        return await self._caller.attempt(self.run, activation, attempt, seq=self.header.seq)
 
     def _expire_later(self, tasks: TaskGroup, id_: int, due: float) -> None:
         if self._expiring.get(id_) != due:
@@ -533,6 +545,7 @@ class Actor:
             broken = f"it was interrupted by {error!r}"
             self._failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
             raise
+        self._observers.committed(sealed.draft, self.ownership)
 
     def _seal(self, *, kind: Kind = "commit") -> _Sealed:
         """What waits, as what commits it; what one commit can't hold goes on waiting."""
@@ -556,10 +569,10 @@ class Actor:
         )
         self._refuse_invalid(draft)
         if ended:
-            return _Sealed(sealed.blobs, self._write_end(draft))
+            return _Sealed(sealed.blobs, self._write_end(draft), draft)
         if not rest:
             self._pending.snapshot_if_due(run)
-        return _Sealed(sealed.blobs, self.ownership.committing(draft))
+        return _Sealed(sealed.blobs, self.ownership.committing(draft), draft)
 
     def _refuse_invalid(self, draft: Draft) -> None:
         if self._validate is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.life import Life
+    from actorflow.runtime.lives import Lives
     from actorflow.store.frames import Frame
     from actorflow.store.log import Tip
     from actorflow.store.store import Store
@@ -25,6 +26,10 @@ T = TypeVar("T")
 
 class Asking(OpenRuntime):
     """The part of a runtime that its handles use."""
+
+    def living(self) -> Lives:
+        """The runs that live in this process, and the store, for whoever goes on asking."""
+        return self._open()
 
     def life_of(self, run_id: str) -> Life | None:
         """The life of a run in this process, if it has one."""

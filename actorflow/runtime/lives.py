@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio import CapacityLimiter
@@ -38,7 +39,10 @@ from actorflow.runtime.claiming import (
     near_ids,
 )
 from actorflow.runtime.committer import Committer
+from actorflow.runtime.events import Offset
 from actorflow.runtime.life import Life
+from actorflow.runtime.observers import Observers
+from actorflow.runtime.stream import EventStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from actorflow.engine.policy import RestartPolicy
+    from actorflow.runtime.hooks import Hooks
     from actorflow.runtime.validation import Validate
     from actorflow.runtime.workers.pool import Workers
     from actorflow.store.backend import Steps
@@ -80,11 +85,13 @@ class Lives:
         files: int,
         contexts: Mapping[str, Any],
         workers: Workers,
+        hooks: Hooks,
     ) -> None:
         self.store = store
         self.limits = limits
         self.workers = workers
         self.leaving = False
+        self.closed = False
         self.interrupt: KeyboardInterrupt | SystemExit | None = None  # raised in a run, to be raised by leaving
         self.blocked: dict[str, str] = {}  # runs that this process can't run, and why
         self._tasks = tasks
@@ -94,6 +101,9 @@ class Lives:
         self._contexts = contexts
         self._committer = Committer(tasks, files=files, apart=store.heartbeat is not None)
         self._threads = CapacityLimiter(SYNC_NODES)
+        self._hooks = hooks
+        # held by actors, and by those who watch their runs
+        self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
         self._by_id: dict[str, Life] = {}
         self._claiming: dict[str, anyio.Event] = {}  # runs that a task is about to claim
 
@@ -111,6 +121,13 @@ class Lives:
     def get(self, run_id: str) -> Life | None:
         """The life of a run, if it has one here."""
         return self._by_id.get(run_id)
+
+    def observers(self, run_id: str) -> Observers:
+        """Those who watch a run in this process, whether or not it lives here now."""
+        found = self._observers.get(run_id)
+        if found is None:
+            found = self._observers[run_id] = Observers(run_id)
+        return found
 
     # -- the store, seen from here --------------------------------------------------
 
@@ -241,6 +258,7 @@ class Lives:
             self._tasks.cancel_scope.cancel()
         finally:
             del self._by_id[life.run_id]
+            self.observers(life.run_id).wake()
             if life.error is not None and not _may_pass(life.error):
                 self.blocked[life.run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
 
@@ -266,7 +284,23 @@ class Lives:
                 policy=self._policy,
             )
             self._by_id[start.run_id] = start.life = life
+            if self._hooks:
+                self._tasks.start_soon(self._hooks.follow, *self._watched(life))
             return life
+
+    def _watched(self, life: Life) -> tuple[EventStream, Observers]:
+        """What the hooks are told of a life: all since its claim, while it lasts."""
+        claim = life.actor.header.seq
+        stream = EventStream(
+            lambda: self,
+            life.run_id,
+            modes=self._hooks.modes,
+            graphs=lambda name: life.graph if name == life.graph.name else None,
+            after=Offset.parse(claim - 1) if claim else None,
+            stays=False,
+        )
+        stream.begin()  # before its actor does
+        return stream, self.observers(life.run_id)
 
     def _actor(
         self,
@@ -277,6 +311,7 @@ class Lives:
         context: Any,
         request: Request | None = None,
     ) -> Actor:
+        observers = self.observers(adopted.run.run_id)
         return Actor(
             graph,
             adopted.run,
@@ -284,7 +319,8 @@ class Lives:
             file=adopted.file,
             large=adopted.large,
             committer=self._committer,
-            caller=Caller(graph.plan, context, self._debug, self._threads, self.workers, _nobody),
+            caller=Caller(graph.plan, context, self._debug, self._threads, self.workers, observers.told),
+            observers=observers,
             validate=self._validate,
             leaving=lambda: self.leaving,
             request=request,
@@ -358,6 +394,13 @@ class Lives:
                 if park or not life.awaited:
                     life.park()
             await unfinished[0].done.wait()
+        await self._hooks.drained()
+
+    def close(self) -> None:
+        """End the loops over events that still go on."""
+        self.closed = True
+        for observers in list(self._observers.values()):
+            observers.wake()
 
 
 class _Start(Struct):
@@ -391,10 +434,6 @@ class _Claiming:
     async def __aexit__(self, *_: object) -> None:
         del self._claiming[self._run_id]
         self._over.set()
-
-
-def _nobody(*_: object) -> None:
-    """Listens to what nodes tell."""
 
 
 def _may_pass(error: Exception) -> bool:

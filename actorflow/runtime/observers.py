@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actorflow.engine.run import Activation
     from actorflow.runtime.events import Mode
     from actorflow.store.frames import Draft, Header
+    from actorflow.store.ownership import Ownership
 
 BUFFER = 1_024
 """Pieces that wait for one who watches: commits, and events that are live only."""
@@ -66,6 +67,10 @@ class Feed:
             self._bytes = len(piece.body) if isinstance(piece, Frame) else 0
         self._pieces.append(piece)
         self.wake()
+
+    def first(self) -> Frame | Event | None:
+        """What `take` would give."""
+        return self._pieces[0] if self._pieces else None
 
     def take(self) -> Frame | Event | None:
         """The oldest piece; None if there is none."""
@@ -117,7 +122,7 @@ class Observers:
         self.run_id = run_id
         self.live: frozenset[Mode] = frozenset()  # what somebody wants to be told of that is live only
         self._feeds: list[weakref.ref[Feed]] = []
-        self._seq = 0  # the newest commit that was handed over
+        self.seq = -1  # the newest commit of whoever owns the run here
         self._told = 0  # live-only events since
         self._thread = threading.get_ident()
         self._token = current_token()
@@ -136,29 +141,43 @@ class Observers:
         left = [one for ref in self._feeds if (one := ref()) is not None]
         self.live = frozenset().union(*(one.live for one in left))
 
+    def begins(self, header: Header) -> None:
+        """The run was claimed here."""
+        self.seq, self._told = header.seq, 0
+        self.wake()
+
     def wake(self) -> None:
-        """Let all look again: the run began or ended to live here."""
+        """Let all look again: the run began or ended to live here, or the runtime is left."""
         for feed in self._all():
             feed.wake()
 
     # -- what the actor says ------------------------------------------------------
 
-    def committed(self, draft: Draft, header: Header, path: str) -> None:
-        """A commit is durable."""
-        self._seq, self._told = header.seq, 0
+    def committed(self, draft: Draft, ownership: Ownership) -> None:
+        """A commit is durable, the newest of this owner's."""
+        self.seq, self._told = ownership.header.seq, 0
         if self._feeds:
-            size = len(draft.body)
-            frame = Frame(header=header, file=draft.file, body=draft.body, digest=b"", path=path, offset=0, size=size)
-            self._put(frame)
+            self._put(
+                Frame(
+                    header=ownership.header,
+                    file=draft.file,
+                    body=draft.body,
+                    digest=b"",
+                    path=ownership.path,
+                    offset=0,
+                    size=len(draft.body),
+                )
+            )
 
     def started(self, activation: Activation, attempt: int) -> None:
         """A node is about to be called."""
         if "nodes" in self.live:
             self._node(activation, attempt, kind="started")
 
-    def failed(self, activation: Activation, event: Raised, decision: Decision) -> None:
+    def raised(self, event: Raised, decision: Decision) -> None:
         """An attempt raised, and this is what comes of it: what is no record is said here."""
-        if "nodes" not in self.live:
+        activation = decision.run.open.get(event.id)
+        if "nodes" not in self.live or activation is None:
             return
         error = describe(event.error)
         for command in decision.commands:
@@ -198,7 +217,7 @@ class Observers:
         self._told += 1
         place: dict[str, Any] = {
             "run_id": self.run_id,
-            "offset": Offset(self._seq, self._told),
+            "offset": Offset(self.seq, self._told),
             "time": time.time(),
             "attempt": attempt,
         }

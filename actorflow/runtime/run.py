@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import anyio
 
@@ -15,15 +15,17 @@ from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
 from actorflow.runtime.difference import Change, diff
+from actorflow.runtime.events import Mode, Offset
 from actorflow.runtime.history import History, find_view, tell_views, to_point
 from actorflow.runtime.options import check_limit, check_texts, check_word
 from actorflow.runtime.picture import find_progress
 from actorflow.runtime.steered import Steered
+from actorflow.runtime.stream import EventStream
 from actorflow.store.frames import Kind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from actorflow.engine.records import ErrorInfo
     from actorflow.graph.draw import Format
@@ -227,6 +229,53 @@ class Run(Steered[S]):
                 node=node,
                 time_limit=self._time_limit,
             )
+        )
+
+    def events(
+        self,
+        modes: Mode | Iterable[Mode] | None = None,
+        *,
+        after: Offset | str | int | None = None,
+        committed_only: bool = False,
+        scope: str | None = None,
+    ) -> EventStream:
+        """What happens in the run, for ``async for``, until it is over: what its log tells, then what happens.
+
+        From the log come the same events, whenever and wherever they are read:
+        each once, in the order of their offsets. What is live only (a node
+        started, emitted or reports something) is told of a run that lives in
+        this process, to who is quick enough: see `DroppedEvent`. A run that
+        lives in another process is looked at again and again, at most once a
+        second. The loop may be left at any time, and ends when the runtime is left.
+
+        Args:
+            modes: what to tell of; by default everything. ``values`` is the state after each change, ``updates``
+                what was written, ``nodes`` what became of activations, ``commits`` each commit, ``data`` what nodes
+                emit, ``progress`` what they report and how far fan-outs are, ``waits`` questions and their answers,
+                ``hooks`` hooks that failed.
+            after: the offset of the last event that is known already, or the number of a commit; by default from
+                the beginning, or the oldest commit that is kept.
+            committed_only: leave out what is live only: no event before the commit that holds it.
+            scope: only what happens in this scope; "" is the root.
+
+        Raises:
+            NoSuchRun, RunDeleted, CorruptCheckpoint
+            CheckpointGone: retention let go of what comes after ``after``, or of what a slow reader was to read next.
+            LookupError: the run never got as far as ``after``.
+            Blocked: this process found that it can't run it, and nothing more is to be read.
+            ValueError: of a mode or an offset that there is not.
+        """
+        wanted: list[Mode] = [modes] if isinstance(modes, str) else list(get_args(Mode) if modes is None else modes)
+        for mode in wanted:
+            check_word("modes", mode, Mode)
+        return EventStream(
+            self._runtime.living,
+            self.id,
+            modes=wanted,
+            graphs=self._graph_of,
+            after=None if after is None else Offset.parse(after),
+            committed_only=committed_only,
+            scope=scope,
         )
 
     async def diff(self, a: int | str, b: int | str | None = None) -> tuple[Change, ...]:

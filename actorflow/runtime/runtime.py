@@ -34,6 +34,7 @@ from actorflow.runtime.claiming import (
     preview_run,
 )
 from actorflow.runtime.groups import first_of
+from actorflow.runtime.hooks import Hook, Hooks
 from actorflow.runtime.listing import RunInfo, list_runs
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
@@ -93,6 +94,8 @@ class Runtime(Upkeep, Steering):
         debug: raise `StateMutated` when a node changes its state in place.
         scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket.
         migration_timeout: seconds that migrating one run may take.
+        hooks: functions and objects that are told what happens in the runs that live here, after it is committed:
+            see `Hook`. What one raises is logged, and no matter of the run.
         processes: how many worker processes run nodes declared with ``isolate="process"``, at most; by
             default as many as the machine has cores. Each is started when it is first needed.
         max_open_files: how many files of runs are kept open; by default a quarter of what the
@@ -133,6 +136,7 @@ class Runtime(Upkeep, Steering):
         debug: bool = False,
         scan_every: float | None = None,
         migration_timeout: float = 60.0,
+        hooks: Iterable[Any] = (),
         processes: int | None = None,
         max_open_files: int | None = None,
         readonly: bool = False,
@@ -158,6 +162,7 @@ class Runtime(Upkeep, Steering):
         self._validate = validate
         self._debug = debug
         self._scan_every = scan_every
+        self._hooks = [Hook(hook) for hook in hooks]
         self._processes = (os.cpu_count() or 1) if processes is None else processes
         self._max_open_files = default_limit() if max_open_files is None else max_open_files
         self._readonly = readonly
@@ -202,6 +207,7 @@ class Runtime(Upkeep, Steering):
             files=self._max_open_files,
             contexts=self.contexts,
             workers=Workers(self._processes),
+            hooks=Hooks(self._hooks),
         )
         if store.heartbeat is not None and not self._readonly:
             self._tasks.start_soon(beat, store.heartbeat)
@@ -228,6 +234,7 @@ class Runtime(Upkeep, Steering):
                 first = first_of(group)
                 raise first from first.__cause__
             finally:
+                lives.close()
                 self._tasks = self._lives = None
                 # shielded: bounded by a grace for worker processes; one file to unlock and remove, bounded by the disk
                 with anyio.CancelScope(shield=True):

@@ -69,6 +69,7 @@ class Teller:
             time_limit: seconds that migrating a state may take.
         """
         self.seq: int | None = None  # the newest commit that was told
+        self.status = "running"  # of the run, as of that
         self._modes = frozenset(modes)
         self._graphs = graphs
         self._time_limit = time_limit
@@ -91,13 +92,14 @@ class Teller:
             self._part = 0
             self._tell(record)
         header = frame.header
+        self.status = status_of(header)
         failed = [record.error for record in records if isinstance(record, Failed)]
         named = [by for record in records if (by := getattr(record, "by", None)) is not None]
         self._note(
             CommitEvent,
             node=header.node,
             kind=header.kind,
-            status=cast("Status", status_of(header)),
+            status=cast("Status", self.status),
             records=tuple(str(record.__struct_config__.tag) for record in records),
             epoch=header.epoch,
             opening=header.opening,

@@ -49,7 +49,7 @@ def a_commit_goes_before_its_blobs(patch: pytest.MonkeyPatch) -> None:
     carry = Actor._carry
 
     async def turned(self: Actor, sealed: _Sealed) -> None:
-        await carry(self, _Sealed((), sealed.steps))
+        await carry(self, sealed._replace(blobs=()))
         self._large.blobs.put(sealed.blobs)
 
     patch.setattr(Actor, "_carry", turned)

@@ -591,10 +591,10 @@ def test_a_kill_between_blob_and_commit_leaves_only_what_a_sweep_takes(store_url
 def test_a_commit_before_its_blob_is_what_the_kill_finds(store_url: str) -> None:
     """Planted: with the order turned round, the same kill leaves a commit that nobody can read."""
     planted = """
-from actorflow.runtime.actor import Actor, _Sealed
+from actorflow.runtime.actor import Actor
 carry = Actor._carry
 async def turned(self, sealed):
-    await carry(self, _Sealed((), sealed.steps))
+    await carry(self, sealed._replace(blobs=()))
     self._large.blobs.put(sealed.blobs)
 Actor._carry = turned
 """

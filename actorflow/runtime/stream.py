@@ -1,0 +1,200 @@
+"""EventStream: what happens in a run, for ``async for``: from its log, and then as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from actorflow.engine.records import ENDED
+from actorflow.errors import Blocked, RuntimeClosed
+from actorflow.runtime.events import CommitEvent, DroppedEvent, Event, Offset
+from actorflow.runtime.large import references
+from actorflow.runtime.observers import Feed
+from actorflow.runtime.reading import Reader
+from actorflow.runtime.telling import Teller
+from actorflow.store.frames import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from actorflow.graph.graph import Graph
+    from actorflow.runtime.events import Mode
+    from actorflow.runtime.lives import Lives
+    from actorflow.runtime.observers import Observers
+
+_POLL = (0.02, 1.0)  # seconds: the first and the longest pause between two looks at a run that does not live here
+
+
+class EventStream:
+    """The events of a run, oldest first. Each loop over it begins anew. `Run.events` makes it.
+
+    Commits are told in the order of their numbers, whichever way they came: a
+    number that does not follow is looked up in the log. So there is no gap and
+    nothing twice, and whoever is too slow loses only what no file holds.
+
+    Not an async generator, so that a loop left early leaves nothing behind.
+    """
+
+    def __init__(
+        self,
+        living: Callable[[], Lives],
+        run_id: str,
+        *,
+        modes: Collection[Mode],
+        graphs: Callable[[str], Graph[Any] | None],
+        after: Offset | None = None,
+        committed_only: bool = False,
+        scope: str | None = None,
+        stays: bool = True,
+    ) -> None:
+        """See `Run.events`.
+
+        Args:
+            living: the runtime's lives; raises `RuntimeClosed`.
+            run_id: which run.
+            modes: what to tell of.
+            graphs: the graph of a name, if it is known.
+            after: the last event that is not wanted.
+            committed_only: nothing that is in no file.
+            scope: only of this one.
+            stays: also while the run does not live in this process.
+        """
+        self._living = living
+        self._run_id = run_id
+        self._modes = modes
+        self._graphs = graphs
+        self._after = after
+        self._committed_only = committed_only
+        self._scope = scope
+        self._stays = stays
+        self._ready: deque[Event] = deque()
+        self._feed: Feed | None = None  # from the first event on
+        self._over = False
+        self._behind = True  # what comes next is to be read from the log
+        self._told = Offset(0)
+        self._pause = _POLL[0]
+
+    def __aiter__(self) -> EventStream:
+        return EventStream(
+            self._living,
+            self._run_id,
+            modes=self._modes,
+            graphs=self._graphs,
+            after=self._after,
+            committed_only=self._committed_only,
+            scope=self._scope,
+            stays=self._stays,
+        )
+
+    async def __anext__(self) -> Event:
+        await self._fill()
+        if not self._ready:
+            raise StopAsyncIteration
+        return self._ready.popleft()
+
+    async def batch(self) -> list[Event]:
+        """All events that are there, at least one; none when it is over."""
+        await self._fill()
+        batch = list(self._ready)
+        self._ready.clear()
+        return batch
+
+    def begin(self) -> None:
+        """Listen from now on, instead of from the first event that is asked for.
+
+        Raises:
+            RuntimeClosed: the runtime was not entered, or has been left.
+        """
+        lives = self._living()
+        self._lives: Lives = lives
+        self._observers: Observers = lives.observers(self._run_id)
+        self._feed = Feed(() if self._committed_only else self._modes)
+        self._observers.add(self._feed)
+        self._teller = Teller(self._modes, graphs=self._graphs, time_limit=lives.limits.migration_timeout)
+        self._reader = Reader(self._run_id, self._teller, after=self._after, tell=self._tell)
+
+    async def _fill(self) -> None:
+        if self._feed is None and not self._over:
+            self.begin()
+        while not self._ready and not self._over:
+            assert self._feed is not None, "it is there until this is over"  # noqa: S101
+            try:
+                await self._go_on(self._feed)
+            except RuntimeClosed:
+                self._over = True
+        if self._over:
+            self._feed = None
+
+    async def _go_on(self, feed: Feed) -> None:
+        """Take the next step: read a page, take what was handed over, or wait."""
+        if self._lives.closed:
+            self._over = True
+        elif self._behind:
+            to = self._newest(feed)
+            self._behind = await self._lives.in_store(lambda: self._reader.read(self._lives.store, to=to))
+        elif dropped := feed.dropped():
+            self._told = Offset(self._told.seq, self._told.live + 1)
+            self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=time.time(), count=dropped))
+        elif (piece := feed.take()) is not None:
+            await self._take(feed, piece)
+        elif self._teller.status in ENDED or not (self._stays or self._is_here):
+            self._over = True
+        else:
+            await self._wait(feed)
+
+    def _newest(self, feed: Feed) -> int | None:
+        """The commit to read to: what is newer is handed over. None: to the end, since nobody hands anything over."""
+        if not self._is_here:
+            return None
+        first = feed.first()
+        newest = self._observers.seq
+        if isinstance(first, Frame):
+            return min(first.header.seq - 1, newest)
+        return newest if first is None else min(first.seq, newest)
+
+    async def _take(self, feed: Feed, piece: Frame | Event) -> None:
+        """Tell what was handed over, if it is what comes next."""
+        told = self._teller.seq
+        seq = piece.header.seq if isinstance(piece, Frame) else piece.seq
+        next_ = seq - 1 if isinstance(piece, Frame) else seq
+        if told is None or next_ > told:
+            feed.put_back(piece)
+            self._behind = True  # something was not handed over, or was dropped
+        elif isinstance(piece, Event):
+            if seq < told:
+                feed.drop()  # its place in the story has been told already, out of the log
+            else:
+                self._tell([piece])
+        elif seq > told:
+            if references(piece.body):
+                await self._lives.in_store(lambda: self._reader.tell(self._lives.store, piece))
+            else:
+                self._tell(self._teller.tell(piece))
+
+    async def _wait(self, feed: Feed) -> None:
+        """Wait until something is handed over, or may be in the log that is not: a claim, or what others commit."""
+        if self._is_here and self._observers.seq <= (self._teller.seq or 0):
+            self._pause = _POLL[0]
+            await feed.wait()
+            return
+        if not self._is_here and (reason := self._lives.blocked.get(self._run_id)) is not None:
+            raise Blocked(self._run_id, reason)
+        with anyio.move_on_after(self._pause):
+            await feed.wait()
+        self._pause = min(self._pause * 2, _POLL[1])
+        self._behind = True
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            if (self._after is None or event.offset > self._after) and (
+                self._scope is None or event.scope == self._scope or isinstance(event, CommitEvent)
+            ):
+                self._ready.append(event)
+                self._told = event.offset
+
+    @property
+    def _is_here(self) -> bool:
+        return self._lives.get(self._run_id) is not None
