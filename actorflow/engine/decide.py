@@ -102,11 +102,11 @@ def settle(decision: Decision) -> None:
             (path, goto), decision.leaving = decision.leaving, None
             _leave(decision, path, goto)
         elif decision.begin:
-            _begin(decision, decision.begin.popleft())
+            _begin(decision, decision.begin.pop(0))
         elif decision.done:
-            _look_at_items(decision, decision.done.popleft())
+            _look_at_items(decision, decision.done.pop(0))
         elif decision.look:
-            _look(decision, decision.look.popleft())
+            _look(decision, decision.look.pop(0))
         else:
             return
     decision.commands.clear()
@@ -245,13 +245,14 @@ def _begin(decision: Decision, id_: int) -> None:
         route_merged(decision, decision.place(activation))
     elif activation.asks:
         await_expiry(decision, activation)
-    elif not hold(decision, activation):
-        _start(decision, activation)
+    else:
+        place = decision.place(activation)
+        if not hold(decision, place):
+            _start(decision, place)
 
 
-def _start(decision: Decision, activation: Activation) -> None:
-    place = decision.place(activation)
-    node = place.node
+def _start(decision: Decision, place: Place) -> None:
+    activation, node = place.activation, place.node
     fans = activation.fan is None and (node.fan is not None or activation.sent is not None)
     limited = activation.began is None and not activation.handling and (node.timeout or node.retry)
     if limited and node.is_limited:

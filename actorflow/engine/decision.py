@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from actorflow.engine.events import Command, Crash
 from actorflow.engine.fold import fold
@@ -29,12 +28,12 @@ class Decision(Struct):
 
     plan: Plan
     run: RunState
-    records: list[Record] = field(default_factory=list[Record])
-    commands: list[Command] = field(default_factory=list[Command])
+    records: list[Record] = []
+    commands: list[Command] = []
     cause: BaseException | None = None
-    begin: deque[int] = field(default_factory=deque[int])
-    done: deque[int] = field(default_factory=deque[int])
-    look: deque[str] = field(default_factory=deque[str])
+    begin: list[int] = []
+    done: list[int] = []
+    look: list[str] = []
     leaving: tuple[str, tuple[str | End, ...]] | None = None  # a scope that one of its nodes leaves, and where to
     now: float = 0.0  # seconds since the epoch
 

@@ -223,4 +223,4 @@ def _custom(field: Field, old: Any, value: Any, function: Any, *, node: str | No
 
 def plain_writes(operations: Iterable[Operation]) -> frozenset[str]:
     """The fields that the operations overwrite without a reducer: those that can conflict."""
-    return frozenset(operation.field for operation in operations if type(operation) is Put)
+    return frozenset([operation.field for operation in operations if type(operation) is Put])

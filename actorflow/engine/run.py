@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from actorflow.engine.operations import Grown, Values
 from actorflow.engine.records import ENDED, Ask, ErrorInfo, Handed, Status
@@ -61,8 +61,8 @@ class Activation(Struct):
     error: ErrorInfo | None = None  # what it handles, in place of its node or as a node for it
     failed: str | None = None  # the node whose error that was
     handling: bool = False  # its on_error runs in its place
-    asks: dict[str, Ask] = field(default_factory=dict[str, Ask])  # that nobody answered yet
-    answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    asks: dict[str, Ask] = {}  # that nobody answered yet
+    answers: dict[str, Answer] = {}
 
 
 class Scope(Struct):
@@ -71,14 +71,14 @@ class Scope(Struct):
     path: str
     values: Values
     owner: int | None = None  # the activation that owns this scope; the root has none, nor a kept one between visits
-    waiting: dict[str, dict[str, list[Token]]] = field(default_factory=dict[str, dict[str, list[Token]]])
-    parked: dict[str, Token] = field(default_factory=dict[str, Token])
+    waiting: dict[str, dict[str, list[Token]]] = {}
+    parked: dict[str, Token] = {}
     live: int = 0  # activations that are open in it
-    late: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])  # tokens still to be taken in
+    late: dict[str, dict[str, int]] = {}  # tokens still to be taken in
     schema: str = ""  # by name; the root's is in the files
     kept: bool = False
     written: Unseen = NOTHING  # fields written since it was entered
-    handed: dict[str, list[Handed]] = field(default_factory=dict[str, list[Handed]])  # updates to be handed up
+    handed: dict[str, list[Handed]] = {}  # updates to be handed up
     size: int | None = None  # bytes that its values take encoded, about; only where that is limited
     before: Values | None = None  # of a kept one: its values between visits, which stay if this one does not finish
 
@@ -94,7 +94,7 @@ class FanOut(Struct):
     next: int = 0  # the first item that has not been opened
     done: int = 0
     open: int = 0
-    failed: dict[int, ErrorInfo] = field(default_factory=dict[int, ErrorInfo])
+    failed: dict[int, ErrorInfo] = {}
 
     def item(self, index: int, base: Values) -> Any:
         """An item, as a plain value; where nothing says what it is, its index."""
@@ -121,7 +121,7 @@ class RunState(Struct):
     durability: Literal["sync", "async", "exit"]
     digest: bytes
     scopes: dict[str, Scope]
-    open: dict[int, Activation] = field(default_factory=dict[int, Activation])
+    open: dict[int, Activation] = {}
     status: Status = "running"
     epoch: int = 1
     opening: int = 1
@@ -130,15 +130,13 @@ class RunState(Struct):
     last_node: str | None = None
     failed_in: str | None = None
     error: ErrorInfo | None = None
-    fans: dict[int, FanOut] = field(default_factory=dict[int, FanOut])  # by the activation that owns it
-    forms: dict[str, Form] = field(default_factory=dict[str, Form])  # of the scopes inside, by name of schema
+    fans: dict[int, FanOut] = {}  # by the activation that owns it
+    forms: dict[str, Form] = {}  # of the scopes inside, by name of schema
     paused: bool = False
     inputs: int = 0  # how often more input was given
-    queue: list[tuple[tuple[Handed, ...], str | None]] = field(
-        default_factory=list[tuple[tuple[Handed, ...], str | None]]
-    )  # more input that waits, and who gave it
+    queue: list[tuple[tuple[Handed, ...], str | None]] = []  # more input that waits, and who gave it
     rewinds: int = 0  # how often it went back, or began as the copy of another
-    tags: dict[str, int] = field(default_factory=dict[str, int])  # named commits
+    tags: dict[str, int] = {}  # named commits
 
     @property
     def root(self) -> Scope:

@@ -35,19 +35,14 @@ def puts_and_opens(
     """What tokens for these targets lead to: they open each, or wait in front of one that is deferred."""
     puts: list[tuple[str, str]] = []
     opens: list[Open] = []
-    for target, key in keyed(cause, source, targets):
+    for ordinal, target in enumerate(targets):
+        if isinstance(target, End):
+            continue
         if plan.nodes[target].defer:
             puts.append((target, source))
         else:
-            opens.append(Open(target, key))
+            opens.append(Open(target, key_of(cause, source.encode(), target.encode(), ordinal.to_bytes(4, "big"))))
     return tuple(puts), opens
-
-
-def keyed(cause: bytes, source: str, targets: Iterable[str | End]) -> Iterator[tuple[str, bytes]]:
-    """The nodes among the targets, each with the key of the activation that it opens there."""
-    for ordinal, target in enumerate(targets):
-        if not isinstance(target, End):
-            yield target, key_of(cause, source.encode(), target.encode(), ordinal.to_bytes(4, "big"))
 
 
 def completed(plan: Plan, scope: Scope, target: str, *, put: Mapping[str, bytes]) -> Iterator[Open]:
@@ -120,8 +115,8 @@ def offer(plan: Plan, run: RunState) -> Offered:
             targets += ask_branches(plan, scope.values, leaf)
             routed.append(leaf)
         held, opened = puts_and_opens(plan, token.key, leaf, targets)
-        legs = (target for target in plan.legs.get(leaf, ()) if plan.nodes[target].defer)
-        puts += [*held, *((target, leaf) for target in legs if target not in token.offered)]
+        joins = (target for target in plan.legs.get(leaf, ()) if plan.nodes[target].defer)
+        puts += [*held, *((target, leaf) for target in joins if target not in token.offered)]
         opens += [Open(one.node, one.key, parked=(leaf,)) for one in opened]
     for target in plan.joins:
         if not plan.nodes[target].defer:

@@ -14,7 +14,7 @@ from actorflow.graph.schema import ENCODE_ERRORS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from actorflow.engine.decision import Decision
+    from actorflow.engine.decision import Decision, Place
     from actorflow.engine.events import Answering, Suspended
     from actorflow.engine.run import Activation, RunState
 
@@ -22,11 +22,9 @@ BEFORE = "(before)"
 """The key of the question that `interrupt_before` asks."""
 
 
-def hold(decision: Decision, activation: Activation) -> bool:
+def hold(decision: Decision, place: Place) -> bool:
     """Ask before an activation begins, if its graph wants that; whether it waits."""
-    if BEFORE in activation.asks:
-        return True
-    place = decision.place(activation)
+    activation = place.activation
     if activation.node not in place.plan.interrupt_before or BEFORE in activation.answers or activation.fan is not None:
         return False
     question = f"before {activation.node}"
