@@ -295,7 +295,9 @@ class Actor:
                     await self._wake.wait()
             self._answer_requests()
             # inside a commit, records are in the order in which their activations were opened
-            events, self._events = sorted(self._events, key=attrgetter("id")), []
+            events, self._events = self._events, []
+            if len(events) > 1:
+                events.sort(key=attrgetter("id"))
             for event in events:
                 decision = decide(self._plan, self.run, event)
                 self._take(decision)
@@ -353,13 +355,7 @@ class Actor:
         if (error := self._interrupt or self._failure) is not None:
             raise error
         mode = self.run.durability
-        forced = (
-            self.run.ended
-            or bool(self._accepted)
-            or self.run.standing != "running"
-            or any(isinstance(command, Crash) for command in self._commands)
-        )
-        if self._pending and (mode == "sync" or forced or (mode == "exit" and self._pending.is_much())):
+        if self._pending and (mode == "sync" or self._is_forced() or (mode == "exit" and self._pending.is_much())):
             await self._commit()
         elif self._pending and mode == "async":
             await self._await_commit()
@@ -375,6 +371,12 @@ class Actor:
         if (tidy := self.ownership.tidying()) is not None:
             tasks.start_soon(self._tidy, tidy)
         self._carry_out(tasks)
+
+    def _is_forced(self) -> bool:
+        """Whether what waits is to be committed now, whatever the durability."""
+        if self._accepted or self.run.standing != "running":  # it waits, or is over
+            return True
+        return any([type(command) is Crash for command in self._commands])
 
     def _carry_out(self, tasks: TaskGroup) -> None:
         """What was decided may be done now: its records are as durable as they need to be."""
