@@ -294,15 +294,18 @@ class Actor:
                     self._wake = Event()
                     await self._wake.wait()
             self._answer_requests()
-            # inside a commit, records are in the order in which their activations were opened
-            events, self._events = self._events, []
-            if len(events) > 1:
-                events.sort(key=attrgetter("id"))
-            for event in events:
-                decision = decide(self._plan, self.run, event)
-                self._take(decision)
-                if self._observers.live and isinstance(event, Raised):
-                    self._observers.raised(event, decision)
+            self._decide_events()
+
+    def _decide_events(self) -> None:
+        """What became of attempts and times since the last look, in the order in which activations were opened."""
+        events, self._events = self._events, []
+        if len(events) > 1:
+            events.sort(key=attrgetter("id"))
+        for event in events:
+            decision = decide(self._plan, self.run, event)
+            self._take(decision)
+            if self._observers.live and isinstance(event, Raised):
+                self._observers.raised(event, decision)
 
     def _is_resting(self) -> bool:
         """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
