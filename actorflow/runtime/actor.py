@@ -379,7 +379,7 @@ class Actor:
         """Whether what waits is to be committed now, whatever the durability."""
         if self._accepted or self.run.standing != "running":  # it waits, or is over
             return True
-        return any([type(command) is Crash for command in self._commands])
+        return Crash in map(type, self._commands)
 
     def _carry_out(self, tasks: TaskGroup) -> None:
         """What was decided may be done now: its records are as durable as they need to be."""
