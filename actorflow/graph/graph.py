@@ -243,10 +243,11 @@ class Graph(Generic[S]):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """What a notebook shows of it; of one that can't run its name, as `check` says what is wrong with it."""
-        if self.compiled()[1]:
-            return {"text/plain": repr(self)}
         formats: dict[str, Format] = {"text/plain": "text", "image/svg+xml": "svg", "text/vnd.mermaid": "mermaid"}
-        return {kind: self.draw(format) for kind, format in formats.items()}
+        try:
+            return {kind: self.draw(format) for kind, format in formats.items()}
+        except GraphError:
+            return {"text/plain": repr(self)}
 
     @overload
     def node(self, fn: Callable[[S], R], /, **options: Unpack[NodeOptions]) -> Callable[[S], R]: ...
