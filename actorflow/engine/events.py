@@ -38,6 +38,7 @@ class Suspended(Struct, frozen=True):
 
     id: int
     asks: tuple[Ask, ...]
+    attempt: int = 1
 
 
 class Due(Struct, frozen=True):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from actorflow.engine.operations import Operation
 
 AFTER = "(after)"
-"""The key of the question that `interrupt_after` asks; no question of a user's has parentheses for its name."""
+"""The key of the question that `interrupt_after` asks; no question of a user's gets it."""
 
 
 class Outcome(Struct, frozen=True):

@@ -119,8 +119,9 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             run.open[id_].queued = True
         case Fanned():
             _fan_out(run, record)
-        case Asked(id=id_, asks=asks):
+        case Asked(id=id_, asks=asks, attempt=attempt):
             run.open[id_].asks |= {ask.key: ask for ask in asks}
+            run.open[id_].attempt = max(run.open[id_].attempt, attempt)
         case Answered(id=id_, key=key, value=value, by=by):
             del run.open[id_].asks[key]
             run.open[id_].answers[key] = Answer(value, by)

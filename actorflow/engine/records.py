@@ -231,6 +231,7 @@ class Asked(Struct, frozen=True, array_like=True, tag="asked"):
 
     id: int
     asks: tuple[Ask, ...]
+    attempt: int = 0  # those before the one that asks
 
 
 class Answered(Struct, frozen=True, array_like=True, tag="answered"):

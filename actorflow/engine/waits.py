@@ -37,7 +37,7 @@ def suspend(decision: Decision, event: Suspended) -> None:
     activation = decision.run.open[event.id]
     fresh = tuple(ask for ask in event.asks if ask.key not in activation.asks and ask.key not in activation.answers)
     if fresh:
-        decision.note(Asked(event.id, fresh))
+        decision.note(Asked(event.id, fresh, event.attempt - 1))  # waiting is no attempt that failed
     await_expiry(decision, activation)
 
 

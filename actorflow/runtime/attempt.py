@@ -72,7 +72,7 @@ class Caller(Struct, frozen=True):
         finally:
             voice.ended = True
         if ctx.asked:
-            return Suspended(activation.id, tuple(ctx.asked))
+            return Suspended(activation.id, tuple(ctx.asked), attempt)
         took = time.perf_counter() - started
         return Returned(activation.id, value, took, attempt, time.time(), random.random())
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actorflow.engine.flow import AFTER
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Ask
+from actorflow.engine.waits import BEFORE
 from actorflow.errors import BadAnswer, WaitInMiddleware
 from actorflow.runtime.options import check_texts
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from actorflow.engine.run import Answer
     from actorflow.errors import RemoteError
     from actorflow.graph.codec import Codecs
+
+_OF_GRAPHS = frozenset({BEFORE, AFTER})
 
 LONGEST = 100 * 366 * 86_400
 """Seconds: no question expires later than a century from now."""
@@ -51,6 +55,7 @@ class NodeContext:
     asked: list[Ask] = field(default_factory=list[Ask])
     may_wait: bool = True
     _counts: Counter[str] = field(default_factory=Counter[str])
+    _keys: set[str] = field(default_factory=set[str])
 
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -72,6 +77,17 @@ class NodeContext:
     def ask_anew(self) -> None:
         """The function is called once more: it asks from its first question on."""
         self._counts.clear()
+        self._keys.clear()
+
+    def _key_of(self, question: str) -> str:
+        """Its text; of several with the same text also which one it is; and never what is taken already."""
+        while True:
+            self._counts[question] += 1
+            count = self._counts[question]
+            key = question if count == 1 else f"{question}#{count}"
+            if key not in self._keys and key not in _OF_GRAPHS:
+                self._keys.add(key)
+                return key
 
     async def interrupt(
         self,
@@ -86,12 +102,11 @@ class NodeContext:
         """See `Context.interrupt`."""
         if not self.may_wait:
             raise WaitInMiddleware(self.node, question)
-        if key is None:
-            self._counts[question] += 1
-            count = self._counts[question]
-            key = question if count == 1 else f"{question}#{count}"
+        key = self._key_of(question) if key is None else key
         assert self.codecs is not None, "a context that can't ask has no interrupt"  # noqa: S101
         check_texts("question", [question, key])
+        if key in _OF_GRAPHS:
+            raise ValueError(f"key={key!r} is what the graph's own questions are called; give another one")
         if timeout is not None and not 0 <= timeout <= LONGEST:  # NaN is neither
             raise ValueError(f"timeout={timeout}: give seconds, at most {LONGEST}, or None to wait without an end")
         if (answer := self.answers.get(key)) is not None:
