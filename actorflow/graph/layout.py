@@ -142,4 +142,5 @@ def _loop(size: tuple[float, float], corner: tuple[float, float]) -> Route:
     """A way from a box to itself, in the room beside it."""
     x = corner[0] + size[0] - LOOP / 2
     middle = corner[1] + size[1] / 2
-    return Route((Stop(x, middle + 8, middle - 8),), back=True, joins=False)
+    reach = min(8.0, size[1] / 2)
+    return Route((Stop(x, middle + reach, middle - reach),), back=True, joins=False)
