@@ -132,6 +132,7 @@ def _say_collected(collected: Collected, *, would: str) -> None:
     remark(
         f"{_many(collected.looked, 'run')} looked at: {len(collected.deleted)} {would}deleted, "
         f"{_many(collected.files, 'file')} and {_many(collected.blobs, 'large value')} {would}let go of, "
+        f"{_many(collected.cached, 'cached result')} {would}deleted, "
         f"{len(collected.failed)} left as they are"
     )
 

@@ -88,16 +88,16 @@ def degrade(
         >>> import anyio
         >>> from actorflow import Graph, Runtime, State, degrade
         >>> class News(State):
-        ...     headlines: list[str] = ["none yet"]
+        ...     headline: str = ""
         >>> graph = Graph("news", News)
-        >>> @graph.node(middleware=[degrade({"headlines": ["(offline)"]}, on=OSError)])
+        >>> @graph.node(middleware=[degrade({"headline": "(offline)"}, on=OSError)])
         ... async def fetch(state: News):
         ...     raise ConnectionError("no network")
         >>> async def main():
         ...     async with Runtime("memory://") as rt:
-        ...         print((await rt.run(graph)).headlines)
+        ...         print((await rt.run(graph)).headline)
         >>> anyio.run(main)
-        ['(offline)']
+        (offline)
     """
 
     async def degraded(state: Any, ctx: Context, call: Call) -> Any:

@@ -23,7 +23,8 @@ from actorflow.engine.scopes import item_of
 from actorflow.errors import NodeTimeout, RemoteError, StateMutated
 from actorflow.graph.plan import Plan
 from actorflow.runtime.context import NodeContext, Suspend
-from actorflow.runtime.limits import Voice, within
+from actorflow.runtime.limits import Course, within
+from actorflow.runtime.results import Results
 from actorflow.runtime.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Caller(Struct, frozen=True):
     threads: CapacityLimiter  # how many sync nodes run at once
     workers: Workers  # the processes of isolated nodes
     tell: Callable[[Activation, int, str, tuple[Any, ...]], None]  # what a node emits and reports
+    results: Results  # of nodes that have a cache
 
     async def attempt(self, run: RunState, activation: Activation, attempt: int, *, seq: int) -> _Event:
         """Call a node, or what takes over for it, once.
@@ -55,12 +57,12 @@ class Caller(Struct, frozen=True):
             seq: the newest commit, for messages.
         """
         place = place_of(self.plan, run, activation)
-        voice = Voice(partial(self.tell, activation, attempt))
-        ctx = self._context(run, place, attempt, voice)
+        course = Course(partial(self.tell, activation, attempt))
+        ctx = self._context(run, place, attempt, course)
         started = time.perf_counter()
         value = None
         try:
-            value = await self._value(place, ctx, voice)
+            value = await self._value(place, ctx, course)
         except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
             if not ctx.asked:  # a node that failed because it waits is asked again when it need not
                 error.add_note(f"in node {place.node.name!r} of run {run.run_id!r}, after commit {seq}")
@@ -70,13 +72,13 @@ class Caller(Struct, frozen=True):
             if not ctx.asked or _rest(error) is not None:
                 raise  # not ours, or it was cancelled from outside meanwhile
         finally:
-            voice.ended = True
+            course.ended = True
         if ctx.asked:
             return Suspended(activation.id, tuple(ctx.asked), attempt)
         took = time.perf_counter() - started
-        return Returned(activation.id, value, took, attempt, time.time(), random.random())
+        return Returned(activation.id, value, took, attempt, time.time(), random.random(), course.cached)
 
-    def _context(self, run: RunState, place: Place, attempt: int, voice: Voice) -> NodeContext:
+    def _context(self, run: RunState, place: Place, attempt: int, course: Course) -> NodeContext:
         activation = place.activation
         error = activation.error
         return NodeContext(
@@ -90,18 +92,18 @@ class Caller(Struct, frozen=True):
             None if error is None else RemoteError(error.type, error.message, error.traceback, node=activation.failed),
             place.schema.codecs,
             dict(activation.answers),
-            voice,
+            course,
         )
 
-    async def _value(self, place: Place, ctx: NodeContext, voice: Voice) -> Any:
+    async def _value(self, place: Place, ctx: NodeContext, course: Course) -> Any:
         activation, node, schema = place.activation, place.node, place.schema
         if activation.handling and node.on_error is not None:
             return await self._handle(node.on_error, typed(schema, activation.base), ctx)
         if activation.fan is not None:
-            return await self._call(place, item_of(place), ctx, voice)
+            return await self._call(place, item_of(place), ctx, course)
         state = typed(schema, activation.base)
         before = _images(schema, state) if self.debug else None
-        value = await self._call(place, state, ctx, voice)
+        value = await self._call(place, state, ctx, course)
         if before is not None and (mutated := _changed(before, _images(schema, state))):
             raise StateMutated(node.name, mutated)
         return value
@@ -113,25 +115,34 @@ class Caller(Struct, frozen=True):
             return await handler.fn(*arguments)
         return await to_thread.run_sync(handler.fn, *arguments, limiter=self.threads)
 
-    async def _call(self, place: Place, argument: Any, ctx: NodeContext, voice: Voice) -> Any:
-        """Call a function with all that is around it; from outside to inside: time limits, middleware, the function."""
+    async def _call(self, place: Place, argument: Any, ctx: NodeContext, course: Course) -> Any:
         node: Node = place.node
         try:
             if node.isolated is not None:  # its time does not run while it waits for a process
                 async with self.workers.one(node, node.isolated) as worker:
                     function = partial(worker.call, place.plan, node, place.schema, argument, ctx)
-                    return await _limited(place, voice, _surrounded(node, argument, ctx, function))
+                    return await self._around(place, argument, ctx, course, function)
             arguments: tuple[Any, ...] = (argument, ctx) if node.takes_context else (argument,)
-            if node.timeout is None and not node.middleware:
+            if node.timeout is None and not node.middleware and node.cache is None:
                 return await self._function(node, arguments)
-            return await _limited(
-                place, voice, _surrounded(node, argument, ctx, partial(self._function, node, arguments))
-            )
+            return await self._around(place, argument, ctx, course, partial(self._function, node, arguments))
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise  # this task was cancelled, by whoever closes or stops the run
             message = f"node {node.name!r} raised {type(error).__name__} itself"
             raise RuntimeError(message) from error
+
+    async def _around(self, place: Place, argument: Any, ctx: NodeContext, course: Course, function: Call) -> Any:
+        """Call a function with what is around it, from outside to inside: time limits, middleware, the cache."""
+        node, activation = place.node, place.activation
+        call = function
+        if node.cache is not None and not activation.answers:  # what it was answered is in no key
+            call = partial(self.results.of, place, node.cache, argument, function, ctx=ctx, course=course)
+        if node.middleware:
+            call = _surrounded(node, argument, ctx, call)
+        if node.timeout is None:
+            return await call()
+        return await within(node.timeout, call, node=node.name, began=activation.began, course=course)
 
     async def _function(self, node: Node, arguments: tuple[Any, ...]) -> Any:
         if node.is_async:
@@ -140,17 +151,8 @@ class Caller(Struct, frozen=True):
         return await value if isawaitable(value) else value  # a plain function may return a coroutine
 
 
-async def _limited(place: Place, voice: Voice, call: Call) -> Any:
-    node = place.node
-    if node.timeout is None:
-        return await call()
-    return await within(node.timeout, call, node=node.name, began=place.activation.began, voice=voice)
-
-
 def _surrounded(node: Node, argument: Any, ctx: NodeContext, function: Call) -> Call:
     """The function with the middleware around it. Only the function can wait: it alone is called again for that."""
-    if not node.middleware:
-        return function
     outer = replace(ctx, may_wait=False)
 
     def anew() -> Awaitable[Any]:

@@ -22,6 +22,7 @@ from actorflow.errors import ActorflowError, NoSuchRun, RunOwned
 from actorflow.runtime.claiming import EndedMeanwhile, check_there, near_ids
 from actorflow.runtime.large import Joiner, referenced
 from actorflow.runtime.replay import reading, replay
+from actorflow.store.cache import ResultCache
 from actorflow.store.deletion import DELETED, clear_away, is_tombstone
 from actorflow.store.frames import Draft
 from actorflow.store.retention import Retention, floor_of
@@ -52,6 +53,7 @@ class Collected(Struct, frozen=True):
     summaries: int = 0  # of listings, replaced by later ones
     failed: dict[str, str] = field(default_factory=dict[str, str])  # runs that were left as they are, and why
     trimmed: dict[str, int] = field(default_factory=dict[str, int])  # how many of the files were of which run
+    cached: int = 0  # results in the cache that were out of date, or damaged
 
 
 def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: bool) -> Collected:
@@ -107,6 +109,7 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
         store.markers.drop_stale(dry_run=dry_run),
         failed,
         trimmed,
+        ResultCache(store.backend, store=store.uuid, sealing=store.sealing).sweep(now=now, dry_run=dry_run),
     )
 
 

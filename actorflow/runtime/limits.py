@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from actorflow.graph.timeouts import Timeout
 
 
-class Voice:
-    """What an attempt says by its context, as long as it may. It may do so from any thread."""
+class Course:
+    """An attempt as it goes: what it says by its context, from any thread, as long as it may."""
 
-    __slots__ = ("_scope", "_tell", "ended", "heard")
+    __slots__ = ("_scope", "_tell", "cached", "ended", "heard")
 
     def __init__(self, tell: Callable[[str, tuple[Any, ...]], None]) -> None:
         """``tell`` is given what it says."""
         self._tell = tell
         self._scope: anyio.CancelScope | None = None
+        self.cached = False  # its result was known, so that the function was not called
         self.ended = False
         self.heard = 0.0  # when it last said something, on the monotonic clock
 
@@ -41,7 +42,7 @@ class Voice:
 
 
 async def within(
-    limits: Timeout, call: Callable[[], Awaitable[Any]], *, node: str, began: float | None, voice: Voice
+    limits: Timeout, call: Callable[[], Awaitable[Any]], *, node: str, began: float | None, course: Course
 ) -> Any:
     """What a call returns or raises in time.
 
@@ -50,7 +51,7 @@ async def within(
         call: what to call.
         node: for the message.
         began: when the first attempt did, in seconds since the epoch; None: just now.
-        voice: by which it says that it goes on.
+        course: by which it says that it goes on.
 
     Raises:
         NodeTimeout: it was over its time. What it returned or raised after that does not count.
@@ -63,9 +64,9 @@ async def within(
     late: Exception | None = None
     value: Any = None
     with anyio.move_on_after(seconds) as scope:
-        voice.lasts(scope)
+        course.lasts(scope)
         try:
-            value = await (call() if limits.idle is None else _heard(call, voice, scope, limits.idle))
+            value = await (call() if limits.idle is None else _heard(call, course, scope, limits.idle))
         except Exception as error:
             if not scope.cancel_called:
                 raise
@@ -79,11 +80,11 @@ async def within(
     raise NodeTimeout(node, limits.attempt or 0.0) from late
 
 
-async def _heard(call: Callable[[], Awaitable[Any]], voice: Voice, scope: anyio.CancelScope, idle: float) -> Any:
+async def _heard(call: Callable[[], Awaitable[Any]], course: Course, scope: anyio.CancelScope, idle: float) -> Any:
     """What a call returns or raises; cancelled when it has said nothing for ``idle`` seconds."""
 
     async def listen() -> None:
-        while (left := voice.heard + idle - time.monotonic()) > 0:  # noqa: ASYNC110 - it is heard from any thread
+        while (left := course.heard + idle - time.monotonic()) > 0:  # noqa: ASYNC110 - it is heard from any thread
             await anyio.sleep(left)
         scope.cancel()
 

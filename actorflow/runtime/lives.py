@@ -42,7 +42,9 @@ from actorflow.runtime.committer import Committer
 from actorflow.runtime.events import Offset
 from actorflow.runtime.life import Life
 from actorflow.runtime.observers import Observers
+from actorflow.runtime.results import Results
 from actorflow.runtime.stream import EventStream
+from actorflow.store.cache import ResultCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,6 +103,8 @@ class Lives:
         self._contexts = contexts
         self._committer = Committer(tasks, files=files, apart=store.heartbeat is not None)
         self._threads = CapacityLimiter(SYNC_NODES)
+        cache = ResultCache(store.backend, store=store.uuid, sealing=store.sealing)
+        self._results = Results(cache, in_store=self.in_store)
         self._hooks = hooks
         # held by actors, and by those who watch their runs
         self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
@@ -319,7 +323,9 @@ class Lives:
             file=adopted.file,
             large=adopted.large,
             committer=self._committer,
-            caller=Caller(graph.plan, context, self._debug, self._threads, self.workers, observers.told),
+            caller=Caller(
+                graph.plan, context, self._debug, self._threads, self.workers, observers.told, self._results
+            ),
             observers=observers,
             validate=self._validate,
             leaving=lambda: self.leaving,

@@ -43,6 +43,7 @@ class View(Struct, Generic[S_co], frozen=True):
     open: tuple[Opened, ...]  # the activations that are open: the frontier
     writes: dict[str, tuple[Operation, ...]]  # what the record changed, by field
     took: float | None  # seconds, of the node's attempt that succeeded
+    cached: bool  # the node was not called: what it returns was known
     error: ErrorInfo | None
     by: str | None  # who asked for it, where that was said
     time: float  # seconds since 1970, when it was committed; for people
@@ -128,6 +129,7 @@ def view(
         open=end.open,
         writes=_writes(record, group),
         took=getattr(record, "took", None),  # of those kinds that say that an activation finished
+        cached=getattr(record, "cached", False),
         error=end.record.error if isinstance(end.record, Failed | Attempted) else None,
         by=getattr(end.record, "by", None),  # of those kinds that somebody asks for
         time=header.time,

@@ -10,6 +10,7 @@
     hosts/<machine>/<incarnation>.lock    a lock that dies with its process
     inbox/<shard>/<letter>                a message from elsewhere that may not have been taken
     dead/<shard>/<letter>                 one that no run will take, and why
+    cache/<digest>                        what a node has returned; no part of any run
     probe/<digest>.json                   that a server passed the probe
 
 A letter is ``<id>~<sender>~<generation>~<n>``, the shard that of the run it is
@@ -37,6 +38,7 @@ HOSTS = "hosts/"
 INBOX = "inbox/"
 DEAD = "dead/"
 PROBE = "probe/"
+CACHE = "cache/"
 
 MAX_ID_BYTES = 512
 MAX_NAME = 100
@@ -256,6 +258,11 @@ def parse_letter(key: str) -> Letter | None:
 
 def _letter_name(letter: Letter) -> str:
     return f"{letter.run}~{letter.sender}~{letter.generation:020d}~{letter.number:020d}"
+
+
+def cache_key(digest: bytes) -> str:
+    """Where a result of a node is kept."""
+    return CACHE + digest.hex()
 
 
 def _checked(run_id: str) -> bytes:
