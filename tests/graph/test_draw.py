@@ -9,6 +9,7 @@ import pytest
 
 from actorflow.errors import GraphError
 from actorflow.graph.graph import Graph
+from actorflow.graph.progress import Progress, Tally
 from actorflow.graph.routing import END, End
 from actorflow.graph.state import State
 
@@ -147,3 +148,100 @@ def test_an_unknown_format_is_refused() -> None:
 
     with pytest.raises(ValueError, match="'mermaid', 'text', 'svg', 'dot'"):
         graph.draw("png")
+
+
+def rich() -> Graph[Paper]:
+    """A fan-out, a graph inside, a join of any, a send, a handler, a deferred node."""
+    inner, graph = Graph("inner", Paper), Graph("rich", Paper)
+    inner.node(lambda state: None, name="a")
+    graph.node(lambda state: None, name="load", on_error="sorry")
+    graph.map(lambda item: None, name="each", over=3, after="load")
+    graph.subgraph(inner, after="load")
+    graph.node(lambda state: None, name="first", after=("each", "inner"), join="any", send="take")
+    graph.node(lambda text: None, name="take", takes=str)
+    graph.node(lambda state: None, name="sorry")
+    graph.node(lambda state: None, name="last", after="load", defer=True)
+    return graph
+
+
+def test_the_text_shows_all_that_a_graph_can_have() -> None:
+    """What is inside a node stands behind a line; remarks stand behind names."""
+    assert rich().draw("text") == (
+        "rich: 7 nodes\n"
+        "* load\n"
+        "    → each\n"
+        "    → inner\n"
+        "    → last\n"
+        "    ⇢ sorry  (on error)\n"
+        "  each  [× 3]\n"
+        "    → first  (joins inner: any)\n"
+        "  inner\n"
+        "    │ * a\n"
+        "    → first  (joins each: any)\n"
+        "  first\n"
+        "    ⇢ take  (send)\n"
+        "  take  [× sent]\n"
+        "  last  [deferred]\n"
+        "  sorry\n"
+    )
+
+
+def test_mermaid_shows_all_that_a_graph_can_have() -> None:
+    """A fan-out has double sides, a graph inside is a box around its nodes; what a run did is a class."""
+    progress = Progress(run_id="r", status="running", nodes={("each",): Tally(open=1, items=1, total=3)})
+
+    drawn = rich().draw("mermaid", run=progress)
+
+    for line in (
+        '    n1[["each × 3<br/>1 of 3 items"]]',
+        '    subgraph n2["inner"]',
+        '    n2_0["a"]',
+        '    n3_join0{{"any"}}',
+        '    n3 -. "send" .-> n4',
+        '    n0 -. "on error" .-> n5',
+        '    n6["last<br/>deferred"]',
+        "    class n1 open",
+    ):
+        assert line in drawn.splitlines()
+    assert drawn.count("    subgraph ") == drawn.count("    end\n") == 1
+
+
+def test_dot_shows_all_that_a_graph_can_have() -> None:
+    """A graph inside is a cluster; an arrow to it ends at its border."""
+    drawn = rich().draw("dot")
+
+    for line in (
+        'digraph "rich" {',
+        '    "node each" [label="each × 3", peripheries=2];',
+        '    subgraph "cluster inner" {',
+        '        "node inner/a" [label="a"];',
+        '    "node load" -> "point inner/start" [lhead="cluster inner"];',
+        '    "join 0" [shape=hexagon, label="any", fontsize=10, height=0.2];',
+        '    "node first" -> "node take" [label="send", style=dashed];',
+        '    "node load" -> "node sorry" [label="on error", style=dashed];',
+    ):
+        assert line in drawn.splitlines()
+    assert drawn.count("{") == drawn.count("}")
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "a -> b; }", "end\\", "ノード", "<b>"])
+def test_a_hostile_name_stays_inside_its_string_in_dot(name: str) -> None:
+    """Nothing in a name ends its string or is an escape."""
+    graph = Graph(name, Paper)
+    graph.node(lambda state: None, name=name)
+
+    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', graph.draw("dot"))
+
+    assert strings[0].replace('\\"', '"').replace("\\\\", "\\") == name
+    assert f"node {strings[0]}" in strings
+
+
+def test_a_picture_of_a_run_says_what_was_done_in_every_format() -> None:
+    """The word, or the colour, is there with the run and is not without."""
+    progress = Progress(run_id="r", status="failed", nodes={("load",): Tally(failed=1)})
+
+    for format, said in (("text", "[failed]"), ("mermaid", "class n0 failed"), ("dot", "#ffebe9"), ("svg", '"failed"')):
+        drawer: Any = format
+
+        assert said in rich().draw(drawer, run=progress)
+        assert said not in rich().draw(drawer)
