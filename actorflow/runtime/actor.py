@@ -9,11 +9,9 @@ releases (the start of successors, under ``sync``) waits for it.
 from __future__ import annotations
 
 import logging
-import math
 import time
-from contextlib import suppress
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -39,14 +37,10 @@ from actorflow.engine.events import (
     Updating,
     Warn,
 )
-from actorflow.engine.merge import typed
-from actorflow.engine.records import Released, Rewound
-from actorflow.engine.waits import questions
-from actorflow.errors import CommitRefused, CommitUnknown, StoreError
+from actorflow.engine.records import Released
+from actorflow.errors import CommitUnknown
 from actorflow.runtime.groups import first_of
-from actorflow.runtime.pending import Pending
-from actorflow.runtime.validation import Commit, pass_or_refuse
-from actorflow.store.frames import Draft, FilePart, Header, Kind
+from actorflow.runtime.writer import due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,13 +51,9 @@ if TYPE_CHECKING:
     from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.attempt import Caller
-    from actorflow.runtime.committer import Committer
-    from actorflow.runtime.large import Splitter
     from actorflow.runtime.observers import Observers
-    from actorflow.runtime.validation import Validate
-    from actorflow.store.backend import Steps
-    from actorflow.store.blobs import Blob
-    from actorflow.store.ownership import Ownership
+    from actorflow.runtime.writer import Writer
+    from actorflow.store.frames import Header
 
 _logger = logging.getLogger("actorflow.actor")
 
@@ -86,14 +76,6 @@ class Request(Struct, eq=False):
     taken: bool = False  # by an actor
 
 
-class _Sealed(NamedTuple):
-    """A commit to be carried to the store: the blobs come first."""
-
-    blobs: tuple[Blob, ...]
-    steps: Steps[None]
-    draft: Draft
-
-
 class Actor:
     """One incarnation of a run: owns its state and its log until it ends, crashes or is told to stop."""
 
@@ -101,67 +83,36 @@ class Actor:
         self,
         graph: Graph[Any],
         run: RunState,
-        ownership: Ownership,
         *,
-        file: FilePart,
-        committer: Committer,
+        writer: Writer,
         caller: Caller,
-        alone: Callable[[], bool],
-        on_end: Callable[[Actor], None],
-        large: Splitter,
         observers: Observers,
-        validate: Validate | None,
         leaving: Callable[[], bool],
         first: list[Command] | None = None,
         request: Request | None = None,
-        rewound: Rewound | None = None,
     ) -> None:
         """Take over a run that was claimed.
 
         Args:
             graph: what the code declares.
             run: as loaded and adopted.
-            ownership: the claim.
-            file: what new files say; another one than the claim's own forces a snapshot.
-            committer: carries commits to the store.
+            writer: commits what is decided.
             caller: calls the nodes.
-            alone: whether no other actor of the runtime is live.
-            on_end: blocking work after the commit that ended the run: its markers.
-            large: parts large values from what is committed.
             observers: those who watch the run here.
-            validate: the user's rule for commits.
             leaving: whether the runtime is being left, so that nobody waits for what is not due yet.
             first: the commands of a spawn; None for a run that was loaded, which is swept.
             request: what the run was loaded for.
-            rewound: says that the run is not as it was read; it is committed in full, with the request.
         """
         self.graph = graph
         self.run = run
-        self.ownership = ownership
+        self.writer = writer
         self.cause: BaseException | None = None
         self._plan = graph.plan
-        self._schema = graph.schema
-        self.file = file
-        self._committer = committer
         self._caller = caller
-        self._validate = validate
-        self._alone = alone
-        self._on_end = on_end
+        self._observers = observers
+        observers.begins(writer.header)
         self._swept = first is not None
         self._commands: list[Command] = first or []
-        self._large = large
-        self._observers = observers
-        observers.begins(ownership.header)
-        self._pending = Pending(
-            large=large,
-            snapshot=None if file == ownership.file and rewound is None else large.dump(run),
-            every=ownership.snapshot_every,
-            commits=ownership.header.seq - ownership.header.snapshot,
-        )
-        if rewound is not None:
-            self._pending.add([rewound])
-        elif file == ownership.file:
-            self._pending.snapshot_if_due(run)
         self._leaving = leaving
         self._events: list[Returned | Raised | Suspended | Due] = []
         self._requests: list[Request] = [] if request is None else [request]
@@ -176,8 +127,6 @@ class Actor:
         self._inline = False  # the loop itself runs a node
         self._serving: Event | None = None  # somebody is served meanwhile
         self._expiring: dict[int, float] = {}  # activations that are told of a time, and when
-        self._committing: Event | None = None
-        self._failure: StoreError | None = None  # of a commit: nothing may follow the gap
         self._interrupt: KeyboardInterrupt | SystemExit | None = None  # of a node, for the loop to raise
         self._crash: Crash | None = None
         self._stop: Stop | None = None
@@ -190,7 +139,7 @@ class Actor:
     @property
     def header(self) -> Header:
         """The newest header that was committed."""
-        return self.ownership.header
+        return self.writer.header
 
     # -- the loop -----------------------------------------------------------------
 
@@ -217,7 +166,7 @@ class Actor:
             return crashed
         if self._stop is not None and not self.run.ended:
             self._take(decide(self._plan, self.run, self._stop))
-            await self._commit()
+            await self.writer.commit(self.run)
         return None
 
     async def ask(self, request: Request) -> None:
@@ -254,16 +203,13 @@ class Actor:
         """Record that the supervisor does not restart this run again."""
         self._crash = None
         self._take(decide(self._plan, self.run, GaveUp(crashed.key, crashed.error)))
-        await self._commit()
+        await self.writer.commit(self.run)
 
     async def release(self) -> None:
         """Commit that anybody may claim, with all records that were waiting; does nothing for a run that ended."""
-        await self._await_commit()
+        await self.writer.settled()
         if not self.run.ended:
-            if not self._pending:
-                self._pending.forgo_snapshot()
-            self._pending.add([Released()])
-            await self._commit(kind="release")
+            await self.writer.release(self.run, Released())
 
     async def _loop(self, tasks: TaskGroup) -> Crashed | None:
         await self._await_service()  # the loop before may have been cancelled for it
@@ -281,10 +227,10 @@ class Actor:
             if self._parking:
                 self._ready.clear()
                 if self._flying.keys() <= self._sleeping and not self._events:
-                    await self._await_commit()
+                    await self.writer.settled()
                     return None
             if self._is_resting():
-                await self._await_commit()
+                await self.writer.settled()
                 return None
             if self._is_lone():
                 await self._run_inline(*self._ready.popitem())
@@ -311,7 +257,7 @@ class Actor:
         """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
         if self._ready or self._events or self._requests or self._flying or self.run.standing == "running":
             return False
-        return self._leaving() or _due(self.run) is None
+        return self._leaving() or due(self.run) is None
 
     def _answer_requests(self) -> None:
         """Do what was asked for, in the order in which it was; what is refused changes nothing."""
@@ -340,14 +286,16 @@ class Actor:
         """Leave what was asked for to the next actor of the run, or say that nobody knows what came of it."""
         self._left = True
         for request in self._accepted:
-            request.error = self._failure or CommitUnknown(self.ownership.path, "its run was left meanwhile")
+            request.error = self.writer.failure or CommitUnknown(
+                self.writer.ownership.path, "its run was left meanwhile"
+            )
         requests, self._requests, self._accepted = [*self._accepted, *self._requests], [], []
         for request in requests:
             request.done.set()
 
     def _take(self, decision: Decision) -> None:
         self.run = decision.run
-        self._pending.add(decision.records)
+        self.writer.add(decision.records)
         self._commands += decision.commands
         if decision.cause is not None:
             self.cause = decision.cause
@@ -355,24 +303,17 @@ class Actor:
     async def _settle(self, tasks: TaskGroup) -> None:
         """Commit as the durability of the run asks, and carry out what may be carried out."""
         self._cancel_needless()
-        if (error := self._interrupt or self._failure) is not None:
+        if (error := self._interrupt or self.writer.failure) is not None:
             raise error
-        mode = self.run.durability
-        if self._pending and (mode == "sync" or self._is_forced() or (mode == "exit" and self._pending.is_much())):
-            await self._commit()
-        elif self._pending and mode == "async":
-            await self._await_commit()
-            sealed = self._seal()
-            while self._pending:  # more than one commit can hold
-                await self._carry(sealed)
-                sealed = self._seal()
-            self._committing = Event()
-            tasks.start_soon(self._commit_beside, sealed)
+        mode, writer = self.run.durability, self.writer
+        if writer and (mode == "sync" or self._is_forced() or (mode == "exit" and writer.is_much())):
+            await writer.commit(self.run)
+        elif writer and mode == "async":
+            await writer.commit_beside(self.run, tasks, self.nudge)
         if self._accepted:
-            await self._commit()
+            await self.writer.commit(self.run)
             self._acknowledge()
-        if (tidy := self.ownership.tidying()) is not None:
-            tasks.start_soon(self._tidy, tidy)
+        writer.tidy(tasks)
         self._carry_out(tasks)
 
     def _is_forced(self) -> bool:
@@ -501,109 +442,3 @@ class Actor:
                 if waits:
                     del self._flying[id_]
                     self._sleeping.discard(id_)
-
-    # -- commits ------------------------------------------------------------------
-
-    async def _await_commit(self) -> None:
-        """Wait for the commit in flight, if there is one, and raise what it raised."""
-        if self._committing is not None:
-            await self._committing.wait()
-            self._committing = None
-        if self._failure is not None:
-            raise self._failure
-
-    async def _commit_beside(self, sealed: _Sealed) -> None:
-        done = self._committing
-        try:
-            with suppress(StoreError):  # kept as the failure, and raised in the loop, which owns the run
-                await self._carry(sealed)
-        finally:
-            if done is not None:
-                done.set()
-            self._wake.set()
-
-    async def _tidy(self, tidy: Callable[[], None]) -> None:
-        try:
-            await self._committer.call(tidy)
-        except StoreError as error:
-            _logger.warning("the log of run %r could not be made smaller, and is as it was: %s", self.run.run_id, error)
-
-    async def _commit(self, *, kind: Kind = "commit") -> None:
-        """Commit all records that wait, and come back when they are durable.
-
-        Raises:
-            StoreError: this commit failed, or one before it.
-        """
-        await self._await_commit()
-        while self._pending:
-            await self._carry(self._seal(kind=kind))
-
-    async def _carry(self, sealed: _Sealed) -> None:
-        try:
-            if sealed.blobs:
-                # shielded like the commit that they belong to; bounded by the store's timeouts
-                with anyio.CancelScope(shield=True):
-                    await self._committer.call(lambda: self._large.blobs.put(sealed.blobs))
-            await self._committer.commit(sealed.steps, alone=self._alone() and self._committing is None)
-        except BaseException as error:
-            # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
-            broken = f"it was interrupted by {error!r}"
-            self._failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
-            raise
-        self._observers.committed(sealed.draft, self.ownership)
-
-    def _seal(self, *, kind: Kind = "commit") -> _Sealed:
-        """What waits, as what commits it; what one commit can't hold goes on waiting."""
-        run, header = self.run, self.header
-        sealed = self._pending.seal()
-        rest = bool(self._pending)
-        ended = run.ended and not rest
-        draft = Draft(
-            kind="release" if ended or (kind == "release" and not rest) else "commit",
-            epoch=run.epoch,
-            status="running" if rest else run.standing,
-            due=_due(run),
-            opening=run.opening,
-            crashes=0 if sealed.progressed else header.crashes,
-            file=self.file if sealed.snapshot else self.ownership.file,
-            body=sealed.body,
-            snapshot=sealed.snapshot,
-            node=run.last_node,
-            tags=header.tags,
-            marks=header.marks,
-        )
-        self._refuse_invalid(draft)
-        if ended:
-            return _Sealed(sealed.blobs, self._write_end(draft), draft)
-        if not rest:
-            self._pending.snapshot_if_due(run)
-        return _Sealed(sealed.blobs, self.ownership.committing(draft), draft)
-
-    def _refuse_invalid(self, draft: Draft) -> None:
-        if self._validate is None:
-            return
-        run, seq = self.run, self.header.seq + 1
-        state = typed(self._schema, run.root.values)
-        commit = Commit(run.run_id, run.graph, seq, run.status, draft.node, draft.tags, state)
-        try:
-            pass_or_refuse(self._validate, commit, path=self.ownership.path)
-        except CommitRefused as error:
-            self._failure = error
-            raise
-
-    def _write_end(self, draft: Draft) -> Steps[None]:
-        yield from self.ownership.committing(draft)
-        try:
-            self._on_end(self)
-        except StoreError as error:
-            # the run has ended, durably; its markers are an index, and a scan puts them right
-            _logger.warning("the markers of run %r could not be changed: %s", self.run.run_id, error)
-        self.ownership.close()  # here, in the thread: in the event loop it would hold up everybody
-
-
-def _due(run: RunState) -> int | None:
-    """When the first of the questions in a run expires, in seconds since the epoch."""
-    if run.paused:
-        return None  # nobody need come for it: it is seen to when the run goes on
-    dues = [ask.due for _, ask in questions(run) if ask.due is not None]
-    return math.ceil(min(dues)) if dues else None

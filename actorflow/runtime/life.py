@@ -110,7 +110,7 @@ class Life(Struct):
                 )
                 if not await self._pause(verdict.delay):
                     return
-                self.actor.ownership.close()
+                self.actor.writer.ownership.close()
                 self.actor = await reopen(self)
                 if self.stopping is not None:
                     self.actor.stop(self.stopping)
@@ -137,19 +137,19 @@ class Life(Struct):
     async def _let_go(self) -> None:
         actor = self.actor
         try:
-            if self.error is None and not actor.ownership.closed:
+            if self.error is None and not actor.writer.ownership.closed:
                 await actor.release()
         except StoreError as error:
             # nothing is lost: the run is claimable as soon as this store is closed
             _logger.warning("run %r could not be released: %s", self.run_id, error)
             self.error = error
         finally:
-            actor.ownership.close()
+            actor.writer.ownership.close()
             if actor.run.ended and self.error is None:
                 self.outcome = Outcome(
                     status=actor.run.status,
                     values=actor.run.root.values,
-                    file=actor.file,
+                    file=actor.writer.file,
                     seq=actor.header.seq,
                     node=actor.run.failed_in,
                     cause=actor.cause,

@@ -44,6 +44,7 @@ from actorflow.runtime.life import Life
 from actorflow.runtime.observers import Observers
 from actorflow.runtime.results import Results
 from actorflow.runtime.stream import EventStream
+from actorflow.runtime.writer import Writer
 from actorflow.store.cache import ResultCache
 
 if TYPE_CHECKING:
@@ -316,24 +317,29 @@ class Lives:
         request: Request | None = None,
     ) -> Actor:
         observers = self.observers(adopted.run.run_id)
+        writer = Writer(
+            adopted.run,
+            adopted.ownership,
+            schema=graph.schema,
+            file=adopted.file,
+            committer=self._committer,
+            large=adopted.large,
+            validate=self._validate,
+            observers=observers,
+            alone=lambda: len(self._by_id) == 1,
+            on_end=lambda run, header: end_markers(self.store, run, header),
+            rewound=adopted.rewound,
+        )
+        caller = Caller(graph.plan, context, self._debug, self._threads, self.workers, observers.told, self._results)
         return Actor(
             graph,
             adopted.run,
-            adopted.ownership,
-            file=adopted.file,
-            large=adopted.large,
-            committer=self._committer,
-            caller=Caller(
-                graph.plan, context, self._debug, self._threads, self.workers, observers.told, self._results
-            ),
+            writer=writer,
+            caller=caller,
             observers=observers,
-            validate=self._validate,
             leaving=lambda: self.leaving,
-            request=request,
-            rewound=adopted.rewound,
-            alone=lambda: len(self._by_id) == 1,
-            on_end=lambda actor: end_markers(self.store, actor.run, actor.header),
             first=first,
+            request=request,
         )
 
     async def _reopen(self, life: Life) -> Actor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from actorflow.runtime import claiming, recovery
-from actorflow.runtime.actor import Actor, _Sealed
+from actorflow.runtime.writer import Sealed, Writer
 from actorflow.store.log import RunLog
 from actorflow.store.markers import Markers
 from tests.planted.registry import everywhere, found_by
@@ -17,6 +17,7 @@ from tests.simulation import planted as simulated
 if TYPE_CHECKING:
     import pytest
 
+    from actorflow.engine.run import RunState
     from actorflow.store.backend import Steps
     from actorflow.store.frames import Draft
     from actorflow.store.store import Store
@@ -31,14 +32,14 @@ def successors_start_before_their_commit(patch: pytest.MonkeyPatch) -> None:
 @found_by("runtime/test_failed_commits.py::test_nothing_follows_a_failed_commit_when_the_runtime_is_left")
 def a_release_jumps_the_gap_of_a_failed_commit(patch: pytest.MonkeyPatch) -> None:
     """The run goes on from a state in which what failed never happened."""
-    await_commit = Actor._await_commit
+    settled = Writer.settled
 
-    async def forgiving(self: Actor) -> None:
-        self._failure = None
-        await await_commit(self)
-        self._failure = None
+    async def forgiving(self: Writer) -> None:
+        self.failure = None
+        await settled(self)
+        self.failure = None
 
-    patch.setattr(Actor, "_await_commit", forgiving)
+    patch.setattr(Writer, "settled", forgiving)
 
 
 @found_by(
@@ -46,13 +47,13 @@ def a_release_jumps_the_gap_of_a_failed_commit(patch: pytest.MonkeyPatch) -> Non
 )
 def a_commit_goes_before_its_blobs(patch: pytest.MonkeyPatch) -> None:
     """Whoever dies between the two leaves a commit that nobody can read."""
-    carry = Actor._carry
+    carry = Writer._carry
 
-    async def turned(self: Actor, sealed: _Sealed) -> None:
+    async def turned(self: Writer, sealed: Sealed) -> None:
         await carry(self, sealed._replace(blobs=()))
         self._large.blobs.put(sealed.blobs)
 
-    patch.setattr(Actor, "_carry", turned)
+    patch.setattr(Writer, "_carry", turned)
 
 
 @found_by("runtime/test_resume.py::test_an_open_run_has_its_marker_wherever_its_opener_died")
@@ -78,13 +79,13 @@ def a_run_is_marked_after_its_first_commit(patch: pytest.MonkeyPatch) -> None:
 @found_by("runtime/test_failed_commits.py::test_a_failed_commit_stops_the_run_and_leaves_no_gap[asyncio-1-exit]")
 def the_marker_of_a_run_goes_before_its_last_commit(patch: pytest.MonkeyPatch) -> None:
     """Whoever dies between the two leaves an unfinished run that nobody recovers."""
-    write_end = Actor._write_end
+    write_end = Writer._write_end
 
-    def hasty(self: Actor, draft: Draft) -> Steps[None]:
-        self._on_end(self)
-        yield from write_end(self, draft)
+    def hasty(self: Writer, run: RunState, draft: Draft) -> Steps[None]:
+        self._on_end(run, self.header)
+        yield from write_end(self, run, draft)
 
-    patch.setattr(Actor, "_write_end", hasty)
+    patch.setattr(Writer, "_write_end", hasty)
 
 
 # -- recovery -------------------------------------------------------------------------------

@@ -498,9 +498,6 @@ anyio.run(main)
 """
 
 
-@pytest.mark.parametrize(
-    "point", ["blobs.before_put:3", "put.before_link:4", "blobs.after_put:3", "append.after_write:5"]
-)
 # -- fan-outs, graphs inside, questions -----------------------------------------------------
 
 
@@ -565,6 +562,9 @@ async def test_large_values_of_items_of_graphs_inside_and_of_answers_are_kept_be
     assert max(len(frame.body) for frame in looked.log("x").read(first=0)) < BLOB_MIN
 
 
+@pytest.mark.parametrize(
+    "point", ["blobs.before_put:3", "put.before_link:4", "blobs.after_put:3", "append.after_write:5"]
+)
 def test_a_kill_between_blob_and_commit_leaves_only_what_a_sweep_takes(store_url: str, point: str) -> None:
     """The run goes on from its last commit; what the dead one put beside it is a stray, and nobody misses it."""
     status, lines = child(CHILD, store_url, ACTORFLOW_CRASH=point)
@@ -591,12 +591,12 @@ def test_a_kill_between_blob_and_commit_leaves_only_what_a_sweep_takes(store_url
 def test_a_commit_before_its_blob_is_what_the_kill_finds(store_url: str) -> None:
     """Planted: with the order turned round, the same kill leaves a commit that nobody can read."""
     planted = """
-from actorflow.runtime.actor import Actor
-carry = Actor._carry
+from actorflow.runtime.writer import Writer
+carry = Writer._carry
 async def turned(self, sealed):
     await carry(self, sealed._replace(blobs=()))
     self._large.blobs.put(sealed.blobs)
-Actor._carry = turned
+Writer._carry = turned
 """
     status, _ = child(planted + CHILD, store_url, ACTORFLOW_CRASH="blobs.before_put:3")
     assert status == -signal.SIGKILL

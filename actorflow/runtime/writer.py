@@ -1,0 +1,240 @@
+"""The writer: what an actor decided becomes commits of its log, one after the other, with nothing missing between."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+from anyio import Event
+
+from actorflow.engine.merge import typed
+from actorflow.engine.waits import questions
+from actorflow.errors import CommitRefused, CommitUnknown, StoreError
+from actorflow.runtime.pending import Pending
+from actorflow.runtime.validation import Commit, pass_or_refuse
+from actorflow.store.frames import Draft, FilePart, Header, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from anyio.abc import TaskGroup
+
+    from actorflow.engine.records import Record, Rewound
+    from actorflow.engine.run import RunState
+    from actorflow.graph.schema import Schema
+    from actorflow.runtime.committer import Committer
+    from actorflow.runtime.large import Splitter
+    from actorflow.runtime.observers import Observers
+    from actorflow.runtime.validation import Validate
+    from actorflow.store.backend import Steps
+    from actorflow.store.blobs import Blob
+    from actorflow.store.ownership import Ownership
+
+_logger = logging.getLogger("actorflow.actor")
+
+
+class Sealed(NamedTuple):
+    """A commit to be carried to the store: the blobs come first."""
+
+    blobs: tuple[Blob, ...]
+    steps: Steps[None]
+    draft: Draft
+
+
+class Writer:
+    """The log of a run in its owner's hands. After a commit that failed there is none."""
+
+    def __init__(
+        self,
+        run: RunState,
+        ownership: Ownership,
+        *,
+        schema: Schema,
+        file: FilePart,
+        committer: Committer,
+        large: Splitter,
+        validate: Validate | None,
+        observers: Observers,
+        alone: Callable[[], bool],
+        on_end: Callable[[RunState, Header], None],
+        rewound: Rewound | None,
+    ) -> None:
+        """Begin with nothing to commit, or with ``rewound``.
+
+        Args:
+            run: as loaded and adopted.
+            ownership: the claim.
+            schema: of its state.
+            file: what new files say; another one than the claim's own forces a snapshot.
+            committer: carries commits to the store.
+            large: parts large values from what is committed.
+            validate: the user's rule for commits.
+            observers: those who watch the run here.
+            alone: whether no other actor of the runtime is live.
+            on_end: blocking work after the commit that ended the run: its markers.
+            rewound: says that the run is not as it was read; it is committed in full, with what comes next.
+        """
+        self.ownership = ownership
+        self.file = file
+        self.failure: StoreError | None = None  # of a commit: nothing may follow the gap
+        self._schema = schema
+        self._committer = committer
+        self._large = large
+        self._validate = validate
+        self._observers = observers
+        self._alone = alone
+        self._on_end = on_end
+        self._committing: Event | None = None
+        self._pending = Pending(
+            large=large,
+            snapshot=None if file == ownership.file and rewound is None else large.dump(run),
+            every=ownership.snapshot_every,
+            commits=ownership.header.seq - ownership.header.snapshot,
+        )
+        if rewound is not None:
+            self._pending.add([rewound])
+        elif file == ownership.file:
+            self._pending.snapshot_if_due(run)
+
+    def __bool__(self) -> bool:
+        """Whether records wait for their commit."""
+        return bool(self._pending)
+
+    @property
+    def header(self) -> Header:
+        """The newest header that was committed."""
+        return self.ownership.header
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Let these wait for the next commit."""
+        self._pending.add(records)
+
+    def is_much(self) -> bool:
+        """Whether so much waits that it should be committed, whatever the durability."""
+        return self._pending.is_much()
+
+    async def settled(self) -> None:
+        """Wait for the commit in flight, if there is one, and raise what it raised."""
+        if self._committing is not None:
+            await self._committing.wait()
+            self._committing = None
+        if self.failure is not None:
+            raise self.failure
+
+    async def commit(self, run: RunState, *, kind: Kind = "commit") -> None:
+        """Commit all records that wait, and come back when they are durable.
+
+        Raises:
+            StoreError: this commit failed, or one before it.
+        """
+        await self.settled()
+        while self._pending:
+            await self._carry(self._seal(run, kind=kind))
+
+    async def commit_beside(self, run: RunState, tasks: TaskGroup, wake: Callable[[], None]) -> None:
+        """Begin to commit all records that wait, after the commit before; ``wake`` is called when it is over."""
+        await self.settled()
+        sealed = self._seal(run)
+        while self._pending:  # more than one commit can hold
+            await self._carry(sealed)
+            sealed = self._seal(run)
+        self._committing = Event()
+        tasks.start_soon(self._finish, sealed, self._committing, wake)
+
+    async def release(self, run: RunState, released: Record) -> None:
+        """Commit that anybody may claim, with all records that were waiting."""
+        if not self._pending:
+            self._pending.forgo_snapshot()
+        self._pending.add([released])
+        await self.commit(run, kind="release")
+
+    def tidy(self, tasks: TaskGroup) -> None:
+        """Let the log be made smaller, if that is worth it."""
+        if (work := self.ownership.tidying()) is not None:
+            tasks.start_soon(self._tidy, work)
+
+    async def _tidy(self, work: Callable[[], None]) -> None:
+        try:
+            await self._committer.call(work)
+        except StoreError as error:
+            _logger.warning("%s could not be made smaller, and is as it was: %s", self.ownership.path, error)
+
+    async def _finish(self, sealed: Sealed, done: Event, wake: Callable[[], None]) -> None:
+        try:
+            with suppress(StoreError):  # kept as the failure, and raised by whoever owns the run
+                await self._carry(sealed)
+        finally:
+            done.set()
+            wake()
+
+    async def _carry(self, sealed: Sealed) -> None:
+        try:
+            if sealed.blobs:
+                # shielded like the commit that they belong to; bounded by the store's timeouts
+                with anyio.CancelScope(shield=True):
+                    await self._committer.call(lambda: self._large.blobs.put(sealed.blobs))
+            await self._committer.commit(sealed.steps, alone=self._alone() and self._committing is None)
+        except BaseException as error:
+            # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
+            broken = f"it was interrupted by {error!r}"
+            self.failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
+            raise
+        self._observers.committed(sealed.draft, self.ownership)
+
+    def _seal(self, run: RunState, *, kind: Kind = "commit") -> Sealed:
+        """What waits, as what commits it; what one commit can't hold goes on waiting."""
+        header = self.header
+        sealed = self._pending.seal()
+        rest = bool(self._pending)
+        ended = run.ended and not rest
+        draft = Draft(
+            kind="release" if ended or (kind == "release" and not rest) else "commit",
+            epoch=run.epoch,
+            status="running" if rest else run.standing,
+            due=due(run),
+            opening=run.opening,
+            crashes=0 if sealed.progressed else header.crashes,
+            file=self.file if sealed.snapshot else self.ownership.file,
+            body=sealed.body,
+            snapshot=sealed.snapshot,
+            node=run.last_node,
+            tags=header.tags,
+            marks=header.marks,
+        )
+        self._refuse_invalid(run, draft)
+        if ended:
+            return Sealed(sealed.blobs, self._write_end(run, draft), draft)
+        if not rest:
+            self._pending.snapshot_if_due(run)
+        return Sealed(sealed.blobs, self.ownership.committing(draft), draft)
+
+    def _refuse_invalid(self, run: RunState, draft: Draft) -> None:
+        if self._validate is None:
+            return
+        state = typed(self._schema, run.root.values)
+        commit = Commit(run.run_id, run.graph, self.header.seq + 1, run.status, draft.node, draft.tags, state)
+        try:
+            pass_or_refuse(self._validate, commit, path=self.ownership.path)
+        except CommitRefused as error:
+            self.failure = error
+            raise
+
+    def _write_end(self, run: RunState, draft: Draft) -> Steps[None]:
+        yield from self.ownership.committing(draft)
+        try:
+            self._on_end(run, self.header)
+        except StoreError as error:
+            # the run has ended, durably; its markers are an index, and a scan puts them right
+            _logger.warning("the markers of run %r could not be changed: %s", run.run_id, error)
+        self.ownership.close()  # here, in the thread: in the event loop it would hold up everybody
+
+
+def due(run: RunState) -> int | None:
+    """When the first of the questions in a run expires, in seconds since the epoch."""
+    if run.paused:
+        return None  # nobody need come for it: it is seen to when the run goes on
+    dues = [ask.due for _, ask in questions(run) if ask.due is not None]
+    return math.ceil(min(dues)) if dues else None
