@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sysconfig
 from pathlib import Path
@@ -24,10 +25,14 @@ from actorflow.cli.exits import Exit
     show_default=True,
     help="Where the store and the log of the work are kept, also of earlier demos.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=10, show_default=True, help="Files parsed in one node.")
+@click.option(
+    "--processes", type=click.IntRange(min=1), help="Worker processes that parse.  [default: as many as cores, up to 4]"
+)
 @click.option("--limit", type=click.IntRange(min=1), default=2000, show_default=True, help="Files surveyed at most.")
 @click.pass_context
-def demo(ctx: click.Context, folder: Path | None, *, seed: int | None, home: Path, batch: int, limit: int) -> None:
+def demo(
+    ctx: click.Context, folder: Path | None, *, seed: int | None, home: Path, processes: int | None, limit: int
+) -> None:
     """Survey Python source in a process that is killed twice, and compare with a run that was not.
 
     PATH is any folder; without it, the standard library of this Python. The
@@ -42,7 +47,11 @@ def demo(ctx: click.Context, folder: Path | None, *, seed: int | None, home: Pat
     except UnicodeEncodeError as error:
         raise click.BadParameter("its name is no Unicode text, so no state can hold it", param_hint="PATH") from error
     settings = Settings(
-        folder=root, home=home, seed=secrets.randbelow(10_000) if seed is None else seed, batch=batch, limit=limit
+        folder=root,
+        home=home,
+        seed=secrets.randbelow(10_000) if seed is None else seed,
+        processes=processes or min(os.cpu_count() or 1, 4),
+        limit=limit,
     )
     try:
         same = Demo(settings, choose_screen()).play()

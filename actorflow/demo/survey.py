@@ -1,54 +1,52 @@
 """Survey: the graph of the demo, in two versions of its schema.
 
-    discover → parse (in batches, until none is left) → measure → report   version 1
-                                                                 → advise   version 2
+    discover → parse (each file, in worker processes) → measure → report   version 1
+                                                                → advise   version 2
 
-Version 2 adds the field ``undocumented`` and the node ``advise``. Its migration
-derives the field from what version 1 has kept, so a run that changes its schema
-on the way ends exactly like one that had version 2 from the start.
+Version 2 adds the field ``undocumented`` and the node ``advise``. A run that
+changes its schema on the way ends exactly like one that had version 2 from the
+start: the node that fills the field comes after the fan-out, and for a run that
+is past it the migration derives the field from what version 1 has kept.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from itertools import islice
-from typing import Annotated, Literal, Protocol
+from typing import Annotated
 
-from actorflow import Context, Graph, State, Update, extend
+from msgspec import Struct
+
+from actorflow import Graph, State, Update, extend
 from actorflow.demo.measure import FileFacts, measure_file, python_files
+from actorflow.demo.worklog import note
 
 
 class SurveyV1(State, version=1, name="Survey"):
     """What is known of a folder of Python files."""
 
     root: str
-    batch: int = 10  # files that are parsed in one activation
     limit: int = 2000  # files that are surveyed at most
     paths: list[str] = []
-    files: Annotated[list[FileFacts], extend] = []
+    files: list[FileFacts] = []
     totals: dict[str, int] = {}
     longest: str = ""
     imported: dict[str, int] = {}  # package: how many of the other packages import it
     report: Annotated[list[str], extend] = []
 
 
-def add_up(old: dict[str, int], update: dict[str, int]) -> dict[str, int]:
-    """A reducer: counts by name, added."""
-    return dict(Counter(old) + Counter(update))
-
-
 class Survey(SurveyV1, version=2, name="Survey"):
     """Version 2: also how many definitions of each package have no docstring."""
 
-    undocumented: Annotated[dict[str, int], add_up] = {}
+    undocumented: dict[str, int] = {}
 
 
-class Work(Protocol):
-    """What the nodes need from outside: somebody who is told of every file that was parsed."""
+class Source(Struct, frozen=True):
+    """An item of the fan-out: a file that is to be parsed."""
 
-    def done(self, path: str) -> None:
-        """This file was parsed, whether that is committed or not."""
-        ...
+    root: str
+    path: str
 
 
 def discover(state: SurveyV1) -> Update:
@@ -56,26 +54,17 @@ def discover(state: SurveyV1) -> Update:
     return {"paths": list(islice(python_files(state.root), state.limit))}
 
 
-def parse(state: SurveyV1, ctx: Context) -> Update:
-    """Parse the next batch. How far the survey is, is what it has: the files."""
-    work: Work = ctx.context
-    begin = len(state.files)
-    batch: list[FileFacts] = []
-    for path in state.paths[begin : begin + state.batch]:
-        batch.append(measure_file(state.root, path))
-        work.done(path)
-    return {"files": batch}
+def sources(state: SurveyV1) -> list[Source]:
+    """The items. They are fixed when the fan-out begins."""
+    return [Source(state.root, path) for path in state.paths]
 
 
-def parse_and_count(state: Survey, ctx: Context) -> Update:
-    """`parse`, with what version 2 wants to know of each batch."""
-    update = parse(state, ctx)
-    return {**update, "undocumented": undocumented(update["files"])}
-
-
-def is_left(state: SurveyV1) -> Literal["parse", "measure"]:
-    """The loop: back to parsing while files are left."""
-    return "parse" if len(state.files) < len(state.paths) else "measure"
+def parse(source: Source) -> FileFacts:
+    """Parse a file: in a worker process, and for good as soon as its result is committed."""
+    begin = time.perf_counter()
+    facts = measure_file(source.root, source.path)
+    note(source.path, seconds=time.perf_counter() - begin)
+    return facts
 
 
 def measure(state: SurveyV1) -> Update:
@@ -97,6 +86,11 @@ def measure(state: SurveyV1) -> Update:
         "longest": f"{name} in {path}, {lines:,} lines" if name else "",
         "imported": dict(Counter(name for package, name in between if package != name).most_common()),
     }
+
+
+def measure_more(state: Survey) -> Update:
+    """`measure`, with what version 2 wants to know."""
+    return {**measure(state), "undocumented": undocumented(state.files)}
 
 
 def report(state: SurveyV1) -> Update:
@@ -137,23 +131,21 @@ def _ranked(counts: dict[str, int], first: int) -> str:
 
 
 survey_v1 = Graph("survey", SurveyV1)
-survey_v1.node(discover, entry=True)
-survey_v1.node(parse, after=discover)
-survey_v1.branch(is_left, after="parse")
-survey_v1.node(measure)
+survey_v1.node(discover)
+survey_v1.map(parse, after=discover, over=sources, into="files", isolate="process")
+survey_v1.node(measure, after=parse)
 survey_v1.node(report, after=measure)
 
 survey = Graph("survey", Survey)
-survey.node(discover, entry=True)
-survey.node(parse_and_count, name="parse", after=discover)
-survey.branch(is_left, after="parse")
-survey.node(measure)
-survey.node(report, after=measure)
+survey.node(discover)
+survey.map(parse, after=discover, over=sources, into="files", isolate="process")
+survey.node(measure_more, name="measure", after=parse)
+survey.node(report, after="measure")
 survey.node(advise, after=report)
 
 
 @survey.migrate
 def count_undocumented(old: SurveyV1) -> Survey:
-    """What version 2 would have counted while parsing, from the facts that version 1 has kept."""
+    """What version 2 would have counted, from the facts that version 1 has kept."""
     kept = {name: getattr(old, name) for name in SurveyV1.__struct_fields__}
     return Survey(**kept, undocumented=undocumented(old.files))

@@ -2,6 +2,7 @@
 
     python -m actorflow.demo.worker STORE RUN FOLDER WORKLOG --schema 2
 
+Its own worker processes, which parse the files, end with it.
 It says on its standard output, as lines of JSON, what it found (`Began`) and
 what came out (`Done`).
 """
@@ -13,16 +14,15 @@ import hashlib
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 from msgspec import Struct
 
-from actorflow import Graph, Runtime, View
+from actorflow import Graph, Run, Runtime
 from actorflow.demo.survey import SurveyV1, survey, survey_v1
-from actorflow.demo.worklog import WorkLog
+from actorflow.demo.worklog import PLACE
 from actorflow.errors import NoSuchRun
 
 GRAPHS: dict[int, Graph[Any]] = {1: survey_v1, 2: survey}
@@ -48,7 +48,6 @@ class Done(Struct, frozen=True, tag=True):
     files: int
     commits: int
     seconds: float
-    seconds_in_nodes: float
 
 
 Message = Began | Done
@@ -59,31 +58,31 @@ def digest_of(state: SurveyV1) -> str:
     return hashlib.blake2b(msgspec.json.encode(state, order="deterministic"), digest_size=16).hexdigest()
 
 
-async def work(store: str, run_id: str, state: SurveyV1, graph: Graph[Any], log: WorkLog) -> None:
+async def work(store: str, run_id: str, state: SurveyV1, graph: Graph[Any], processes: int) -> None:
     """Begin the run or go on with it; in both cases the same call."""
-    async with Runtime(store, recover="never") as rt:
+    async with Runtime(store, graphs=[graph], recover="never", processes=processes) as rt:
         try:
-            _say(_found(await rt.get(run_id).at()))
+            _say(await _found(rt.get(run_id)))
         except NoSuchRun:
             _say(Began(os.getpid()))
         begin = time.perf_counter()
-        run = await rt.spawn(graph, state, id=run_id, on_conflict="attach", context=log)
+        run = await rt.spawn(graph, state, id=run_id, on_conflict="attach")
         result = await run.result()
         seconds = time.perf_counter() - begin
-        told = [checkpoint async for checkpoint in run.views()]
-        mine = [checkpoint.took or 0 for checkpoint in told if checkpoint.owner.pid == os.getpid()]
-        _say(Done(digest_of(result), result.report, len(result.files), told[0].seq, seconds, sum(mine)))
+        _say(Done(digest_of(result), result.report, len(result.files), (await run.at()).seq, seconds))
 
 
-def _found(checkpoint: View[SurveyV1]) -> Began:
+async def _found(run: Run[SurveyV1]) -> Began:
+    """What a run is like that was begun before; its files are in the state, or still in the open fan-out."""
+    view = await run.at()
     return Began(
         os.getpid(),
-        commit=checkpoint.seq,
-        files=len(checkpoint.values["files"]),
-        status=checkpoint.status,
-        before=checkpoint.owner.pid,
-        let_go=checkpoint.kind == "released",
-        version=checkpoint.version,
+        commit=view.seq,
+        files=(await run.progress()).tally(("parse",)).items or len(view.values["files"]),
+        status=view.status,
+        before=view.owner.pid,
+        let_go=view.kind == "released",
+        version=view.version,
     )
 
 
@@ -98,18 +97,15 @@ def main() -> None:
     parser.add_argument("store")
     parser.add_argument("run")
     parser.add_argument("folder")
-    parser.add_argument("worklog", type=Path)
+    parser.add_argument("worklog")
     parser.add_argument("--schema", type=int, choices=sorted(GRAPHS), default=max(GRAPHS))
-    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--limit", type=int, default=2000)
     given = parser.parse_args()
     graph = GRAPHS[given.schema]
-    state = graph.state_type(root=given.folder, batch=given.batch, limit=given.limit)
-    log = WorkLog(given.worklog)
-    try:
-        anyio.run(work, given.store, given.run, state, graph, log)
-    finally:
-        log.close()
+    state = graph.state_type(root=given.folder, limit=given.limit)
+    os.environ[PLACE] = given.worklog  # of this process, and so of its worker processes
+    anyio.run(work, given.store, given.run, state, graph, given.processes)
 
 
 if __name__ == "__main__":

@@ -2,30 +2,32 @@
 
 The store says what *counts*; this says what *happened*, also in a process that
 was killed before it could commit. The difference is the work that was redone.
+Worker processes write it, so its place is handed to them in their environment.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+PLACE = "ACTORFLOW_DEMO_WORKLOG"
+"""The environment variable that says where the log is; without it nothing is noted."""
 
-class WorkLog:
-    """Appends one line for each file. ``O_APPEND``, one write a line, no buffer: a kill loses none of them."""
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+def note(path: str, *, seconds: float) -> None:
+    """This file was parsed, whether that is committed or not, and it took so long."""
+    if (log := os.environ.get(PLACE)) is not None:
+        os.write(_opened(log), f"{seconds:.6f} {path.encode('unicode_escape').decode()}\n".encode())
 
-    def done(self, path: str) -> None:
-        """This file was parsed."""
-        os.write(self._descriptor, path.encode("unicode_escape") + b"\n")
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+@cache
+def _opened(log: str) -> int:
+    """``O_APPEND``, one write a line, no buffer: a kill loses none of them, and no process another's."""
+    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
 class WorkLogReader:
@@ -36,6 +38,7 @@ class WorkLogReader:
         self._read = 0
         self.lines = 0
         self.files: set[bytes] = set()
+        self.seconds = 0.0
 
     @property
     def redone(self) -> int:
@@ -50,7 +53,9 @@ class WorkLogReader:
                 new = file.read()
             whole = new[: new.rfind(b"\n") + 1]
             self._read += len(whole)
-            names = whole.splitlines()
-            self.lines += len(names)
-            self.files.update(names)
+            for line in whole.splitlines():
+                seconds, _, name = line.partition(b" ")
+                self.lines += 1
+                self.seconds += float(seconds)
+                self.files.add(name)
         return len(self.files)
