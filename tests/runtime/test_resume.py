@@ -410,7 +410,7 @@ def test_an_open_run_has_its_marker_wherever_its_opener_died(*, reopened: bool) 
 
 
 def _spawn(graph: Graph[Trail]) -> Decision:
-    return spawn(graph.plan, graph.schema, Trail(), run_id="x", life=1)
+    return spawn(graph.plan, Trail(), run_id="x", life=1)
 
 
 async def test_the_scan_takes_up_an_orphan_by_itself(store_url: str) -> None:

@@ -47,7 +47,7 @@ def begin(store: Store, *, reuse: bool = False, n: int = 7) -> Adopted:
     """A life of run r; owned."""
     tombstone = tombstone_of(store, "r") if reuse else None
     life = 1 if tombstone is None else tombstone.file.life + 1
-    decision = spawn(GRAPH.plan, GRAPH.schema, Trail(n=n), run_id="r", life=life)
+    decision = spawn(GRAPH.plan, Trail(n=n), run_id="r", life=life)
     return whole(creating_run(store, GRAPH, "r", decision, {"team": "a"}, tombstone=tombstone))
 
 
