@@ -42,7 +42,7 @@ def _lines(sketch: Sketch, progress: Progress | None) -> Iterator[str]:
         from_, to = boxes[source], None if isinstance(target, End) else boxes[target]
         its += [f"ltail={_cluster(from_)}"] if from_.inside is not None else []
         its += [f"lhead={_cluster(to)}"] if to is not None and to.inside is not None else []
-        return f"{_end_of(from_)} -> {finish if to is None else _end_of(to)} [{', '.join(its)}];"
+        return f"{_tail_of(from_)} -> {finish if to is None else _end_of(to)} [{', '.join(its)}];"
 
     for name in sketch.entries:
         head = f"lhead={_cluster(boxes[name])}" if boxes[name].inside is not None else ""
@@ -56,7 +56,7 @@ def _lines(sketch: Sketch, progress: Progress | None) -> Iterator[str]:
         for leg in one.legs:
             inside = boxes[leg].inside is not None
             its = ["dir=none", *([f"ltail={_cluster(boxes[leg])}"] if inside else [])]
-            yield f"{_end_of(boxes[leg])} -> {join} [{', '.join(its)}];"
+            yield f"{_tail_of(boxes[leg])} -> {join} [{', '.join(its)}];"
         target = boxes[one.target]
         head = f"lhead={_cluster(target)}" if target.inside is not None else ""
         yield f"{join} -> {_end_of(target)} [{head}];"
@@ -84,8 +84,15 @@ def _box(box: Box, progress: Progress | None) -> Iterator[str]:
     yield "}"
 
 
+def _tail_of(box: Box) -> str:
+    """What an arrow from a box begins at: of a cluster, something that is far down in it."""
+    if box.inside is None:
+        return _end_of(box)
+    return _id((*box.path, "end"), "point") if box.inside.ends else _tail_of(box.inside.boxes[-1])
+
+
 def _end_of(box: Box) -> str:
-    """What an arrow to or from a box is drawn to: of a cluster, the point where it starts."""
+    """What an arrow to a box is drawn to: of a cluster, the point where it starts."""
     return _id(box.path, "node") if box.inside is None else _id((*box.path, "start"), "point")
 
 

@@ -109,7 +109,7 @@ def tell_views(
     """
     for stretch in stretches(store, run_id):
         frames = [frame for frame in stretch if before is None or frame.header.seq < before]
-        told = replayed(store, run_id, frames)
+        told = _replayed(store, run_id, frames)
         if told is None:
             return
         graph = graphs(stretch[0].file.graph)
@@ -133,7 +133,7 @@ def find_view(
             continue
         if point is not None and point.seq > newest:
             break
-        told = replayed(store, run_id, [one for one in stretch if point is None or one.header.seq <= point.seq])
+        told = _replayed(store, run_id, [one for one in stretch if point is None or one.header.seq <= point.seq])
         if told is None:
             oldest = stretch[-1].header.seq + 1
             break
@@ -209,12 +209,16 @@ def stretches(store: Store, run_id: str) -> Iterator[list[Frame]]:
         raise NoSuchRun(run_id, near_ids(store, run_id))
 
 
-def replayed(store: Store, run_id: str, frames: list[Frame]) -> list[Moment] | None:
-    """The moments of these commits; None if retention let go of it, and with it of large values, meanwhile."""
+def unless_gone(store: Store, run_id: str, frames: list[Frame], make: Callable[[Joiner], T]) -> T | None:
+    """What is made of these commits; None if retention let go of them, and with them of large values, meanwhile."""
     try:
-        return list(moments(frames, Joiner(store.blobs(run_id))))
+        return make(Joiner(store.blobs(run_id)))
     except CorruptCheckpoint:
         kept = store.log(run_id).read(first=frames[0].header.seq)
         if kept and kept[0].digest == frames[0].digest:
             raise
         return None
+
+
+def _replayed(store: Store, run_id: str, frames: list[Frame]) -> list[Moment] | None:
+    return unless_gone(store, run_id, frames, lambda joiner: list(moments(frames, joiner)))

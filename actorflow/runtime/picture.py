@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -11,11 +12,10 @@ from msgspec.structs import replace
 
 from actorflow.engine.records import Failed, Finished, Rewound, Spawned, Updated
 from actorflow.engine.run import ROOT, RunState
-from actorflow.errors import CheckpointGone, RunError
+from actorflow.errors import CheckpointGone, CorruptCheckpoint, RunError
 from actorflow.graph.progress import NOTHING, Progress
-from actorflow.runtime.history import replayed, stretches
-from actorflow.runtime.large import Joiner
-from actorflow.runtime.replay import replay
+from actorflow.runtime.history import stretches, unless_gone
+from actorflow.runtime.replay import steps
 
 if TYPE_CHECKING:
     from actorflow.engine.run import Activation
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from actorflow.graph.plan import Plan
     from actorflow.graph.progress import Path, Tally
     from actorflow.runtime.history import Graphs
-    from actorflow.runtime.replay import Moment
+    from actorflow.runtime.large import Joiner
+    from actorflow.runtime.replay import Step
+    from actorflow.store.frames import Frame
     from actorflow.store.store import Store
 
 _OWN = re.compile(r"(\[\d+\])?(#\d+)?(/|$)")
@@ -46,20 +48,20 @@ class _Story(Struct):
     whole: bool = False  # it begins with the spawn
     until: tuple[int, float] | None = None  # the commit and record to which the run went back
 
-    def add(self, moment: Moment) -> None:
+    def add(self, seq: int, step: Step) -> None:
         """Take in the record before those that were added."""
-        record, at = moment.record, (moment.frame.header.seq, moment.index)
+        record, at = step.record, (seq, step.number)
         self.whole = isinstance(record, Spawned)
         if self.until is not None and at > self.until:
             return  # a rewind has taken it back
         match record:
-            case Rewound(seq=seq, record=index):
-                self.until = (seq, float("inf") if index is None else index)
+            case Rewound(seq=back, record=index):
+                self.until = (back, float("inf") if index is None else index)
             case Failed(id=id_) if self.failed_by is None:
                 self.failed_by = id_
-            case Finished(opens=opens) if moment.node is not None:
+            case Finished(opens=opens) if step.node is not None:
                 handled = any(opened.error is not None for opened in opens)
-                (self.failed if handled else self.done)[moment.scope, moment.node] += 1
+                (self.failed if handled else self.done)[step.scope, step.node] += 1
             case Updated(node=str(node), scope=scope):
                 self.done[scope, node] += 1
             case _:
@@ -88,17 +90,29 @@ def _read(store: Store, run_id: str) -> _Story:
     for _ in range(_ATTEMPTS):
         story: _Story | None = None
         for stretch in stretches(store, run_id):
-            told = replayed(store, run_id, stretch)
-            if told is None:  # retention has let go of it meanwhile
+            told = unless_gone(store, run_id, stretch, partial(_told, stretch))
+            if told is None:
                 break
+            run, records = told
             if story is None:
                 newest = stretch[-1].header.seq
-                story = _Story(replay(stretch, Joiner(store.blobs(run_id))), stretch[0].file.graph)
-            for moment in reversed(told):
-                story.add(moment)
+                story = _Story(run, stretch[0].file.graph)
+            for seq, step in reversed(records):
+                story.add(seq, step)
         if story is not None:
             return story
     raise CheckpointGone(run_id, newest, newest + 1)
+
+
+def _told(frames: list[Frame], joiner: Joiner) -> tuple[RunState, list[tuple[int, Step]]]:
+    """The run as of the last of these commits, and the records in them."""
+    run: RunState | None = None
+    records: list[tuple[int, Step]] = []
+    for frame, run, step in steps(frames, joiner):  # noqa: B007 - the last one counts
+        records.append((frame.header.seq, step))
+    if run is None:
+        raise CorruptCheckpoint(frames[0].path, "none of these commits holds a record")
+    return run, records
 
 
 def _progress(story: _Story, graph: Graph[Any]) -> Progress:

@@ -123,6 +123,14 @@ def moments(frames: Iterable[Frame], joiner: Joiner | None = None) -> Iterator[M
             )
 
 
+def steps(frames: Iterable[Frame], joiner: Joiner | None = None) -> Iterator[tuple[Frame, RunState, Step]]:
+    """As `moments`, for whom the records are enough: the run is folded on with the next step, and spent."""
+    run: RunState | None = None
+    for frame in frames:
+        for run, step in _steps(run, frame, joiner):  # noqa: B020 - as above
+            yield frame, run, step
+
+
 def finishes(record: Record) -> bool:
     """Whether a record says that an activation did its work: those say how long that took."""
     return "took" in record.__struct_fields__
@@ -141,8 +149,8 @@ def _opened(activation: Activation) -> Opened:
     )
 
 
-class _Step(NamedTuple):
-    """A record of a frame, and the activation that it is about."""
+class Step(NamedTuple):
+    """A record of a frame, and the activation that it is about, as it was before."""
 
     record: Record
     number: int
@@ -151,7 +159,7 @@ class _Step(NamedTuple):
     scope: str
 
 
-def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterator[tuple[RunState, _Step]]:
+def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterator[tuple[RunState, Step]]:
     """The run after each record of a frame. A snapshot in it is the run before them."""
     snapshot, records = unpack(frame, joiner)
     run = snapshot or run
@@ -159,7 +167,7 @@ def _steps(run: RunState | None, frame: Frame, joiner: Joiner | None) -> Iterato
         activation = None if run is None else run.open.get(getattr(record, "id", 0))  # as it is before
         node, scope = (None, ROOT) if activation is None else (activation.node, activation.scope)
         run = advance(run, record, frame)
-        yield run, _Step(record, index, index == len(records) - 1, node, scope)
+        yield run, Step(record, index, index == len(records) - 1, node, scope)
 
 
 def unpack(frame: Frame, joiner: Joiner | None) -> tuple[RunState | None, tuple[Record, ...]]:
