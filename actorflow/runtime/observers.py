@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 BUFFER = 1_024
 """Pieces that wait for one who watches: commits, and events that are live only."""
 
+LULL = 0.005
+"""Seconds between two looks of one who watches a busy run: to be woken for each commit costs more than to tell it."""
+
 BUFFER_BYTES = 8 * 1024 * 1024
 """What the commits among them may take."""
 
@@ -52,6 +55,8 @@ class Feed:
         self._bytes = 0
         self._dropped = 0
         self._wake: anyio.Event | None = None  # only while somebody waits
+        self._lulled = False
+        self._woken = 0.0  # when somebody last came out of waiting
 
     def __bool__(self) -> bool:
         """Whether something is in it."""
@@ -66,7 +71,8 @@ class Feed:
             self._pieces.clear()
             self._bytes = len(piece.body) if isinstance(piece, Frame) else 0
         self._pieces.append(piece)
-        self.wake()
+        if not self._lulled or len(self._pieces) > BUFFER // 2:
+            self.wake()
 
     def first(self) -> Frame | Event | None:
         """What `take` would give."""
@@ -102,13 +108,20 @@ class Feed:
             self._wake.set()
 
     async def wait(self) -> None:
-        """Wait until something is in it, or `wake`."""
-        if not self:
-            self._wake = anyio.Event()
-            try:
+        """Wait until something is in it, or `wake`. Soon after the last time, let some more come together."""
+        self._lulled = time.monotonic() - self._woken < LULL
+        if self and not self._lulled:
+            return
+        self._wake = anyio.Event()
+        try:
+            if self._lulled:
+                with anyio.move_on_after(LULL):
+                    await self._wake.wait()
+            else:
                 await self._wake.wait()
-            finally:
-                self._wake = None
+        finally:
+            self._wake, self._lulled = None, False
+            self._woken = time.monotonic()
 
 
 class Observers:

@@ -138,8 +138,9 @@ class EventStream:
         elif dropped := feed.dropped():
             self._told = Offset(self._told.seq, self._told.live + 1)
             self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=time.time(), count=dropped))
-        elif (piece := feed.take()) is not None:
-            await self._take(feed, piece)
+        elif feed:
+            while not self._behind and (piece := feed.take()) is not None:
+                await self._take(feed, piece)
         elif self._teller.status in ENDED or not (self._stays or self._is_here):
             self._over = True
         else:

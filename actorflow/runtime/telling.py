@@ -29,6 +29,7 @@ from actorflow.runtime.adopt import read_state
 from actorflow.runtime.events import (
     CommitEvent,
     Event,
+    Mode,
     NodeEvent,
     Offset,
     ProgressEvent,
@@ -46,9 +47,15 @@ if TYPE_CHECKING:
     from actorflow.engine.records import Ask, Record
     from actorflow.engine.run import Activation, RunState
     from actorflow.graph.graph import Graph
-    from actorflow.runtime.events import Mode
     from actorflow.runtime.large import Joiner
     from actorflow.store.frames import FilePart, Frame
+
+
+# The parts of a record's story. Numbered the same whatever is told of it, so that an offset is good for all.
+_SUBJECT, _UPDATE, _VALUES, _PROGRESS, _FIRST_OF_SEVERAL = range(5)
+
+_OF_THE_RUN: frozenset[Mode] = frozenset({"values", "updates", "nodes", "progress", "waits"})
+"""The modes for which the run has to be followed, record by record."""
 
 
 class Teller:
@@ -70,14 +77,16 @@ class Teller:
         """
         self.seq: int | None = None  # the newest commit that was told
         self.status = "running"  # of the run, as of that
-        self._modes = frozenset(modes)
         self._graphs = graphs
         self._time_limit = time_limit
+        self._follows = not _OF_THE_RUN.isdisjoint(modes)
+        self._values, self._updates, self._nodes, self._commits, self._progress, self._waits = (
+            mode in modes for mode in ("values", "updates", "nodes", "commits", "progress", "waits")
+        )
         self._run: RunState | None = None
         self._events: list[Event] = []
-        self._part = 0  # events of the record so far, with those that nobody wants
         self._frame: Frame
-        self._record = 0
+        self._number = 0  # of the record that is told
 
     def tell(self, frame: Frame, joiner: Joiner | None = None) -> list[Event]:
         """What happened in the next commit. The first one that is told has a snapshot, or is the spawn.
@@ -85,103 +94,91 @@ class Teller:
         Raises:
             CorruptCheckpoint: it makes no sense.
         """
-        snapshot, records = unpack(frame, joiner)
-        self._run = snapshot or self._run
         self._events, self._frame = [], frame
-        for self._record, record in enumerate(records):
-            self._part = 0
-            self._tell(record)
-        header = frame.header
-        self.status = status_of(header)
-        failed = [record.error for record in records if isinstance(record, Failed)]
-        named = [by for record in records if (by := getattr(record, "by", None)) is not None]
-        self._note(
-            CommitEvent,
-            node=header.node,
-            kind=header.kind,
-            status=cast("Status", self.status),
-            records=tuple(str(record.__struct_config__.tag) for record in records),
-            epoch=header.epoch,
-            opening=header.opening,
-            size=header.raw,
-            error=failed[-1] if failed else None,
-            by=named[-1] if named else None,
-        )
-        self.seq = header.seq
+        self.seq, self.status = frame.header.seq, status_of(frame.header)
+        if self._follows or self._commits:
+            snapshot, records = unpack(frame, joiner)
+            self._run = snapshot or self._run
+            if self._follows:
+                for self._number, record in enumerate(records):
+                    self._tell(record)
+            if self._commits:
+                self._number = len(records)
+                self._tell_commit(records)
         return self._events
 
-    def _note(self, event: type[Event], /, **facts: Any) -> None:
-        if event.mode in self._modes:
-            header = self._frame.header
-            offset = Offset(header.seq, 0, self._record, self._part)
-            self._events.append(event(run_id=self._frame.file.run_id, offset=offset, time=header.time, **facts))
-        self._part += 1
+    def _at(self, part: int) -> dict[str, Any]:
+        """Where an event is in the story of its run."""
+        frame = self._frame
+        header = frame.header
+        offset = Offset(header.seq, 0, self._number, part)
+        return {"run_id": frame.file.run_id, "offset": offset, "time": header.time}
+
+    def _of(self, part: int, activation: Activation) -> dict[str, Any]:
+        """That, and what it is about."""
+        return {
+            **self._at(part),
+            "scope": activation.scope,
+            "node": activation.node,
+            "index": activation.index,
+        }
 
     def _tell(self, record: Record) -> None:
         run = self._run
         subject = None if run is None else run.open.get(getattr(record, "id", None) or 0)
-        asked: Ask | None = None
-        if isinstance(record, Answered) and subject is not None:
-            asked = subject.asks.get(record.key)
-        operations = _operations(run, subject, record)
+        asked = subject.asks.get(record.key) if subject is not None and isinstance(record, Answered) else None
+        operations: tuple[Operation, ...] = getattr(record, "operations", ())
+        if run is not None and subject is not None and (gathers := getattr(record, "gathers", ())):
+            operations += tuple(gathered(run, subject, gathers))  # what the record does not say again
         path = _path(subject, record)
         before = _values(run, path)
         first = 1 if run is None else run.next_id
         self._run = run = advance(run, record, self._frame)
-        if subject is not None:
-            self._tell_subject(subject, record, operations)
-        if operations:
-            node = getattr(record, "node", None) if subject is None else subject.node
-            index = None if subject is None else subject.index
-            by = getattr(record, "by", None)
-            self._note(UpdateEvent, scope=path, node=node, index=index, operations=operations, by=by)
+        if self._nodes and subject is not None and (became := _became(record, operations)) is not None:
+            self._events.append(NodeEvent(**self._of(_SUBJECT, subject), **became))
+        if self._updates and operations:
+            self._tell_update(subject, record, operations, path)
         went_back = isinstance(record, Rewound | Forked)
-        after = _values(run, path)
-        if after is not None and (after is not before or went_back):
-            self._note(ValuesEvent, scope=path, _values=after, _typed=self._typed(path))
+        if self._values:
+            after = _values(run, path)
+            if after is not None and (after is not before or went_back):
+                values = ValuesEvent(**self._at(_VALUES), scope=path, _values=after, _typed=self._typed(path))
+                self._events.append(values)
         if subject is not None:
-            self._tell_waits(subject, record, asked)
-            self._tell_progress(run, subject, record)
-        self._tell_opened(run, record, range(1 if went_back else first, run.next_id))
+            if self._progress:
+                self._tell_progress(run, subject, record)
+            if self._waits:
+                self._tell_waits(subject, record, asked)
+        if self._nodes and (went_back or run.next_id > first):
+            self._tell_opened(run, record, range(1 if went_back else first, run.next_id))
 
-    def _tell_subject(self, subject: Activation, record: Record, operations: tuple[Operation, ...]) -> None:
-        """What became of the activation that a record is about."""
-        note = partial(self._note, NodeEvent, scope=subject.scope, node=subject.node, index=subject.index)
-        match record:
-            case Finished(opens=opens) if any(opened.error is not None for opened in opens):
-                note(kind="failed", error=next(opened.error for opened in opens if opened.error), handled=True)
-            case Finished():
-                note(kind="finished", took=record.took, cached=record.cached, update=operations)
-            case ItemDone():
-                note(kind="finished", took=record.took, result=record.result)
-            case ItemFailed(error=error) | Failed(error=error):
-                note(kind="failed", error=error)
-            case Handling(error=error):
-                note(kind="failed", error=error, handled=True)
-            case Attempted():
-                note(kind="retrying", attempt=record.attempt, error=record.error, due=record.due)
-            case Rebased():
-                note(kind="retrying")
-            case Asked():
-                note(kind="waiting")
-            case _:
-                pass
+    def _tell_commit(self, records: tuple[Record, ...]) -> None:
+        header = self._frame.header
+        failed = [record.error for record in records if isinstance(record, Failed)]
+        named = [by for record in records if (by := getattr(record, "by", None)) is not None]
+        self._events.append(
+            CommitEvent(
+                **self._at(_SUBJECT),
+                node=header.node,
+                kind=header.kind,
+                status=cast("Status", self.status),
+                records=tuple([str(record.__struct_config__.tag) for record in records]),
+                epoch=header.epoch,
+                opening=header.opening,
+                size=header.raw,
+                error=failed[-1] if failed else None,
+                by=named[-1] if named else None,
+            )
+        )
 
-    def _tell_waits(self, subject: Activation, record: Record, asked: Ask | None) -> None:
-        note = partial(self._note, WaitEvent, scope=subject.scope, node=subject.node, index=subject.index)
-        if isinstance(record, Asked):
-            for ask in record.asks:
-                note(
-                    kind="asked",
-                    key=ask.key,
-                    question=ask.question,
-                    payload=ask.payload,
-                    schema=ask.schema,
-                    due=ask.due,
-                )
-        elif isinstance(record, Answered) and asked is not None:
-            kind = "expired" if record.expired else "answered"
-            note(kind=kind, key=asked.key, question=asked.question, value=record.value, by=record.by)
+    def _tell_update(
+        self, subject: Activation | None, record: Record, operations: tuple[Operation, ...], path: str
+    ) -> None:
+        if subject is not None:
+            self._events.append(UpdateEvent(**self._of(_UPDATE, subject), operations=operations))
+        else:
+            node, by = getattr(record, "node", None), getattr(record, "by", None)
+            self._events.append(UpdateEvent(**self._at(_UPDATE), scope=path, node=node, operations=operations, by=by))
 
     def _tell_progress(self, run: RunState, subject: Activation, record: Record) -> None:
         """How far a fan-out got."""
@@ -189,23 +186,43 @@ class Teller:
             return
         owner = subject if subject.fan is None else run.open[subject.fan]
         fan = run.fans[owner.id]
-        self._note(
-            ProgressEvent,
-            scope=owner.scope,
-            node=owner.node,
-            done=fan.done,
-            total=fan.total,
-            failed=len(fan.failed),
-            open=fan.open,
+        self._events.append(
+            ProgressEvent(
+                **self._of(_PROGRESS, owner), done=fan.done, total=fan.total, failed=len(fan.failed), open=fan.open
+            )
         )
 
-    def _tell_opened(self, run: RunState, record: Record, opened: range) -> None:
-        legs = {first: one.takes for first, one in zip(opened, getattr(record, "opens", ()), strict=False)}
-        for id_ in opened:
-            if (one := run.open.get(id_)) is not None:
-                self._note(
-                    NodeEvent, scope=one.scope, node=one.node, index=one.index, kind="opened", legs=legs.get(id_, ())
+    def _tell_waits(self, subject: Activation, record: Record, asked: Ask | None) -> None:
+        if isinstance(record, Asked):
+            for part, ask in enumerate(record.asks, _FIRST_OF_SEVERAL):
+                self._events.append(
+                    WaitEvent(
+                        **self._of(part, subject),
+                        kind="asked",
+                        key=ask.key,
+                        question=ask.question,
+                        payload=ask.payload,
+                        schema=ask.schema,
+                        due=ask.due,
+                    )
                 )
+        elif isinstance(record, Answered) and asked is not None:
+            self._events.append(
+                WaitEvent(
+                    **self._of(_FIRST_OF_SEVERAL, subject),
+                    kind="expired" if record.expired else "answered",
+                    key=asked.key,
+                    question=asked.question,
+                    value=record.value,
+                    by=record.by,
+                )
+            )
+
+    def _tell_opened(self, run: RunState, record: Record, opened: range) -> None:
+        legs = {id_: one.takes for id_, one in zip(opened, getattr(record, "opens", ()), strict=False)}
+        for part, id_ in enumerate(opened, _FIRST_OF_SEVERAL):
+            if (one := run.open.get(id_)) is not None:
+                self._events.append(NodeEvent(**self._of(part, one), kind="opened", legs=legs.get(id_, ())))
 
     def _typed(self, path: str) -> Callable[[Values], Any]:
         if path != ROOT:
@@ -213,12 +230,28 @@ class Teller:
         return partial(_state, self._graphs, self._frame.file, self._time_limit)
 
 
-def _operations(run: RunState | None, subject: Activation | None, record: Record) -> tuple[Operation, ...]:
-    """What a record writes, with the results of a fan-out that it does not say again."""
-    operations: tuple[Operation, ...] = getattr(record, "operations", ())
-    if run is not None and subject is not None and (gathers := getattr(record, "gathers", ())):
-        operations += tuple(gathered(run, subject, gathers))
-    return operations
+def _became(record: Record, update: tuple[Operation, ...]) -> dict[str, Any] | None:
+    """What became of the activation that a record is about; None: nothing to speak of."""
+    match record:
+        case Finished(opens=opens) if any(opened.error is not None for opened in opens):
+            error = next(opened.error for opened in opens if opened.error is not None)
+            return {"kind": "failed", "error": error, "handled": True}
+        case Finished():
+            return {"kind": "finished", "took": record.took, "cached": record.cached, "update": update}
+        case ItemDone():
+            return {"kind": "finished", "took": record.took, "result": record.result}
+        case ItemFailed(error=error) | Failed(error=error):
+            return {"kind": "failed", "error": error}
+        case Handling(error=error):
+            return {"kind": "failed", "error": error, "handled": True}
+        case Attempted():
+            return {"kind": "retrying", "attempt": record.attempt, "error": record.error, "due": record.due}
+        case Rebased():
+            return {"kind": "retrying"}
+        case Asked():
+            return {"kind": "waiting"}
+        case _:
+            return None
 
 
 def _path(subject: Activation | None, record: Record) -> str:
