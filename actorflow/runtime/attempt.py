@@ -6,7 +6,6 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from actorflow.engine.events import Raised, Returned, Suspended
 from actorflow.engine.merge import typed
 from actorflow.engine.run import Activation
 from actorflow.engine.scopes import item_of
-from actorflow.errors import NodeTimeout, RemoteError, StateMutated
+from actorflow.errors import NodeTimeout, StateMutated
 from actorflow.graph.plan import Plan
 from actorflow.runtime.context import NodeContext, Suspend
 from actorflow.runtime.limits import Course, within
@@ -58,7 +57,9 @@ class Caller(Struct, frozen=True):
         """
         place = place_of(self.plan, run, activation)
         course = Course(partial(self.tell, activation, attempt))
-        ctx = self._context(run, place, attempt, course)
+        ctx = NodeContext(
+            activation, attempt, run_id=run.run_id, context=self.context, codecs=place.schema.codecs, tell=course
+        )
         started = time.perf_counter()
         value = None
         try:
@@ -77,23 +78,6 @@ class Caller(Struct, frozen=True):
             return Suspended(activation.id, tuple(ctx.asked), attempt)
         took = time.perf_counter() - started
         return Returned(activation.id, value, took, attempt, time.time(), random.random(), course.cached)
-
-    def _context(self, run: RunState, place: Place, attempt: int, course: Course) -> NodeContext:
-        activation = place.activation
-        error = activation.error
-        return NodeContext(
-            run.run_id,
-            place.node.name,
-            attempt,
-            activation.key.hex(),
-            self.context,
-            activation.scope,
-            activation.index,
-            None if error is None else RemoteError(error.type, error.message, error.traceback, node=activation.failed),
-            place.schema.codecs,
-            dict(activation.answers),
-            course,
-        )
 
     async def _value(self, place: Place, ctx: NodeContext, course: Course) -> Any:
         activation, node, schema = place.activation, place.node, place.schema
@@ -153,7 +137,7 @@ class Caller(Struct, frozen=True):
 
 def _surrounded(node: Node, argument: Any, ctx: NodeContext, function: Call) -> Call:
     """The function with the middleware around it. Only the function can wait: it alone is called again for that."""
-    outer = replace(ctx, may_wait=False)
+    outer = ctx.unable_to_wait()
 
     def anew() -> Awaitable[Any]:
         ctx.ask_anew()

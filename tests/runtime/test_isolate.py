@@ -16,6 +16,7 @@ import pytest
 from anyio import to_thread
 
 from actorflow import END, Codec, Goto, Graph, Overwrite, Remove, RestartPolicy, Retry, Runtime, State, Update
+from actorflow.engine.run import Activation
 from actorflow.errors import (
     BadUpdate,
     GraphError,
@@ -27,6 +28,7 @@ from actorflow.errors import (
     UndeclaredTarget,
     WorkerDied,
 )
+from actorflow.graph.codec import NO_CODECS
 from actorflow.graph.routing import Send
 from actorflow.graph.timeouts import Timeout
 from actorflow.runtime.context import NodeContext
@@ -289,7 +291,9 @@ async def test_what_is_emitted_is_told_here() -> None:
 def _context(told: list[Any] | None = None) -> NodeContext:
     """One that notes what it is told."""
     notes: list[Any] = [] if told is None else told
-    return NodeContext("run", "node", 1, "key", None, "scope", 3, tell=lambda *what: notes.append(what))
+    activation = Activation(id=1, key=b"key", node="node", scope="scope", base={}, index=3)
+    tell = lambda *what: notes.append(what)  # noqa: E731 - one line a test context
+    return NodeContext(activation, 1, run_id="run", context=None, codecs=NO_CODECS, tell=tell)
 
 
 @pytest.mark.parametrize(("node", "name"), [(isolated.uses_clients, "context"), (isolated.asks_a_human, "interrupt")])
