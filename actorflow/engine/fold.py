@@ -111,8 +111,8 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             activation.base = run.scopes[activation.scope].values
             activation.turned = NOTHING
             run.activations += 1
-        case Formed(schema=schema, version=version, fields=fields):
-            run.forms[schema] = Form(version, fields)
+        case Formed(schema=key, version=version, fields=fields, name=name):
+            run.forms[key] = Form(name or key, version, fields)
         case Entered():
             _enter(run, record)
         case Queued(id=id_):
@@ -170,7 +170,7 @@ def _finish(run: RunState, record: Finished) -> None:
     if record.gathers:
         operations += tuple(gathered(run, activation, record.gathers))
     _write(run, activation, operations, record.handed)
-    _close(run, activation, done=not any(opened.error for opened in record.opens))  # else a node handles its failure
+    close(run, activation, done=not any(opened.error for opened in record.opens))  # else a node handles its failure
     scope = run.scopes[activation.scope]
     _put(scope, record.puts, activation.key, activation.unseen)
     if record.parks:
@@ -179,7 +179,8 @@ def _finish(run: RunState, record: Finished) -> None:
     run.last_node = activation.node
 
 
-def _close(run: RunState, activation: Activation, *, done: bool = False) -> None:
+def close(run: RunState, activation: Activation, *, done: bool = False) -> None:
+    """An activation ends, and what it owns with it."""
     _drop_owned(run, activation, done=done)
     del run.open[activation.id]
     run.scopes[activation.scope].live -= 1
@@ -193,12 +194,12 @@ def _drop_owned(run: RunState, activation: Activation, *, done: bool = False) ->
     activation.queued = False
     if run.fans.pop(activation.id, None) is not None:
         for item in [one for one in run.open.values() if one.fan == activation.id]:
-            _close(run, item)
+            close(run, item)
     if (path := activation.inner) is not None:
         activation.inner = None
         for one in list(run.open_in(path)):
             if one.fan is None:  # an item goes with the owner of its fan-out
-                _close(run, one)
+                close(run, one)
         scope = run.scopes.pop(path)
         values = scope.values if done else scope.before
         if scope.kept and values is not None:
@@ -342,7 +343,7 @@ def _end_item(run: RunState, id_: int, result: object, error: ErrorInfo | None) 
     item = run.open[id_]
     assert item.fan is not None
     assert item.index is not None
-    _close(run, item, done=error is None)
+    close(run, item, done=error is None)
     owner, fan = run.open[item.fan], run.fans[item.fan]
     fan.results[item.index] = result
     if error is not None:
@@ -374,7 +375,7 @@ def _update(run: RunState, record: Updated) -> None:
     writes = plain_writes(record.operations)
     closed = None if record.closes is None else run.open[record.closes]
     if closed is not None:
-        _close(run, closed)
+        close(run, closed)
     _apply(scope, record.operations)
     if scope.owner is not None:
         _note_written(scope, record.operations, record.handed)
@@ -396,7 +397,7 @@ def _input(run: RunState, record: InputGiven) -> None:
         run.queue.pop(0)
     if record.discards:
         for activation in [one for one in run.open_in(ROOT) if one.fan is None]:
-            _close(run, activation)
+            close(run, activation)
         run.root.waiting.clear()
         run.root.late.clear()
         run.queue.clear()

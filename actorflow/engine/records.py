@@ -178,9 +178,10 @@ class Rebased(Struct, frozen=True, array_like=True, tag="rebased"):
 class Formed(Struct, frozen=True, array_like=True, tag="formed"):
     """The schema of a scope inside, before the first such scope: files say only that of the run's own state."""
 
-    schema: str
+    schema: str  # by what scopes refer to it: its name, unless another form is called so
     version: int | str | None
     fields: tuple[tuple[str, str, bool], ...]  # name, type text, has a default
+    name: str = ""  # empty: ``schema``
 
 
 class Entered(Struct, frozen=True, array_like=True, tag="entered"):

@@ -75,7 +75,7 @@ class Scope(Struct):
     parked: dict[str, Token] = {}
     live: int = 0  # activations that are open in it
     late: dict[str, dict[str, int]] = {}  # tokens still to be taken in
-    schema: str = ""  # by name; the root's is in the files
+    schema: str = ""  # among the forms of the run; the root's is in the files
     kept: bool = False
     written: Unseen = NOTHING  # fields written since it was entered
     handed: dict[str, list[Handed]] = {}  # updates to be handed up
@@ -105,8 +105,9 @@ class FanOut(Struct):
 
 
 class Form(Struct, frozen=True, array_like=True):
-    """The version and field table of a schema, as of when a scope of it was entered."""
+    """A schema as it was when something of it was saved: its name, version and field table."""
 
+    name: str
     version: int | str | None
     fields: tuple[tuple[str, str, bool], ...]
 
@@ -131,12 +132,13 @@ class RunState(Struct):
     failed_in: str | None = None
     error: ErrorInfo | None = None
     fans: dict[int, FanOut] = {}  # by the activation that owns it
-    forms: dict[str, Form] = {}  # of the scopes inside, by name of schema
+    forms: dict[str, Form] = {}  # of the scopes inside, see `Scope.schema`
     paused: bool = False
     inputs: int = 0  # how often more input was given
     queue: list[tuple[tuple[Handed, ...], str | None]] = []  # more input that waits, and who gave it
     rewinds: int = 0  # how often it went back, or began as the copy of another
     tags: dict[str, int] = {}  # named commits
+    renewed: bool = False  # newer code changed it since it was read, so that the next commit must say all of it
 
     @property
     def root(self) -> Scope:
@@ -162,6 +164,20 @@ class RunState(Struct):
             elif not self.owns(activation):
                 return "running"
         return "waiting" if waits else "running"
+
+    def form_key(self, form: Form) -> str:
+        """By what scopes refer to this form: its name, unless another one is called so.
+
+        Versions of one may be side by side: what is kept for a node that is gone stays as it was.
+        """
+        for key, known in self.forms.items():
+            if known == form:
+                return key
+        key, count = form.name, 1
+        while key in self.forms:
+            count += 1
+            key = f"{form.name} ({count})"
+        return key
 
     def owns(self, activation: Activation) -> bool:
         """Whether an activation waits for others: those in its scope, its items, or who is in the scope it needs."""

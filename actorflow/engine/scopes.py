@@ -47,11 +47,9 @@ def enter(decision: Decision, place: Place) -> None:
         return
     plan = inner.plan
     values = _entering(place, inner, None if before is None else before.values)
-    _form(decision, plan.schema)
+    form = _form(decision, plan.schema)
     opens = tuple(Open(node, key_of(activation.key, b"entry", node.encode())) for node in plan.entries)
-    decision.note(
-        Entered(activation.id, path, plan.schema.name, values, opens, tuple(sorted(inner.handed)), kept=inner.kept)
-    )
+    decision.note(Entered(activation.id, path, form, values, opens, tuple(sorted(inner.handed)), kept=inner.kept))
 
 
 def _inner(place: Place) -> Inner:
@@ -67,11 +65,12 @@ def _path(decision: Decision, place: Place, *, kept: bool) -> str:
     return path if kept or path not in decision.run.scopes else f"{path}#{activation.id}"
 
 
-def _form(decision: Decision, schema: Schema) -> None:
+def _form(decision: Decision, schema: Schema) -> str:
     """Say in which schema the scope is, once a run: the files say only that of the root."""
-    form = Form(schema.version, schema.table)
-    if decision.run.forms.get(schema.name) != form:
-        decision.note(Formed(schema.name, schema.version, schema.table))
+    key = decision.run.form_key(Form(schema.name, schema.version, schema.table))
+    if key not in decision.run.forms:
+        decision.note(Formed(key, schema.version, schema.table, "" if key == schema.name else schema.name))
+    return key
 
 
 def _entering(place: Place, inner: Inner, before: Values | None) -> Values:
@@ -179,8 +178,8 @@ def _updates(owner: Place, inner: Inner, schema: Schema, scope: Any) -> list[Map
     whole: dict[str, Any] = {}
     parts: list[Mapping[str, Any]] = []
     for outside, inside in inner.leave.items():
-        if inside in inner.handed:
-            parts += [{outside: restore(one)} for one in scope.handed.get(inside, ())]
+        if inside in scope.handed:
+            parts += [{outside: restore(one)} for one in scope.handed[inside]]
         elif inside in scope.written:
             whole[outside] = schema.fields[inside].load(thaw(scope.values[inside]))
     return [whole, *parts] if whole else parts

@@ -11,7 +11,7 @@ from actorflow.engine.merge import typed
 from actorflow.engine.records import Offered, Open
 from actorflow.engine.run import ROOT
 from actorflow.errors import UnknownNode
-from actorflow.graph.routing import End
+from actorflow.graph.routing import END, End
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -148,9 +148,10 @@ def check_nodes(plan: Plan, run: RunState) -> None:
     for scope in _outer_first(run):
         if scope.owner is not None:
             owner = run.open[scope.owner]
-            inner = plans[owner.scope].nodes[owner.node].inner
+            around = plans[owner.scope]
+            inner = around.nodes[owner.node].inner
             if inner is None:
-                raise UnknownNode(owner.node, plans[owner.scope].graph, is_graph=False)
+                raise UnknownNode(owner.node, around.graph, is_graph=False)
             plans[scope.path] = inner.plan
         elif scope.path != ROOT:
             continue  # kept for the next visit: nothing is open in it
@@ -162,6 +163,10 @@ def check_nodes(plan: Plan, run: RunState) -> None:
             node = known.nodes[one.node]
             if one.id in run.fans and one.sent is None and node.fan is None:
                 raise UnknownNode(one.node, known.graph, is_graph=False)
+            ahead = plans[run.open[scope.owner].scope] if one.leaves and scope.owner is not None else known
+            for name in (*(one.goto or ()), *(target for target, _ in one.sends)):
+                if name not in ahead.nodes and name != END.value:
+                    raise UnknownNode(name, ahead.graph)
 
 
 def _outer_first(run: RunState) -> list[Scope]:

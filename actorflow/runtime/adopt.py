@@ -6,28 +6,23 @@ What changed by adoption becomes durable with the next commit that has content.
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actorflow.engine.moving import move
 from actorflow.engine.operations import thaw
+from actorflow.engine.run import ROOT, Form
 from actorflow.engine.tokens import check_nodes
-from actorflow.errors import MigrationTimeout, SchemaDrift, WrongGraph
-from actorflow.graph.migrate import chain, check_table, upgrade
-from actorflow.graph.routing import End
+from actorflow.errors import WrongGraph
+from actorflow.runtime.conversion import Conversion, form_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from actorflow.engine.operations import Values
-    from actorflow.engine.run import Activation, RunState, Token
+    from actorflow.engine.run import RunState, Scope
     from actorflow.graph.graph import Graph
-    from actorflow.graph.schema import Schema
     from actorflow.graph.state import State
     from actorflow.store.frames import FilePart
-
-T = TypeVar("T")
 
 WRITER = "actorflow/0.1"
 CODEC = 1  # msgpack
@@ -59,150 +54,53 @@ def current_part(graph: Graph[Any], saved: FilePart) -> FilePart:
 
 
 def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: float) -> RunState:
-    """The run under this code: migrated, with its nodes moved. The run passed in is spent.
+    """The run under this code: migrated in all its scopes, with its nodes moved. The run passed in is spent.
 
     Args:
         graph: what the code declares.
         run: as it was read.
         saved: the file part of the newest frame.
-        time_limit: seconds that the migrations may take.
+        time_limit: seconds that the migration of one state may take.
 
     Raises:
         WrongGraph, UnknownNode, MigrationError: this code can't run it.
     """
     if saved.graph != graph.name:
         raise WrongGraph(saved.run_id, saved.graph, graph.name)
-    schema = graph.schema
-    convert = converter(schema, saved, graph.migrations, time_limit=time_limit)
-    _convert_values(run, convert)
-    _widen(run, added=set(schema.fields) - {name for name, _, _ in saved.fields}, known=set(schema.fields))
-    _move(graph, run)
+    for path, its in move(graph, run).items():
+        _convert(run, run.scopes[path], its, saved, time_limit=time_limit)
+    if run.renewed:  # forms that nothing is in any more
+        used = {scope.schema for scope in run.scopes.values()}
+        run.forms = {key: form for key, form in run.forms.items() if key in used}
     check_nodes(graph.plan, run)
     return run
 
 
-def converter(
-    schema: Schema, saved: FilePart, migrations: Any, *, time_limit: float
-) -> Callable[[Values], dict[str, Any]]:
-    """A function from saved values to values of this schema.
+def _convert(run: RunState, scope: Scope, graph: Graph[Any], saved: FilePart, *, time_limit: float) -> None:
+    schema = graph.schema
+    form, ours = _form(saved) if scope.path == ROOT else run.forms[scope.schema], form_of(schema)
+    if form == ours:
+        return
+    conversion = Conversion(schema, form, graph.migrations, time_limit=time_limit)
+    values = scope.values
+    conversion.scope(run, scope)
+    run.renewed = True
+    if scope.path == ROOT:
+        run.queue = [(tuple(conversion.updates(kept, values)), by) for kept, by in run.queue]
+    else:
+        scope.schema = run.form_key(ours)
+        run.forms[scope.schema] = ours
 
-    Raises:
-        MigrationError: there is no way from the saved version to the code's.
-    """
-    if saved.schema != schema.name or saved.version == schema.version:
-        check_table(schema, saved.fields, found_name=saved.schema, found_version=saved.version)
-        defaults = {name: field for name, field in schema.fields.items() if not field.required}
-        return lambda values: _with_defaults(schema, values, defaults)
-    if saved.version is None or schema.version is None:
-        raise SchemaDrift(
-            f"{schema.name!r} has no version {'in the checkpoint' if saved.version is None else 'in the code'}, "
-            "so it can't be migrated; declare State(..., version=)",
-            schema=schema.name,
-            found=saved.version,
-            wanted=schema.version,
-        )
-    steps = chain(schema, saved.version, [*schema.state_type.migrations, *migrations])
-    facts = {"schema": schema.name, "found": saved.version, "wanted": schema.version}
 
-    def migrated(values: Values) -> dict[str, Any]:
-        plain = {name: thaw(value) for name, value in values.items()}
-        return _within(time_limit, lambda: upgrade(schema, steps, plain), facts)
-
-    return migrated
+def _form(saved: FilePart) -> Form:
+    return Form(saved.schema, saved.version, saved.fields)
 
 
 def read_state(graph: Graph[Any], values: Values, saved: FilePart, *, time_limit: float) -> State:
-    """Saved values as this code's State."""
-    plain = converter(graph.schema, saved, graph.migrations, time_limit=time_limit)(values)
-    return graph.schema.load({name: thaw(value) for name, value in plain.items()})
+    """Saved values as this code's State.
 
-
-def _with_defaults(schema: Schema, values: Values, defaults: Any) -> dict[str, Any]:
-    missing = [name for name in defaults if name not in values]
-    if not missing:
-        return values
-    empty = {info.name: info for info in msgspec.structs.fields(schema.state_type)}
-    added = {
-        name: schema.fields[name].check(
-            empty[name].default_factory() if empty[name].default is msgspec.NODEFAULT else empty[name].default
-        )
-        for name in missing
-    }
-    return {**values, **added}
-
-
-def _convert_values(run: RunState, convert: Callable[[Values], Values]) -> None:
-    """Converts every distinct dict of values once, so that what was shared stays shared."""
-    done: dict[int, Values] = {}
-
-    def once(values: Values) -> Values:
-        if id(values) not in done:
-            done[id(values)] = convert(values)
-        return done[id(values)]
-
-    before = [scope.values for scope in run.scopes.values()]  # keeps the ids apart while converting
-    for scope in run.scopes.values():
-        scope.values = once(scope.values)
-    for activation in run.open.values():
-        before.append(activation.base)
-        activation.base = once(activation.base)
-
-
-def _widen(run: RunState, *, added: set[str], known: set[str]) -> None:
-    """An unseen write to a field that is gone may have gone into any of the new ones."""
-    holders: list[Activation | Token] = [*run.open.values()]
-    for path in run.scopes:
-        holders += run.tokens_in(path)
-    for holder in holders:
-        if holder.unseen - known:
-            holder.unseen = (holder.unseen & known) | added
-
-
-def _move(graph: Graph[Any], run: RunState) -> None:
-    """Renames nodes as the graph's ``moves`` say, in the frontier, at joins and among the parked tokens."""
-    moves = graph.moves
-    if not moves:
-        return
-    for activation in list(run.open.values()):
-        target = moves.get(activation.node, activation.node)
-        if isinstance(target, End):
-            del run.open[activation.id]
-            run.scopes[activation.scope].live -= 1
-        else:
-            activation.node = target
-    for scope in run.scopes.values():
-        scope.waiting = {
-            str(moves.get(target, target)): {str(moves.get(leg, leg)): tokens for leg, tokens in legs.items()}
-            for target, legs in scope.waiting.items()
-            if not isinstance(moves.get(target), End)
-        }
-        scope.parked = {
-            str(moves.get(leaf, leaf)): token
-            for leaf, token in scope.parked.items()
-            if not isinstance(moves.get(leaf), End)
-        }
-
-
-def _within(seconds: float, work: Callable[[], T], facts: dict[str, Any]) -> T:
-    """The result of user code that may hang. Past its limit it is left behind in a daemon thread."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # noqa: BLE001 - re-raised in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=body, name="actorflow-migration", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise MigrationTimeout(
-            f"the migration of {facts['schema']!r} from {facts['found']!r} to {facts['wanted']!r} "
-            f"took longer than {seconds:g} s; it was left behind in a thread",
-            **facts,
-        )
-    return results[0]
+    Raises:
+        MigrationError: they can't be brought to the code's version.
+    """
+    conversion = Conversion(graph.schema, _form(saved), graph.migrations, time_limit=time_limit)
+    return graph.schema.load({name: thaw(value) for name, value in conversion.values(values).items()})

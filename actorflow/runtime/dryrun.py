@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from actorflow.engine.decision import plan_of
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
+from actorflow.engine.run import ROOT
 from actorflow.errors import Blocked, CorruptCheckpoint, ImportUnfinished, NoSuchRun
 from actorflow.graph.state import Version
 from actorflow.runtime.claiming import check_graph, nodes_to_start, preview_run
@@ -92,9 +94,14 @@ def _verdict(store: Store, graph: Graph[Any], limits: Limits, info: RunInfo) -> 
 
 def _does_not_load(graph: Graph[Any], run: RunState) -> str | None:
     """Why a node could not be given its state: a type inside a field changed, or a rule of the State's own refuses."""
-    for values in (run.root.values, *(activation.base for activation in run.open.values())):
-        try:
-            graph.schema.load({name: thaw(value) for name, value in values.items()})
-        except Exception as error:  # noqa: BLE001 - a rule of the State's own may raise anything
-            return f"its state is no {graph.schema.name} any more: {error}"
+    for path, scope in run.scopes.items():
+        if path != ROOT and scope.owner is None:
+            continue  # kept for a next visit, which brings it to the state that the code has then
+        schema = plan_of(graph.plan, run, path).schema
+        for values in (scope.values, *(activation.base for activation in run.open_in(path))):
+            try:
+                schema.load({name: thaw(value) for name, value in values.items()})
+            except Exception as error:  # noqa: BLE001 - a rule of the State's own may raise anything
+                where = f" in {path!r}" if path else ""
+                return f"its state{where} is no {schema.name} any more: {error}"
     return None

@@ -68,7 +68,7 @@ class Writer:
             run: as loaded and adopted.
             ownership: the claim.
             schema: of its state.
-            file: what new files say; another one than the claim's own forces a snapshot.
+            file: what new files say; another one than the claim's own forces a snapshot, as does a run renewed.
             committer: carries commits to the store.
             large: parts large values from what is committed.
             validate: the user's rule for commits.
@@ -88,15 +88,16 @@ class Writer:
         self._alone = alone
         self._on_end = on_end
         self._committing: Event | None = None
+        anew = file != ownership.file or run.renewed
         self._pending = Pending(
             large=large,
-            snapshot=None if file == ownership.file and rewound is None else large.dump(run),
+            snapshot=large.dump(run) if anew or rewound is not None else None,
             every=ownership.snapshot_every,
             commits=ownership.header.seq - ownership.header.snapshot,
         )
         if rewound is not None:
             self._pending.add([rewound])
-        elif file == ownership.file:
+        elif not anew:
             self._pending.snapshot_if_due(run)
 
     def __bool__(self) -> bool:
