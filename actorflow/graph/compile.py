@@ -184,6 +184,8 @@ class _Compilation:
             inner, schema = None, None
         if declared.join not in ("all", "any") and (type(declared.join) is not int or declared.join < 1):
             self._note(place, [f"join={declared.join!r}: give 'all', 'any', or how many legs open it"])
+        if fan is not None and declared.goto != ():
+            self._note(place, ["goto= is for what may return a Goto, and items return results; edge() leads on"])
         retry, timeout, middleware = self._around(place, declared, stoppable=stoppable)
         takes_type = declared.takes
         if fan is not None and schema is not None and inner is None:
@@ -222,13 +224,13 @@ class _Compilation:
             what += [("retry", declared.fan is None and retry not in (UNSET, None))]
             problems += [f"{name}= is for functions; give it to the nodes inside" for name, said in what if said]
             timeout = None  # the graph's own is for functions, too, as is its middleware
-            retry = () if retry is UNSET else retry
+            retry = None if retry is UNSET else retry
         elif timeout is UNSET:
             timeout = graph.timeout if stoppable else None  # it is for the nodes that can be stopped
         if retry is UNSET:
             retry = graph.retry
         else:
-            problems += problems_of_retry(retry or None)
+            problems += problems_of_retry(retry)
         problems += problems_of_timeout(timeout, sync=not stoppable)
         self._note(place, problems)
         if problems or [*problems_of_middleware(graph.middleware), *problems_of_retry(graph.retry)]:

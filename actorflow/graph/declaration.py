@@ -35,7 +35,6 @@ class FlowOptions(TypedDict, total=False):
 
     name: str | None
     after: NodeRef | Sequence[NodeRef] | None
-    goto: Target | Sequence[Target]
     entry: bool
     join: Join
     defer: bool
@@ -44,6 +43,7 @@ class FlowOptions(TypedDict, total=False):
 class NodeOptions(FlowOptions, total=False):
     """What `Graph.node` takes beside the function; each is described there."""
 
+    goto: Target | Sequence[Target]
     send: NodeRef | Sequence[NodeRef]
     retry: Retries
     timeout: float | Timeout | None
@@ -73,6 +73,7 @@ class MapOptions(FlowOptions, total=False):
 class SubgraphOptions(FlowOptions, total=False):
     """What `Graph.subgraph` takes beside the graph; each is described there."""
 
+    goto: Target | Sequence[Target]
     enter: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     leave: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     lifetime: Literal["visit", "run"]

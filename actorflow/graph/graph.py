@@ -326,7 +326,7 @@ class Graph(Generic[S]):
             what: the function, or the graph.
             over: a field that is a list, a function of the state that returns one, or how many items there are.
             into: the field that takes the list of results; ``{field: inner field}`` fills several from a graph.
-            **options: ``name``, ``after``, ``join``, ``defer``, ``goto`` and ``entry`` as for `node`, and
+            **options: ``name``, ``after``, ``join``, ``defer`` and ``entry`` as for `node`, and
 
                 - ``limit``: how many items are open at a time; by default 100; a number or a function of the state.
                 - ``on_error``: ``"fail"`` (default): an item that fails, fails the run; ``"collect"``: it

@@ -475,3 +475,13 @@ def test_a_large_graph_is_checked_without_recursion() -> None:
 
     assert graph.check() == []
     assert graph.draw("text").endswith("  n9999\n")
+
+
+def test_a_fan_out_takes_no_goto() -> None:
+    """What is mapped returns results, so nothing would ever go there; whoever meant an edge is told so."""
+    graph = graph_of("a")
+    options: dict[str, Any] = {"goto": END}
+
+    graph.map(lambda item: item, name="each", after="a", over=3, **options)
+
+    assert "goto= is for what may return a Goto, and items return results" in only_error(graph)
