@@ -166,6 +166,26 @@ def test_a_question_may_be_answered_on_another_event_loop_and_with_no(start: Sta
     ]
 
 
+def test_an_agent_waits_for_approval_and_goes_on_with_what_was_approved(start: Start, anyio_backend: str) -> None:
+    """Tools that need no approval are used at once; the arguments of the one that does are the human's."""
+    other = {"asyncio": "trio", "trio": "asyncio"}[anyio_backend]
+
+    asked = start(*on(anyio_backend, "agent_with_approval", "ask_agent"))
+    answered = start(*on(other, "agent_with_approval", "be_asked"))
+
+    assert asked == ["-- trip-to-oslo waits, and nothing of it runs"]
+    assert answered == [
+        "-- Use book_hotel? {'name': 'Grand', 'nights': 2}",
+        "user   Book me a hotel in Oslo or Bergen.",
+        "model  find_hotels('Oslo',), find_hotels('Bergen',)",
+        "tool   in Oslo there are the Grand and the Harbour",
+        "tool   in Bergen there are the Grand and the Harbour",
+        "model  The Grand it is. -> book_hotel('Grand', 2)",
+        "tool   booked the Harbour for 3 nights",
+        "model  Done: booked the Harbour for 3 nights.",
+    ]
+
+
 def test_items_that_had_finished_are_not_read_again(start: Start) -> None:
     """The process is killed in the fifth item; the next one reads the rest, and has all eight opinions."""
     lines = [line.strip() for line in start("-m", "fan_out")]

@@ -13,24 +13,29 @@ from actorflow import Graph
 from actorflow.testing import assert_resumes_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def _bank() -> Any:
-    """The bank of the orders."""
-    return import_module("production").Bank()
+def _made_by(example: str, name: str) -> Callable[[], Any]:
+    """Makes what the nodes of an example have as context, by a class of its."""
+    return lambda: getattr(import_module(example), name)()
 
 
 SCENES: dict[str, dict[str, Any]] = {
     "accounts": {"state": {"owner": "Ada"}, "operations": 5},
     "adder-multiplier": {"state": {"a": 2, "b": 3}},
+    "agent": {
+        "operations": 8,
+        "context": _made_by("agent_with_approval", "Script"),
+        "answers": {"Use book_hotel?": {"approved": True}},
+    },
     "chat": {"state": {"messages": ["I am Ada"]}, "operations": 5},
     "jokes": {"operations": 5},
     "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
     "offers": {"state": {"hours": 40}, "operations": 5},
-    "orders": {"state": {"item": "lamp"}, "operations": 5, "context": _bank},
+    "orders": {"state": {"item": "lamp"}, "operations": 5, "context": _made_by("production", "Bank")},
     "paper": {"state": {"title": "one two three four", "captions": ["a b c d e", "f"]}, "operations": 8},
     "payments": {
         "state": {"payee": "the plumber", "amount": 250},
