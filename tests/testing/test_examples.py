@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def _made_by(example: str, name: str) -> Callable[[], Any]:
     """Makes what the nodes of an example have as context, by a class of its."""
-    return lambda: getattr(import_module(example), name)()
+    return lambda: getattr(import_module(example), name)()  # noqa: PLW0108 - it can't be imported yet
 
 
 SCENES: dict[str, dict[str, Any]] = {
