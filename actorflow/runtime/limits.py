@@ -59,6 +59,8 @@ async def within(
     seconds, which = limits.attempt, "attempt"
     if limits.total is not None:
         left = max(0.0, limits.total - (0.0 if began is None else time.time() - began))
+        if not left:
+            raise NodeTimeout(node, limits.total, "total")
         if seconds is None or left < seconds:
             seconds, which = left, "total"
     late: Exception | None = None
