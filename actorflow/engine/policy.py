@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from actorflow.errors import (
+    BadAnswer,
     BadUpdate,
     ConcurrentWrite,
     JoinStarved,
@@ -23,6 +24,7 @@ from actorflow.errors import (
 )
 
 PERMANENT: tuple[type[Exception], ...] = (
+    BadAnswer,
     BadUpdate,
     ConcurrentWrite,
     JoinStarved,

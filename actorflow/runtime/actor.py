@@ -176,7 +176,7 @@ class Actor:
         request.taken = True
         self._requests.append(request)
         self._wake.set()
-        if self._inline and self._serving is None and self._tasks is not None:
+        if self._inline and (self._serving is None or self._serving.is_set()) and self._tasks is not None:
             self._serving = Event()
             self._tasks.start_soon(self._serve, self._tasks, self._serving)
         await request.done.wait()

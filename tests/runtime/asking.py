@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
+import anyio.lowlevel
 
 from actorflow import Context, Graph, State, Update, extend
 from tests.runtime.graphs import Trail, add
 
 if TYPE_CHECKING:
-    from actorflow import Run
+    from actorflow import Interrupt, Run
 
 
 class Room(State):
@@ -82,6 +83,13 @@ def gated(gate: Gate, *, name: str = "gated", write: str | None = None) -> Graph
 
     add(graph, "last", after="middle")
     return graph
+
+
+async def asked(run: Run[Any], count: int = 1) -> list[Interrupt]:
+    """The questions of a run, as soon as there are so many; a test's own time limit bounds it."""
+    while len(found := await run.interrupts()) < count:
+        await anyio.lowlevel.checkpoint()
+    return found
 
 
 async def commits(run: Run[Any]) -> list[tuple[int, str, str]]:

@@ -21,6 +21,7 @@ from anyio import to_thread
 from actorflow import END, Context, Graph, Runtime, Update
 from actorflow.errors import StoreError, StoreFull
 from actorflow.store import crashpoints
+from tests.runtime.asking import asked, asker
 from tests.runtime.graphs import Trail, chain
 from tests.store.children import Child
 
@@ -269,7 +270,36 @@ def _pages(limit: int) -> Graph[Trail]:
     return graph
 
 
+async def _asks(url: str) -> None:
+    """A run that waits; the process lives on until it is told, and leaves."""
+    async with Runtime(url) as rt:
+        await (await rt.spawn(asker(str), id="x")).wait()
+        say("waiting")
+        await to_thread.run_sync(sys.stdin.readline)
+    say("left")
+
+
+async def _answers(url: str, answer: str) -> None:
+    """Answers a run that waits, and dies as soon as that is acknowledged."""
+    async with Runtime(url, recover="never", graphs=[asker(str)]) as rt:
+        await rt.get("x").answer(answer)
+        say("answered")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _holds(url: str) -> None:
+    """Owns a run whose question expires some time, until it is killed."""
+    async with Runtime(url) as rt:
+        run = await rt.spawn(asker(str, timeout=900, default=""), id="x")
+        await asked(run)
+        say("asked")
+        await anyio.sleep_forever()
+
+
 _SCENES: dict[str, Callable[..., Awaitable[None]]] = {
+    "asks": _asks,
+    "answers": _answers,
+    "holds": _holds,
     "hold": _hold,
     "die": _die,
     "notebook": _notebook,

@@ -1,15 +1,18 @@
-"""Interrupts: a node asks somebody outside, wherever it is; the run waits, costs nothing, and goes on with the answer."""
+"""Interrupts: a node asks somebody outside; the run waits, costs nothing, and goes on with the answer."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import from_thread
 
 from actorflow import Context, Graph, Retry, Runtime, Update
 from actorflow.engine.policy import RestartPolicy
 from actorflow.errors import BadAnswer, NotWaiting, RunFailed, RunWaiting
-from tests.runtime.asking import Gate, asker, commits, nested
+from tests.runtime.asking import Gate, asked, asker, commits, nested
 from tests.runtime.graphs import Trail, add, chain
 
 NEVER = RestartPolicy(max_restarts=0)
@@ -44,10 +47,9 @@ async def test_a_question_says_all_that_whoever_answers_needs() -> None:
     """Question, payload, node, schema, times, the default; its id is the same as long as it is asked."""
     async with Runtime("memory://", drain="park") as rt:
         run = await rt.spawn(asker(bool, timeout=900, default=False), Trail(n=7), id="x")
-        while not (found := await run.interrupts()):
-            await anyio.sleep(0.01)
 
-        (one,) = found
+        (one,) = await asked(run)
+
         assert (one.kind, one.question, one.payload, one.node, one.scope, one.index) == (
             *("ask", "Go on?", {"n": 7}, "ask", ""),
             None,
@@ -86,10 +88,8 @@ async def test_a_node_may_ask_several_things_at_once() -> None:
         answers: dict[str, str] = {}
 
         async def one(text: str) -> None:
-            try:
+            with suppress(BaseException):  # so that the other one is asked, too
                 answers[text] = await ctx.interrupt(text, type=str)
-            except BaseException:  # noqa: BLE001, S110 - so that the other one is asked, too
-                pass
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(one, "a")
@@ -122,7 +122,7 @@ async def test_a_wait_inside_a_task_group_of_the_node_is_a_wait() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(one)
             if not got:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
         return {"n": got[0]}
 
     async with Runtime("memory://") as rt:
@@ -192,8 +192,7 @@ async def test_questions_of_parallel_nodes_are_answered_apart() -> None:
     async with Runtime("memory://") as rt:
         run = await rt.spawn(graph, id="x")
         await gate.inside.wait()
-        while len(await run.interrupts()) < 2:
-            await anyio.sleep(0.01)
+        await asked(run, 2)
         assert await run.status() == "running"  # something goes on
 
         await run.answer("R", to="right")
@@ -337,8 +336,7 @@ async def test_an_expiry_is_kept_across_processes(store_url: str) -> None:
     graph = asker(bool, timeout=1.0, default=True)
     async with Runtime(store_url, drain="park") as rt:
         run = await rt.spawn(graph, id="x")
-        while not await run.interrupts():
-            await anyio.sleep(0.01)
+        await asked(run)
     async with Runtime(store_url, recover="never") as rt:
         assert (await rt.get("x").at()).kind == "released"
     async with Runtime(store_url, graphs=[asker(bool, timeout=1.0, default=True)], scan_every=0.05) as rt:
