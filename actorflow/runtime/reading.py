@@ -11,8 +11,6 @@ from actorflow.runtime.large import Joiner
 from actorflow.store.deletion import DELETED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from actorflow.runtime.events import Event, Offset
     from actorflow.runtime.telling import Teller
     from actorflow.store.frames import Frame
@@ -23,21 +21,18 @@ if TYPE_CHECKING:
 class Reader:
     """Reads what comes next, and lets it be told. Each call begins where the last one, or whoever else told, ended."""
 
-    def __init__(
-        self, run_id: str, teller: Teller, *, after: Offset | None, tell: Callable[[list[Event]], None]
-    ) -> None:
+    def __init__(self, run_id: str, teller: Teller, *, after: Offset | None) -> None:
         """Begin before anything is read.
 
         Args:
             run_id: which run.
             teller: makes events of commits.
             after: the last one that is not wanted; None: all that there is.
-            tell: takes what was told, commit by commit, so that it is not lost with a commit that can't be read.
         """
         self._run_id = run_id
         self._teller = teller
         self._after = after
-        self._tell = tell
+        self._told: list[Event] = []
         self._life: int | None = None
 
     def read(self, store: Store, *, to: int | None) -> bool:
@@ -58,6 +53,11 @@ class Reader:
     def tell(self, store: Store, frame: Frame) -> None:
         """Tell one commit that needs large values. Blocking."""
         self._tell_frames(store, store.log(self._run_id), [frame], first=frame.header.seq, to=None)
+
+    def take(self) -> list[Event]:
+        """What was told since this was last asked: also if it was cut off by a commit that can't be read."""
+        told, self._told = self._told, []
+        return told
 
     def _begin(self, store: Store, log: RunLog) -> int:
         """Where to begin so that what is wanted can be told: at a snapshot, or with the run."""
@@ -97,10 +97,10 @@ class Reader:
         for frame in frames:
             if to is not None and frame.header.seq > to:
                 return False
-            if (self._life is not None and frame.file.life != self._life) or frame.header.status == DELETED:
+            if frame.header.status == DELETED or self._life not in (None, frame.file.life):
                 raise RunDeleted(self._run_id)
             try:
-                self._tell(self._teller.tell(frame, joiner))
+                self._told += self._teller.tell(frame, joiner)
             except CorruptCheckpoint:
                 kept = log.page(frame.header.seq)
                 if kept and kept[0].header.seq > frame.header.seq:  # let go of meanwhile, and with it large values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from actorflow.engine.records import ENDED
-from actorflow.errors import Blocked, RuntimeClosed
+from actorflow.errors import ActorflowError, Blocked, RuntimeClosed
 from actorflow.runtime.events import CommitEvent, DroppedEvent, Event, Offset
 from actorflow.runtime.large import references
 from actorflow.runtime.observers import Feed
@@ -73,6 +73,7 @@ class EventStream:
         self._ready: deque[Event] = deque()
         self._feed: Feed | None = None  # from the first event on
         self._over = False
+        self._error: ActorflowError | None = None
         self._behind = True  # what comes next is to be read from the log
         self._told = Offset(0)
         self._pause = _POLL[0]
@@ -114,7 +115,7 @@ class EventStream:
         self._feed = Feed(() if self._committed_only else self._modes)
         self._observers.add(self._feed)
         self._teller = Teller(self._modes, graphs=self._graphs, time_limit=lives.limits.migration_timeout)
-        self._reader = Reader(self._run_id, self._teller, after=self._after, tell=self._tell)
+        self._reader = Reader(self._run_id, self._teller, after=self._after)
 
     async def _fill(self) -> None:
         if self._feed is None and not self._over:
@@ -125,8 +126,15 @@ class EventStream:
                 await self._go_on(self._feed)
             except RuntimeClosed:
                 self._over = True
+            except ActorflowError as error:
+                self._over, self._error = True, error  # raised after what was told before it
+            finally:
+                self._tell(self._reader.take())
         if self._over:
             self._feed = None
+        if not self._ready and self._error is not None:
+            error, self._error = self._error, None
+            raise error
 
     async def _go_on(self, feed: Feed) -> None:
         """Take the next step: read a page, take what was handed over, or wait."""
@@ -139,8 +147,8 @@ class EventStream:
             self._told = Offset(self._told.seq, self._told.live + 1)
             self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=time.time(), count=dropped))
         elif feed:
-            while not self._behind and (piece := feed.take()) is not None:
-                await self._take(feed, piece)
+            while (piece := feed.take()) is not None and await self._take(feed, piece):
+                pass
         elif self._teller.status in ENDED or not (self._stays or self._is_here):
             self._over = True
         else:
@@ -156,15 +164,16 @@ class EventStream:
             return min(first.header.seq - 1, newest)
         return newest if first is None else min(first.seq, newest)
 
-    async def _take(self, feed: Feed, piece: Frame | Event) -> None:
-        """Tell what was handed over, if it is what comes next."""
+    async def _take(self, feed: Feed, piece: Frame | Event) -> bool:
+        """Tell what was handed over, if it is what comes next; whether it was."""
         told = self._teller.seq
         seq = piece.header.seq if isinstance(piece, Frame) else piece.seq
-        next_ = seq - 1 if isinstance(piece, Frame) else seq
-        if told is None or next_ > told:
+        follows = seq - 1 if isinstance(piece, Frame) else seq
+        if told is None or follows > told:
             feed.put_back(piece)
             self._behind = True  # something was not handed over, or was dropped
-        elif isinstance(piece, Event):
+            return False
+        if isinstance(piece, Event):
             if seq < told:
                 feed.drop()  # its place in the story has been told already, out of the log
             else:
@@ -172,8 +181,10 @@ class EventStream:
         elif seq > told:
             if references(piece.body):
                 await self._lives.in_store(lambda: self._reader.tell(self._lives.store, piece))
+                self._tell(self._reader.take())
             else:
                 self._tell(self._teller.tell(piece))
+        return True
 
     async def _wait(self, feed: Feed) -> None:
         """Wait until something is handed over, or may be in the log that is not: a claim, or what others commit."""

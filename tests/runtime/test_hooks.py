@@ -1,0 +1,218 @@
+"""Hooks: they hear of everything after it is committed, and nothing they do is any matter of the run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from actorflow import Context, Graph, Retry, Runtime, Update
+from actorflow.errors import RunFailed
+from actorflow.runtime import hooks
+from tests.runtime.graphs import Trail, chain, counter, failing
+
+if TYPE_CHECKING:
+    from actorflow.runtime.events import CommitEvent, Event, NodeEvent, WaitEvent
+
+
+class Ears:
+    """Writes down what it hears; async and sync methods."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str | None]] = []
+
+    async def on_node_start(self, event: NodeEvent) -> None:
+        """Async."""
+        self.heard.append(("start", event.node))
+
+    def on_node_complete(self, event: NodeEvent) -> None:
+        """Sync, so in a thread."""
+        assert threading.current_thread() is not threading.main_thread()
+        self.heard.append(("complete", event.node))
+
+    async def on_node_retry(self, event: NodeEvent) -> None:
+        """With the error."""
+        assert event.error is not None
+        self.heard.append(("retry", event.node))
+
+    async def on_node_error(self, event: NodeEvent) -> None:
+        """With the error."""
+        assert event.error is not None
+        self.heard.append(("error", event.node))
+
+    async def on_run_end(self, event: CommitEvent) -> None:
+        """The last of all."""
+        self.heard.append(("end", event.status))
+
+
+async def test_a_hook_hears_of_each_node_and_of_the_end(store_url: str) -> None:
+    """In order, and before the runtime is left."""
+    ears = Ears()
+    async with Runtime(store_url, hooks=[ears]) as rt:
+        await rt.spawn(chain("a", "b"), id="r")
+
+    assert ears.heard == [
+        ("start", "a"),
+        ("complete", "a"),
+        ("start", "b"),
+        ("complete", "b"),
+        ("end", "finished"),
+    ]
+
+
+async def test_a_hook_hears_of_retries_and_failures(store_url: str) -> None:
+    """Each with its error."""
+    ears = Ears()
+    async with Runtime(store_url, hooks=[ears]) as rt:
+        with pytest.raises(RunFailed):
+            await rt.run(failing(2, [], retry=Retry(attempts=2, backoff=0.001)), id="r")
+
+    assert [what for what, node in ears.heard if node == "flaky"] == ["start", "retry", "start", "error"]
+    assert ears.heard[-1] == ("end", "failed")
+
+
+async def test_a_hook_is_called_after_the_commit(store_url: str) -> None:
+    """Whoever hears that a node completed finds it in the store."""
+    found: list[bool] = []
+
+    async with Runtime(store_url) as looker_store:
+        await looker_store.run(chain("x"), id="made-so-that-the-store-exists")
+
+    async with Runtime(store_url, readonly=True) as looker:
+
+        class Looks:
+            async def on_node_complete(self, event: NodeEvent) -> None:
+                view = await looker.get("r").at(event.seq)
+                found.append(event.node in view.values["trace"])
+
+        async with Runtime(store_url, hooks=[Looks()]) as rt:
+            await rt.run(chain("a", "b", "c"), id="r")
+
+    assert found == [True, True, True]
+
+
+async def test_what_a_hook_raises_is_logged_and_told_and_no_matter_of_the_run(
+    store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sync or async, at each event; the other hooks hear all the same."""
+    ears = Ears()
+
+    class Broken:
+        async def on_node_complete(self, event: NodeEvent) -> None:
+            raise ValueError("async hook")
+
+        def on_commit(self, event: CommitEvent) -> None:
+            raise KeyError("sync hook")
+
+    caplog.set_level(logging.ERROR, "actorflow.hooks")
+    async with Runtime(store_url, hooks=[Broken(), ears]) as rt:
+        run = await rt.spawn(counter(30), id="r")
+        seen = [event async for event in run.events("hooks")]
+        final = await run.result()
+
+    assert final.n == 30
+    assert ears.heard[-1] == ("end", "finished")
+    assert {record.exc_info[0] for record in caplog.records if record.exc_info} == {ValueError, KeyError}
+    assert all(event.live and event.hook.endswith("Broken") for event in seen)
+
+
+async def test_a_failing_hook_is_an_event(store_url: str) -> None:
+    """For who watches while the run goes on."""
+    go = anyio.Event()
+    graph = Graph("waits", Trail)
+
+    @graph.node
+    async def wait(state: Trail) -> None:
+        await go.wait()
+
+    async def broken(event: Event) -> None:
+        raise ValueError("no")
+
+    async with Runtime(store_url, hooks=[broken]) as rt:
+        run = await rt.spawn(graph, id="r")
+        events = run.events(["hooks", "commits"])
+        assert (await anext(events)).mode == "commits"
+        with anyio.fail_after(5):
+            while (event := await anext(events)).mode != "hooks":
+                pass
+        go.set()
+
+    assert event.error.type == "ValueError"
+
+
+async def test_a_slow_hook_holds_up_no_run(store_url: str) -> None:
+    """The run is over while the hook still hears of its beginning; then it hears the rest."""
+    go = anyio.Event()
+    heard: list[int] = []
+
+    async def slow(event: Event) -> None:
+        await go.wait()
+        if event.mode == "commits":
+            heard.append(event.seq)
+
+    async with Runtime(store_url, hooks=[slow]) as rt:
+        run = await rt.spawn(counter(3_000), id="r", durability="exit")
+        assert (await run.result()).n == 3_000
+        assert heard == []
+        newest = (await rt.tip("r")).header.seq
+        go.set()
+
+    assert heard == list(range(newest + 1))
+
+
+async def test_a_hook_that_never_returns_is_left_behind(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Leaving the runtime waits for it, but not for ever."""
+    monkeypatch.setattr(hooks, "GRACE", 0.05)
+
+    async def hangs(event: Event) -> None:
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(5):
+        async with Runtime(store_url, hooks=[hangs]) as rt:
+            assert (await rt.run(chain("a"), id="r")).trace == ["a"]
+
+    assert "left behind" in caplog.text
+
+
+async def test_a_hook_hears_of_questions_and_answers(store_url: str) -> None:
+    """In whichever life of the run they come."""
+    heard: list[tuple[str, Any]] = []
+
+    class Waits:
+        async def on_wait(self, event: WaitEvent) -> None:
+            heard.append((event.question, None))
+
+        async def on_answer(self, event: WaitEvent) -> None:
+            heard.append((event.question, event.value))
+
+    graph = Graph("asks", Trail)
+
+    @graph.node
+    async def ask(state: Trail, ctx: Context) -> Update:
+        return {"n": await ctx.interrupt("n?", type=int)}
+
+    async with Runtime(store_url, hooks=[Waits()]) as rt:
+        run = await rt.spawn(graph, id="r")
+        await run.wait()
+        await run.answer(3)
+        assert (await run.result()).n == 3
+
+    assert heard == [("n?", None), ("n?", 3)]
+
+
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        (type("Typo", (), {"on_node_completed": lambda self, event: None})(), "did you mean on_node_complete"),
+        (3, "hook 3"),
+    ],
+)
+def test_what_can_not_be_told_anything_is_refused(hook: object, message: str) -> None:
+    """A misspelt method would never be called."""
+    with pytest.raises(TypeError, match=message):
+        Runtime("memory://", hooks=[hook])
