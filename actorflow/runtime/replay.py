@@ -116,7 +116,7 @@ def moments(frames: Iterable[Frame], joiner: Joiner | None = None) -> Iterator[M
                 record=step.record,
                 last=step.last,
                 values=run.root.values,
-                open=tuple(map(_opened, run.open.values())),
+                open=tuple(map(opened, run.open.values())),
                 status=run.status,
                 node=step.node if finishes(step.record) else None,
                 scope=step.scope,
@@ -136,7 +136,8 @@ def finishes(record: Record) -> bool:
     return "took" in record.__struct_fields__
 
 
-def _opened(activation: Activation) -> Opened:
+def opened(activation: Activation) -> Opened:
+    """What is told of an activation that is open."""
     return Opened(
         activation.node,
         activation.scope,

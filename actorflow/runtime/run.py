@@ -18,6 +18,7 @@ from actorflow.runtime.difference import Change, diff
 from actorflow.runtime.events import Mode, Offset
 from actorflow.runtime.history import History, find_view, tell_views, to_point
 from actorflow.runtime.options import check_limit, check_texts, check_word
+from actorflow.runtime.overview import Overview, overview_of
 from actorflow.runtime.picture import find_progress
 from actorflow.runtime.steered import Steered
 from actorflow.runtime.stream import EventStream
@@ -230,6 +231,17 @@ class Run(Steered[S]):
                 time_limit=self._time_limit,
             )
         )
+
+    async def overview(self) -> Overview:
+        """What goes on in the run as of its newest commit: how far its open fan-outs are, and what is open.
+
+        Needs no claim and no graph, and nobody notices. `status` is cheaper, `progress` counts what was done, too.
+
+        Raises:
+            NoSuchRun, RunDeleted, CorruptCheckpoint
+        """
+        _, run = await self._runtime.load(self.id)
+        return overview_of(run)
 
     def events(
         self,

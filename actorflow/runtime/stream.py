@@ -133,8 +133,8 @@ class EventStream:
         if self._over:
             self._feed = None
         if not self._ready and self._error is not None:
-            error, self._error = self._error, None
-            raise error
+            broken, self._error = self._error, None
+            raise broken
 
     async def _go_on(self, feed: Feed) -> None:
         """Take the next step: read a page, take what was handed over, or wait."""

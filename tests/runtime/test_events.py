@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from actorflow import Context, Graph, RestartPolicy, Retention, Retry, Runtime, State, Update, extend
-from actorflow.errors import CheckpointGone, NoSuchRun, RunError, RunFailed, RuntimeClosed
+from actorflow.errors import CheckpointGone, NoSuchRun, RunError, RuntimeClosed
 from actorflow.runtime import observers, stream
 from actorflow.runtime.events import DroppedEvent, Event, NodeEvent, Offset
 from tests.runtime.graphs import Trail, chain, counter, failing
@@ -27,6 +27,7 @@ class Work(State, version=1):
 
     n: int = 0
     made: Annotated[list[int], extend] = []
+    odd: Annotated[list[Any], extend] = []
 
 
 def spread(items: int = 3) -> Graph[Work]:
@@ -154,7 +155,7 @@ async def test_values_are_typed_and_updates_say_what_was_written(store_url: str)
         Work(n=3, made=[0, 2, 4]),
         Work(n=6, made=[0, 2, 4]),
     ]
-    assert values[-1].values == {"n": 6, "made": [0, 2, 4]}
+    assert values[-1].values == {"n": 6, "made": [0, 2, 4], "odd": []}
     assert [(event.node, event.fields) for event in updates] == [
         ("first", {"n": 3}),
         ("double", {"made": [0, 2, 4]}),
@@ -519,3 +520,34 @@ async def test_legs_of_a_join_are_named_where_it_opens(store_url: str) -> None:
     opened = [event for event in events if isinstance(event, NodeEvent) and event.kind == "opened"]
     assert sorted(opened[-1].legs) == ["left", "right"]
     assert opened[-1].node == "join"
+
+
+async def test_an_overview_says_how_far_each_open_fan_out_is(store_url: str) -> None:
+    """Total, done, failed and open; and what the open activations wait for. Without the graph, from anywhere."""
+    go = anyio.Event()
+    graph = Graph("mapped", Work)
+
+    async def item(number: int) -> int:
+        if number == 0:
+            return 0
+        if number == 1:
+            raise ValueError("collected")
+        await go.wait()
+        return number
+
+    graph.map(item, over=5, into="made", limit=2, on_error="collect", errors="odd")
+    async with Runtime(store_url) as rt, Runtime(store_url, readonly=True) as looker:
+        run = await rt.spawn(graph, id="r")
+        async for event in run.events("progress", committed_only=True):
+            if event.done == 2:
+                break
+        overview = await looker.get("r").overview()
+        go.set()
+        await run.result()
+        after = await run.overview()
+
+    (fan,) = overview.maps
+    assert (fan.node, fan.total, fan.done, fan.failed, fan.open) == ("item", 5, 2, 1, 2)
+    assert sorted(one.index for one in overview.open if one.index is not None) == [2, 3]
+    assert overview.status == "running"
+    assert (after.status, after.maps, after.open) == ("finished", (), ())
