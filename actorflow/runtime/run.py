@@ -348,8 +348,8 @@ class Run(Steered[S]):
         await self._runtime.delete(self.id, by=by)
 
     async def _is_current(self, end: Outcome) -> bool:
-        """Whether this is how the run ended last: what failed may have been resumed since."""
-        return end.status == "finished" or (await self._runtime.tip(self.id)).header.seq == end.seq
+        """Whether this is how the run ended last: it may have been resumed, or given more input, since."""
+        return (await self._runtime.tip(self.id)).header.seq == end.seq
 
     @property
     def _time_limit(self) -> float:
