@@ -58,6 +58,31 @@ def sequential(root: Path, commits: int, backend: str) -> Answer:
     return anyio.run(measure, backend=backend)
 
 
+def watched(root: Path, commits: int, backend: str, *, modes: list[str], kept: bool) -> Answer:
+    """`sequential` with somebody who takes all events of these modes; with none, nobody does."""
+
+    async def measure() -> Answer:
+        heard = 0
+
+        async def watch(run: Any) -> None:
+            nonlocal heard
+            async for _ in run.events(modes):
+                heard += 1
+
+        async with Runtime(root if kept else "memory://") as rt:
+            with clocked() as span:
+                async with anyio.create_task_group() as tasks:
+                    handle = await rt.spawn(loop(), Ticks(until=commits), id="x")
+                    if modes:
+                        tasks.start_soon(watch, handle)
+                    final = await handle.result()
+        assert final.n == commits
+        assert heard >= commits or not modes
+        return {"wall": span.wall, "cpu": span.cpu}
+
+    return anyio.run(measure, backend=backend)
+
+
 def hops(root: Path, commits: int, backend: str) -> Answer:
     """Thread hops of a sequential run: entries into anyio's worker threads, the only ones the library uses."""
     entered = 0
@@ -368,6 +393,7 @@ if __name__ == "__main__":
     answer(
         {
             "sequential": sequential,
+            "watched": watched,
             "hops": hops,
             "fan_out": fan_out,
             "items": items,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 IMPORT_STARTS = 15
+MODES = ("values", "updates", "nodes", "commits", "data", "progress", "waits")
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,20 @@ def unsaved(lab: Lab) -> Iterator[Row]:
             yield Row.at_least(name, micros(ours), micros(against), against / ours, 5)
 
 
+def events(lab: Lab) -> Iterator[Row]:
+    """A sequential run of 1,000 activations with one who watches, beside the same without."""
+    commits = 1_000
+    modes: dict[str, list[str]] = {"nobody": [], "nodes": ["nodes"], "all": list(MODES)}
+    for kept, place in ((True, "on disk"), (False, "in memory")):
+        for backend in ("asyncio", "trio"):
+            ask = partial(lab.ask, "ours.py", "watched", commits=commits, backend=backend, kept=kept)
+            said = lab.in_turn(**{name: partial(ask, modes=chosen) for name, chosen in modes.items()})
+            base = said["nobody"]["wall"]
+            for name in ("nodes", "all"):
+                title, wall = f"events, {place}, {backend}: time with {name} / without", said[name]["wall"]
+                yield Row.at_most(title, micros(wall / commits), micros(base / commits), wall / base, 1.1)
+
+
 def growth(lab: Lab) -> Iterator[Row]:
     """A list that grows by 1 kB an activation: storage stays linear, whatever the state began with."""
     page = 1_000
@@ -297,7 +312,7 @@ MET = {True: "yes", False: "NO", None: "-"}
 
 FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
     figure.__name__: figure
-    for figure in (sequential, concurrent, fan_out, unsaved, growth, reopen, recovery, bucket, memory, imports)
+    for figure in (sequential, concurrent, events, fan_out, unsaved, growth, reopen, recovery, bucket, memory, imports)
 }
 
 
