@@ -264,7 +264,7 @@ async def test_an_open_entry_is_not_believed_where_seals_are_required(store_url:
     assert calls == ["a", "a"]
 
 
-async def test_errors_and_what_does_not_fit_are_not_kept() -> None:
+async def test_errors_and_what_does_not_fit_are_not_kept(store_url: str) -> None:
     """They would be found for ever."""
     calls: list[str] = []
     graph = Graph("moody", Page)
@@ -276,10 +276,11 @@ async def test_errors_and_what_does_not_fit_are_not_kept() -> None:
             raise ValueError("no")
         return {"text": 5} if ctx.context == "wrong" else {"text": "well"}
 
-    async with Runtime("memory://") as rt:
+    async with Runtime(store_url) as rt:
         for context in ("raise", "wrong"):
             with pytest.raises(RunFailed):
                 await rt.run(graph, context=context)
+        assert not Path(store_url, "cache").exists()
         calls.clear()
         assert (await rt.run(graph)).text == "well"
         assert (await rt.run(graph)).text == "well"
@@ -305,6 +306,25 @@ async def test_a_node_that_asked_somebody_is_not_kept() -> None:
             assert (await run.result()).text == answer
 
     assert len(calls) == 4
+
+
+async def test_a_node_that_passes_over_its_own_waiting_is_not_kept() -> None:
+    """It returned, but it is asked again when there is an answer: what it made without one is nobody's result."""
+    graph = Graph("hasty", Page)
+
+    @graph.node(cache=Cache(version=1))
+    async def hasty(state: Page, ctx: Context) -> Update:
+        try:
+            return {"text": await ctx.interrupt("Which?", type=str)}
+        except BaseException:  # noqa: BLE001 - as wrong as a user may be
+            return {"text": "none"}
+
+    async with Runtime("memory://") as rt:
+        for answer in ("this", "that"):
+            run = await rt.spawn(graph)
+            assert await run.wait() == "waiting"
+            await run.answer(answer)
+            assert (await run.result()).text == answer
 
 
 async def test_where_a_node_leads_is_kept_too() -> None:
@@ -371,10 +391,10 @@ def test_the_code_of_a_function_is_a_part_of_the_key() -> None:
         return {"text": "one"}
 
     def four(state: Page, n: int = 1) -> Update:
-        return {"text": [x * 1 for x in ("one", "four")]}
+        return {"text": [x + "four" for x in "ab"]}
 
     def five(state: Page, n: int = 1) -> Update:
-        return {"text": [x * 1 for x in ("one", "five")]}
+        return {"text": [x + "five" for x in "ab"]}
 
     digests = [digest_of_code(fn) for fn in (one, two, three, four, five)]
 

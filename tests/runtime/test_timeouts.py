@@ -207,6 +207,29 @@ async def test_what_is_said_after_the_timeout_is_not_heard(monkeypatch: pytest.M
     assert heard == [("emit", "in time")]
 
 
+async def test_a_context_is_of_its_attempt_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said by it after the node has returned is not heard either."""
+    heard: list[Any] = []
+    contexts: list[Any] = []
+    init = Course.__init__
+
+    def listening(course: Course, _: Any) -> None:
+        init(course, lambda verb, arguments: heard.append((verb, *arguments)))
+
+    monkeypatch.setattr(Course, "__init__", listening)
+
+    async def talks(state: Trail, ctx: Any) -> Update:
+        contexts.append(ctx)
+        ctx.progress(1, 2)
+        return {}
+
+    async with Runtime("memory://") as rt:
+        await rt.run(one(talks), Trail())
+    contexts[0].progress(2, 2)
+
+    assert heard == [("progress", 1, 2)]
+
+
 async def test_a_graphs_timeout_holds_for_nodes_that_can_be_stopped() -> None:
     """None turns it off for one."""
     graph = Graph("g", Trail, timeout=Timeout(attempt=0.02))
