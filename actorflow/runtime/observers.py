@@ -223,7 +223,19 @@ class Observers:
             self._put(ProgressEvent(**place, done=facts[0], total=facts[1]))
 
     def _node(self, activation: Activation, attempt: int, **facts: Any) -> None:
-        self._put(NodeEvent(**self._place(activation, attempt), **facts))
+        self._told += 1
+        self._put(
+            NodeEvent(
+                run_id=self.run_id,
+                offset=Offset(self.seq, self._told),
+                time=time.time(),
+                scope=activation.scope,
+                node=activation.node,
+                index=activation.index,
+                attempt=attempt,
+                **facts,
+            )
+        )
 
     def _place(self, activation: Activation | None, attempt: int | None) -> dict[str, Any]:
         """Who it is about, and where in the story of the run it stands: after the newest commit."""

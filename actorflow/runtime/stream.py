@@ -67,6 +67,7 @@ class EventStream:
         self._modes = modes
         self._graphs = graphs
         self._after = after
+        self._known = after  # until something newer was told
         self._committed_only = committed_only
         self._scope = scope
         self._stays = stays
@@ -91,9 +92,10 @@ class EventStream:
         )
 
     async def __anext__(self) -> Event:
-        await self._fill()
         if not self._ready:
-            raise StopAsyncIteration
+            await self._fill()
+            if not self._ready:
+                raise StopAsyncIteration
         return self._ready.popleft()
 
     async def batch(self) -> list[Event]:
@@ -200,12 +202,16 @@ class EventStream:
         self._behind = True
 
     def _tell(self, events: list[Event]) -> None:
-        for event in events:
-            if (self._after is None or event.offset > self._after) and (
-                self._scope is None or event.scope == self._scope or isinstance(event, CommitEvent)
-            ):
-                self._ready.append(event)
-                self._told = event.offset
+        if not events:
+            return
+        self._told = events[-1].offset
+        if (known := self._known) is not None:
+            events = [event for event in events if event.offset > known]
+            if self._told > known:
+                self._known = None  # so is all that comes
+        if self._scope is not None:
+            events = [event for event in events if event.scope == self._scope or isinstance(event, CommitEvent)]
+        self._ready += events
 
     @property
     def _is_here(self) -> bool:

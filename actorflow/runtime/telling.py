@@ -54,6 +54,10 @@ if TYPE_CHECKING:
 # The parts of a record's story. Numbered the same whatever is told of it, so that an offset is good for all.
 _SUBJECT, _UPDATE, _VALUES, _PROGRESS, _FIRST_OF_SEVERAL = range(5)
 
+# Made once: a union of classes is an object that costs more than the question.
+_WENT_BACK = (Rewound, Forked)
+_OF_FANS = (Fanned, ItemDone, ItemFailed)
+
 _OF_THE_RUN: frozenset[Mode] = frozenset({"values", "updates", "nodes", "progress", "waits"})
 """The modes for which the run has to be followed, record by record."""
 
@@ -138,7 +142,7 @@ class Teller:
             self._events.append(NodeEvent(**self._of(_SUBJECT, subject), **became))
         if self._updates and operations:
             self._tell_update(subject, record, operations, path)
-        went_back = isinstance(record, Rewound | Forked)
+        went_back = isinstance(record, _WENT_BACK)
         if self._values:
             after = _values(run, path)
             if after is not None and (after is not before or went_back):
@@ -182,7 +186,7 @@ class Teller:
 
     def _tell_progress(self, run: RunState, subject: Activation, record: Record) -> None:
         """How far a fan-out got."""
-        if not isinstance(record, Fanned | ItemDone | ItemFailed):
+        if not isinstance(record, _OF_FANS):
             return
         owner = subject if subject.fan is None else run.open[subject.fan]
         fan = run.fans[owner.id]
