@@ -14,6 +14,7 @@ from msgspec import Struct, msgpack
 
 from actorflow.engine.operations import Operation
 from actorflow.engine.records import Record
+from actorflow.store.cache import Entry
 from actorflow.store.dead_letters import DeadLetter
 from actorflow.store.frames import FilePart, Header, Owner
 from actorflow.store.messages import Message
@@ -41,6 +42,7 @@ def named(text: str) -> list[str]:
         ("File part", FilePart),
         ("Message", Message),
         ("Dead letter", DeadLetter),
+        ("Entry", Entry),
     ],
     ids=str,
 )
