@@ -48,8 +48,8 @@ async def report(state: Reviews) -> Update:
 
 
 def say(text: str) -> None:
-    """Print at once: what is in a buffer dies with its process."""
-    print(f"  {text}", flush=True)
+    """Print at once, in one piece: what is in a buffer dies with its process, and two threads may print."""
+    print(f"  {text}\n", end="", flush=True)
 
 
 async def work(accident: str | None = None) -> None:

@@ -49,6 +49,22 @@ SHOWN = {
         longer, by hours: 40 -> 60
         longer, by total: 4000 -> 6000
         """,
+    "streaming": """
+          once
+          upon
+          a
+          time
+          there
+          were
+          otters
+        write wrote text
+        translate: 0 of 2
+        translate: 1 of 2
+        translate: 2 of 2
+        translate wrote translations
+        what came after that, as the files tell it:
+        translate wrote {'translations': ['(French)', '(Dutch)']}
+        """,
     "subgraphs": """
         paper: 3 nodes
         * title  [graph polish: 1 node]
@@ -109,7 +125,7 @@ def test_an_example_shows_what_it_says(start: Start, anyio_backend: str, example
     assert [line.rstrip() for line in start(*on(anyio_backend, example))] == lines_of(SHOWN[example])
 
 
-@pytest.mark.parametrize("example", ["time_travel", "branch", "subgraphs", "validating_store"])
+@pytest.mark.parametrize("example", ["time_travel", "branch", "streaming", "subgraphs", "validating_store"])
 def test_an_example_that_begins_new_runs_says_the_same_again(start: Start, example: str) -> None:
     """It can be started again in the same folder."""
     assert start("-m", example) == start("-m", example)

@@ -46,6 +46,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "research-pipeline": {"state": {"topic": "moon bases"}, "operations": 5},
     "reviews": {"state": {"books": ["Dune", "Emma", "Faust"]}, "operations": 8},
     "sessions": {"state": {"visitor": "Ada"}, "operations": 5},
+    "stories": {"state": {"topic": "otters", "languages": ["French", "Dutch"]}, "operations": 8},
 }
 """By graph: the fields of its input, and what else `explore` must be told, such as answers. Others need nothing."""
 
