@@ -24,7 +24,7 @@ NEVER = RestartPolicy(max_restarts=0)
 async def test_the_input_is_durable_before_the_first_node_runs(store_url: str, durability: Durability) -> None:
     """Trap: a crash inside the first node leaves nothing, and what was accepted is gone.
 
-    Planted: a spawn that starts its actor before it has claimed.
+    Planted: a first commit without the input, which comes with the second.
     """
     seen: list[list[str]] = []
     graph = Graph("first", Trail)
@@ -141,7 +141,7 @@ async def test_two_who_run_one_id_at_once_share_one_run(store_url: str) -> None:
         tasks.start_soon(take, rt)
         tasks.start_soon(take, rt)
         await gate.inside.wait()
-        with pytest.raises(RunOwned):
+        with pytest.raises(RunOwned), anyio.fail_after(5):
             await other.run(graph, id="x")
         gate.open.set()
 
@@ -151,7 +151,7 @@ async def test_two_who_run_one_id_at_once_share_one_run(store_url: str) -> None:
 async def test_a_resume_keeps_the_answers_and_a_fork_asks_again(store_url: str) -> None:
     """Trap: a resume asks what was answered already, or a fork goes on with the answer that it was to change.
 
-    Planted: a crashed activation drops its memos; a fork that keeps the keys of what it reopens.
+    Planted: a resume that drops the answers; a fork that keeps the keys of what it reopens.
     """
     calls: list[str] = []
     graph = Graph("asker", Trail)
@@ -188,7 +188,7 @@ async def test_a_resume_keeps_the_answers_and_a_fork_asks_again(store_url: str) 
 async def test_a_key_stays_after_a_crash_and_is_another_in_a_fork(store_url: str) -> None:
     """Trap: a payment is made twice since its key changed, or is left out in a fork since its key did not.
 
-    Planted: a key that counts the claims; a key without its run.
+    Planted: a resume that changes the key; a fork that keeps it.
     """
     keys: list[str] = []
     graph = Graph("paying", Trail)
@@ -217,7 +217,7 @@ async def test_attempts_are_counted_again_after_a_failure_and_not_spent_by_a_que
     Planted: a resume that keeps the count; a question that is counted as an attempt.
     """
     attempts: list[int] = []
-    graph = Graph("trying", Trail)
+    graph = Graph("trying", Trail, record_backoff_over=0)
 
     @graph.node(retry=Retry(attempts=2, backoff=0))
     async def ask(state: Trail, ctx: Context) -> Update:
@@ -266,7 +266,7 @@ async def test_a_run_whose_open_node_is_gone_never_looks_finished(store_url: str
 async def test_a_cancellation_is_on_record_with_all_that_was_done(store_url: str, durability: Durability) -> None:
     """Trap: what saves at the end only saves nothing at all when the end is a cancellation.
 
-    Planted: a stop that lets go of the run without a record.
+    Planted: a stop that is not recorded.
     """
     gate = Gate()
     async with Runtime(store_url) as rt:
