@@ -551,3 +551,30 @@ async def test_an_overview_says_how_far_each_open_fan_out_is(store_url: str) -> 
     assert sorted(one.index for one in overview.open if one.index is not None) == [2, 3]
     assert overview.status == "running"
     assert (after.status, after.maps, after.open) == ("finished", (), ())
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_who_goes_on_after_a_crash_hears_each_event_once(store_url: str, durability: Any) -> None:
+    """Cut off with its runtime in the middle of the run, it goes on after the last offset it heard, in the next one."""
+    heard: list[Event] = []
+    graph = counter(120)
+
+    async def listen(run: Run[Any], *, until: int) -> None:
+        after = heard[-1].offset if heard else None
+        async for event in run.events(LOGGED, after=after, committed_only=True):
+            heard.append(event)
+            if len(heard) == until:
+                raise ConnectionResetError
+
+    for until in (7, 100, -1):
+        try:
+            async with Runtime(store_url) as rt:
+                run = await rt.spawn(graph, id="r", on_conflict="attach", durability=durability)
+                await listen(run, until=until)
+        except ConnectionResetError:
+            pass
+
+    async with Runtime(store_url, readonly=True) as rt:
+        everything = await told(rt.get("r"), LOGGED)
+    assert facts(heard) == facts(everything)
+    assert len({event.offset for event in heard}) == len(heard)
