@@ -13,6 +13,7 @@ from typing import Any, cast
 from msgspec import Struct, msgpack
 
 from actorflow.graph.signature import is_async, is_generator
+from actorflow.graph.timeouts import is_time
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 _MAX_DEPTH = 50  # functions inside functions
@@ -64,9 +65,8 @@ class Cache(Struct, frozen=True, kw_only=True):
     version: str | int | None = None
 
     def __post_init__(self) -> None:
-        ttl: object = self.ttl
-        if ttl is not None and not (isinstance(ttl, int | float) and math.isfinite(ttl) and ttl > 0):
-            raise ValueError(f"Cache(ttl={ttl!r}): give seconds, more than 0, or None for no end")
+        if self.ttl is not None and not (is_time(self.ttl) and math.isfinite(self.ttl)):
+            raise ValueError(f"Cache(ttl={self.ttl!r}): give seconds, more than 0, or None for no end")
 
 
 class Cached(Struct, frozen=True):

@@ -147,8 +147,9 @@ class _Compilation:
             self._note(place, [f"this name is declared twice, {first}; give one of them another with name="])
             return
         self.declared[name] = declared
-        for reference in (fn, *(() if declared.handle is None else (declared.handle,))):
-            self.names[identity(reference)].append(name)
+        for reference in (fn, declared.handle):
+            if reference is not None:
+                self.names[identity(cast("Any", reference))].append(name)
 
     def _check_sent(self, plan: Plan) -> None:
         """Things are sent to the nodes that take them, and nothing else leads there."""
@@ -255,8 +256,8 @@ class _Compilation:
 
     def _handler(self, place: str, given: object, catch: object) -> Handler | None:
         """Who takes over when a node fails: a node of the graph, if it is one, else the function itself."""
-        kinds = catch if isinstance(catch, tuple) else (catch,)
-        if not kinds or not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+        kinds = cast("tuple[type[Exception], ...]", catch if isinstance(catch, tuple) else (catch,))
+        if not kinds or not all(map(_is_exception, kinds)):
             self._note(place, [f"catch={catch!r}: give an Exception class, or a tuple of them"])
             return None
         if given is None:
@@ -443,6 +444,10 @@ class _Compilation:
         return tuple(name for name in ahead if name not in before) or tuple(
             name for name in ahead if before[name] == {name}
         )
+
+
+def _is_exception(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
 
 
 def _listed(names: Iterable[str]) -> str:

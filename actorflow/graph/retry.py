@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
+from actorflow.graph.timeouts import is_time
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -59,9 +61,8 @@ class Retry(Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= least):
                 raise ValueError(f"Retry({name}={value!r}): must be a finite number of at least {least:g}")
-        deadline: object = self.deadline
-        if deadline is not None and not (isinstance(deadline, int | float) and deadline > 0):
-            raise ValueError(f"Retry(deadline={deadline!r}): give seconds, more than 0, or None for no end")
+        if self.deadline is not None and not is_time(self.deadline):
+            raise ValueError(f"Retry(deadline={self.deadline!r}): give seconds, more than 0, or None for no end")
         if not _is_condition(self.on):
             raise TypeError(
                 f"Retry(on={self.on!r}): give an Exception class, a tuple of them, or (exception, state) -> bool; "

@@ -37,7 +37,7 @@ class Timeout(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             seconds = getattr(self, name)
-            if seconds is not None and not _is_time(seconds):
+            if seconds is not None and not is_time(seconds):
                 raise ValueError(f"Timeout({name}={seconds!r}): give seconds, more than 0, or None for no limit")
 
 
@@ -57,7 +57,7 @@ def problems_of_timeout(given: object, *, sync: bool) -> Iterator[str]:
     """Why this can't be the time limit of a node. ``math.inf`` is none at all."""
     if given is None:
         return
-    if not isinstance(given, Timeout) and not _is_time(given):
+    if not isinstance(given, Timeout) and not is_time(given):
         yield f"timeout={given!r}: give seconds, more than 0 (math.inf for no limit), or a Timeout"
     elif sync and timeout_of(given) is not None:  # type: ignore[arg-type]
         yield (
@@ -66,5 +66,6 @@ def problems_of_timeout(given: object, *, sync: bool) -> Iterator[str]:
         )
 
 
-def _is_time(seconds: object) -> bool:
+def is_time(seconds: object) -> bool:
+    """Whether it is a number of seconds above 0, infinity included."""
     return isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0  # NaN is not

@@ -155,7 +155,8 @@ _Event = Returned | Raised | Suspended
 def _rest(error: BaseException) -> BaseException | None:
     """What is in a group beside waits and failures: a cancellation, or somebody's wish to end the process."""
     if isinstance(error, BaseExceptionGroup):
-        return error.split((Suspend, Exception))[1]
+        group: BaseExceptionGroup[BaseException] = error
+        return group.split((Suspend, Exception))[1]
     return None if isinstance(error, Suspend) else error
 
 
