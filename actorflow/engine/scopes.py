@@ -25,6 +25,7 @@ from actorflow.graph.state import State
 if TYPE_CHECKING:
     from actorflow.engine.decision import Decision, Place
     from actorflow.engine.operations import Values
+    from actorflow.engine.run import Activation
     from actorflow.graph.inner import Inner
     from actorflow.graph.routing import End
     from actorflow.graph.schema import Schema
@@ -41,7 +42,7 @@ def enter(decision: Decision, place: Place) -> None:
         raise TooDeep(place.node.name, MAX_DEPTH)
     path = _path(decision, place, kept=inner.kept)
     before = run.scopes.get(path)
-    if before is not None and before.owner is not None:
+    if before is not None and (before.owner is not None or _next(decision, place) not in (None, activation)):
         if not activation.queued:
             decision.note(Queued(activation.id))
         return
@@ -159,11 +160,16 @@ def leave(decision: Decision, path: str, goto: tuple[str | End, ...] | None = No
             targets = None if goto is None else owner.plan.route(owner.node.name, goto, owner.node.goto)
             deliver(decision, owner, Outcome(None, targets), updates=updates)
     if scope.kept and not decision.run.ended:
-        here = owner.activation.scope, owner.node.name
-        queue = (one for one in decision.run.open.values() if one.queued and (one.scope, one.node) == here)
-        waiting = next(queue, None)
+        waiting = _next(decision, owner)
         if waiting is not None:
             decision.begin.append(waiting.id)
+
+
+def _next(decision: Decision, place: Place) -> Activation | None:
+    """Who is to enter a kept scope next: the one that waits for it longest."""
+    here = place.activation.scope, place.node.name, place.activation.index
+    waiting = (one for one in decision.run.open.values() if one.queued)
+    return next((one for one in waiting if (one.scope, one.node, one.index) == here), None)
 
 
 def _updates(owner: Place, inner: Inner, schema: Schema, scope: Any) -> list[Mapping[str, Any]]:

@@ -81,7 +81,7 @@ def deferred(plan: Plan, scope: Scope) -> Iterator[Open]:
     for target, legs in scope.waiting.items():
         if plan.nodes[target].defer:
             takes = tuple(leg for leg, tokens in legs.items() for _ in tokens)
-            keys = [token.key for tokens in legs.values() for token in tokens]
+            keys = sorted(token.key for tokens in legs.values() for token in tokens)  # whoever came first
             yield Open(target, key_of(*keys, b"defer", target.encode()), takes=takes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -163,8 +163,8 @@ def _keep_items(run: RunState, owner: Activation, before: Values) -> None:
     fan = run.fans[owner.id]
     if fan.over is None:
         return
-    after = thaw(owner.base.get(fan.over))
-    if not isinstance(after, list) or len(cast("list[Any]", after)) != fan.total:
+    after: Any = thaw(owner.base.get(fan.over))
+    if after.__class__ is not list or len(after) != fan.total:
         old = before[fan.over]
         fan.items, fan.over = old.to_list() if type(old) is Grown else list(old), None
 

@@ -309,6 +309,7 @@ def picture(run: RunState) -> dict[str, Any]:
 def _scope(scope: Scope) -> dict[str, Any]:
     shown = msgspec.structs.asdict(scope)
     shown["values"] = thawed(scope.values)
+    shown["before"] = None if scope.before is None else thawed(scope.before)
     shown["waiting"] = [
         (target, leg, [msgspec.structs.astuple(token) for token in tokens])
         for target, legs in scope.waiting.items()

@@ -17,9 +17,13 @@ from actorflow.graph.reducers import bounded, dedupe, extend, merge
 from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, End, Goto
 from actorflow.graph.state import State, Update
+from tests.engine.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from actorflow.engine.records import Record
+    from tests.engine.witness import Ledger
 
 
 class World(State):
@@ -37,6 +41,8 @@ class World(State):
     facts: Annotated[dict[str, int], merge] = {}
     names: Annotated[list[str], dedupe()] = []
     latest: Annotated[list[str], bounded(3)] = []
+    gathered: Annotated[list[int], extend] = []  # what items made
+    mixed: Annotated[list[Any], extend] = []  # and the errors of others
 
 
 PLAIN = ("a", "b", "c")
@@ -99,15 +105,25 @@ class Sketch:
         self.graph.node(node, name=name, entry=entry, retry=retry, goto=goto)
         return name
 
+    def witness(self, ledger: Ledger, records: Iterable[Record]) -> Any:
+        """Who follows a run of this graph."""
+        return Witness(ledger, records)
+
     def plain_writes(self, node: str) -> frozenset[str]:
         """The fields without reducer that a node writes."""
         return self.writes[node] - set(MERGED)
 
     # -- blocks -----------------------------------------------------------------------
 
+    @property
+    def kinds(self) -> list[Callable[..., Block]]:
+        """What a block may be in more than a flat sketch."""
+        return []
+
     def _block(self, *, depth: int, rounds: tuple[str, ...]) -> Block:
         """A part with one node to come in by and one to go out by. ``rounds`` are counters that it may read."""
         kinds = [self._series, self._fork, self._leaves, self._leaves, self._choice, self._choice]
+        kinds += self.kinds
         if self._rounds:
             kinds.append(self._loop)
         if depth == 0 or self._budget <= 0:

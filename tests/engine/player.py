@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from actorflow.engine.events import Raised, Returned
+from actorflow.engine.decision import place_of
+from actorflow.engine.events import Answering, Due, Pausing, Raised, Returned, Suspended
 from actorflow.engine.merge import typed
+from actorflow.engine.records import Ask
+from actorflow.engine.scopes import item_of
 from actorflow.engine.snapshot import dump, load
+from actorflow.engine.waits import name_of, questions
 from actorflow.errors import ConcurrentWrite
 from tests.engine.driver import Driver, picture, replayed
 from tests.engine.generator import Boom, Sketch, World
-from tests.engine.witness import Ledger, Witness, demand
+from tests.engine.nested import NestedSketch, Spoilt
+from tests.engine.witness import Ledger, demand
 
 if TYPE_CHECKING:
     from actorflow.engine.decision import Decision
+    from actorflow.engine.run import Activation, RunState
+    from actorflow.graph.plan import Plan
     from tests.engine.driver import Durability
 
 COMMITS = {"sync": 1.0, "async": 0.5, "exit": 0.1}
@@ -32,7 +39,7 @@ class Played:
     verdict: str  # "finished", or the name of the error that ended it
     state: World
     keys: frozenset[bytes]  # of all that finished
-    witness: Witness
+    witness: Any
     run: Driver
 
 
@@ -69,7 +76,7 @@ class _Player:
         self.watched = watched
         self.run = driver(sketch.graph, World(), durability=durability)
         self.ledger = Ledger()
-        self.witness = Witness(self.ledger, self.run.history)
+        self.witness = sketch.witness(self.ledger, self.run.history)
         sketch.strike = lambda: self._strike(0.2)
 
     def run_to_end(self) -> Played:
@@ -110,7 +117,7 @@ class _Player:
         """Die, and come back from what was committed."""
         committed = self.run.finishes
         self.run.recover(reopen=reopen)
-        self.witness = Witness(self.ledger, self.run.history)
+        self.witness = self.sketch.witness(self.ledger, self.run.history)
         if self.watched:
             self.witness.compare(self.run.run)
             demand(self.run.finishes >= committed, "a committed finish was lost")
@@ -126,11 +133,16 @@ class _Player:
     def _batch(self) -> None:
         """Some of what is ready returns or raises; records are in the order in which activations were opened."""
         run, rng = self.run, self.rng
+        self._steer()
+        if run.run.ended:
+            return
         demand(bool(run.ready), "nothing is ready in a run that goes on", run.frontier)
         many = min(len(run.ready), rng.choice([1, 1, 2, 3]))
         for id_ in sorted(rng.sample(list(run.ready), many)):
             if run.run.ended or run.crashed is not None:
                 break
+            if id_ not in run.ready:  # another one's failure restarted the item that it was in
+                continue
             self._watch(id_, run.decide(self._outcome(id_)))
         if run.crashed is not None:
             self._crash()
@@ -142,17 +154,45 @@ class _Player:
         activation, attempt = run.run.open[id_], run.ready[id_]
         demand(not activation.merged, "a node runs again although its update is in", activation.node)
         try:
-            self._strike(0.1)
-            state = typed(run.schema, activation.base)
-            value = run.graph.plan.nodes[activation.node].fn(state)
-        except Boom as error:
+            if not _is_collected(run.graph.plan, run.run, activation):  # there a failure is a result
+                self._strike(0.1)
+            place = place_of(run.graph.plan, run.run, activation)
+            given = typed(place.schema, activation.base) if activation.fan is None else item_of(place)
+            value = place.node.fn(given)
+        except (Boom, Spoilt) as error:
             return Raised(id_, error, attempt, now=0.0)
         return Returned(id_, value, attempt=attempt)
+
+    def _steer(self) -> None:
+        """Let what only waits go on: times come, questions are answered, a pause ends. And begin some of that."""
+        run, rng = self.run, self.rng
+        if isinstance(self.sketch, NestedSketch) and run.ready and self.troubles and rng.random() < 0.1:
+            if rng.random() < 0.3:
+                self._watch(0, run.decide(Pausing(on=not run.run.paused)))
+            else:
+                id_ = rng.choice(sorted(run.ready))
+                self._watch(id_, run.decide(Suspended(id_, (Ask(f"q{len(run.run.open[id_].answers)}", "ask"),))))
+        if not run.ready:
+            run.commit()
+        for _ in range(1000):
+            if run.run.ended or run.ready:
+                return
+            if run.expiring:
+                id_ = min(run.expiring)
+                self._watch(id_, run.decide(Due(id_, run.expiring.pop(id_))))
+            elif run.run.paused:
+                self._watch(0, run.decide(Pausing(on=False)))
+            elif asks := list(questions(run.run)):
+                activation, ask = rng.choice(asks)
+                self._watch(activation.id, run.decide(Answering(True, name_of(activation, ask))))
+            else:
+                return
+            run.commit()
 
     def _watch(self, id_: int, decision: Decision) -> None:
         if not self.watched:
             return
-        if isinstance(decision.cause, ConcurrentWrite):
+        if isinstance(decision.cause, ConcurrentWrite) and not isinstance(self.sketch, NestedSketch):
             node = self.witness.nodes[id_]
             expected = self.sketch.plain_writes(node) & self.witness.unseen(id_)
             demand(frozenset(decision.cause.fields) == expected, "a conflict is not one", node, expected)
@@ -177,6 +217,18 @@ class _Player:
             return
         history = self.run.history
         demand(picture(replayed(history)) == picture(self.run.run), "the history is not the run")
-        witness = Witness(self.ledger, history)
+        witness = self.sketch.witness(self.ledger, history)
         demand(witness.finished == self.witness.finished, "finishes differ from the history")
-        demand(len(set(witness.keys.values())) == len(witness.keys), "two activations share a key")
+        if not isinstance(self.sketch, NestedSketch):  # there a scope may be entered again, under the keys it had
+            demand(len(set(witness.keys.values())) == len(witness.keys), "two activations share a key")
+
+
+def _is_collected(plan: Plan, run: RunState, activation: Activation) -> bool:
+    """Whether an activation is, or is inside, an item whose failure is collected."""
+    around: Activation | None = activation
+    while around is not None:
+        fan = place_of(plan, run, around).node.fan
+        if fan is not None and fan.on_error == "collect":
+            return True
+        around = run.owner_of(around)
+    return False
