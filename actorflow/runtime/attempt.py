@@ -152,12 +152,9 @@ def _surrounded(node: Node, argument: Any, ctx: NodeContext, function: Call) -> 
 _Event = Returned | Raised | Suspended
 
 
-def _rest(error: BaseException) -> BaseException | None:
+def _rest(error: Suspend | BaseExceptionGroup[BaseException]) -> BaseException | None:
     """What is in a group beside waits and failures: a cancellation, or somebody's wish to end the process."""
-    if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        return group.split((Suspend, Exception))[1]
-    return None if isinstance(error, Suspend) else error
+    return None if isinstance(error, Suspend) else error.split((Suspend, Exception))[1]
 
 
 def _images(schema: Schema, state: State) -> dict[str, bytes]:
