@@ -578,3 +578,33 @@ async def test_who_goes_on_after_a_crash_hears_each_event_once(store_url: str, d
         everything = await told(rt.get("r"), LOGGED)
     assert facts(heard) == facts(everything)
     assert len({event.offset for event in heard}) == len(heard)
+
+
+async def test_what_is_steered_is_told_with_who_did_it(store_url: str) -> None:
+    """Updates, answers and a rewind, which puts values back and opens what was open; and so in a fork."""
+    async with Runtime(store_url) as rt:
+        run = await rt.spawn(asking(), id="r")
+        await run.wait()
+        await run.update({"trace": ["seen"]}, by="ada")
+        await run.answer(4, by="bob")
+        await run.result()
+        before = await run.events("commits").__anext__()
+        await run.rewind(1, by="cyd")
+        await run.wait()
+        await run.answer(5)
+        await run.result()
+        seen = await told(run)
+        fork = await run.fork(1, id="f")
+        await fork.wait()
+        await fork.cancel()
+        forked = await told(fork)
+
+    assert before.seq == 0
+    updates = [(event.by, event.node, event.fields) for event in seen if event.mode == "updates"]
+    assert updates == [("ada", None, {"trace": ["seen"]}), (None, "ask", {"n": 4}), (None, "ask", {"n": 5})]
+    (rewound,) = [event for event in seen if event.mode == "commits" and "rewound" in event.records]
+    assert rewound.by == "cyd"
+    put_back = [event for event in seen if event.seq == rewound.seq and event.mode == "values"]
+    assert put_back[0].values == {"n": 0, "trace": []}
+    assert next(event.node for event in seen if event.seq == rewound.seq and event.mode == "nodes") == "ask"
+    assert [event.status for event in forked if event.mode == "commits"][-1] == "cancelled"

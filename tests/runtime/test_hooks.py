@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorflow import Context, Graph, Retry, Runtime, Update
-from actorflow.errors import RunFailed
+from actorflow import Commit, Context, Graph, Retry, Runtime, Update
+from actorflow.errors import CommitRefused, RunFailed
 from actorflow.runtime import hooks
 from tests.runtime.graphs import Trail, chain, counter, failing
 
@@ -216,3 +216,25 @@ def test_what_can_not_be_told_anything_is_refused(hook: object, message: str) ->
     """A misspelt method would never be called."""
     with pytest.raises(TypeError, match=message):
         Runtime("memory://", hooks=[hook])
+
+
+def refuse_the_third(commit: Commit) -> None:
+    """A rule that the third activation does not pass."""
+    if commit.state.n == 3:
+        raise ValueError("three")
+
+
+async def test_what_could_not_be_committed_is_never_heard_of(store_url: str) -> None:
+    """The third activation ran, and its commit was refused: for everybody outside it did not happen."""
+    heard: list[int] = []
+
+    async def commits(event: Event) -> None:
+        if event.mode == "commits":
+            heard.append(event.seq)
+
+    async with Runtime(store_url, hooks=[commits], validate=refuse_the_third) as rt:
+        with pytest.raises(CommitRefused):
+            await rt.run(counter(5), id="r")
+        newest = (await rt.tip("r")).header.seq
+
+    assert heard == list(range(newest + 1))
