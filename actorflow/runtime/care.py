@@ -7,6 +7,7 @@ time. A run that a live actor owns can lose old commits, but is not deleted.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from typing import TYPE_CHECKING
@@ -90,10 +91,8 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
                     delete_run(store, run_id, by=None, seen=tip)
                 deleted.append(run_id)
                 continue
-            floor = floor_of(policy, tip, log.snapshots(tip), now=now)
-            freed = log.let_go(floor, dry_run=dry_run) if floor else None
-            if freed is not None and freed.files:
-                trimmed[run_id] = freed.files
+            if files := _trim(store, policy, log, tip, now, dry_run=dry_run):
+                trimmed[run_id] = files
             if run_id not in busy:
                 blobs += sweep_unowned(store, log, dry_run=dry_run)
         except (RunOwned, EndedMeanwhile):
@@ -289,6 +288,20 @@ def _commit(ownership: Ownership, kind: Kind, body: Body, *, snapshot: bool = Fa
             marks=header.marks,
         )
     )
+
+
+def _trim(store: Store, policy: Retention, log: RunLog, tip: Tip, now: float, *, dry_run: bool) -> int:
+    """Let go of a run's oldest commits; how many files are gone or shrunk."""
+    floor = floor_of(policy, tip, log.snapshots(tip), now=now)
+    if floor and (named := _named(store, log)) < floor:
+        floor = floor_of(policy, tip, log.snapshots(tip), now=now, named=named)
+    return log.let_go(floor, dry_run=dry_run).files if floor else 0
+
+
+def _named(store: Store, log: RunLog) -> float:
+    """The number of the oldest commit with a name; infinity: there is none. The newest state knows, no header does."""
+    _, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))))
+    return min(run.tags.values(), default=math.inf)
 
 
 def _is_left(store: Store, policy: Retention, tip: Tip, *, dry_run: bool) -> bool:

@@ -86,13 +86,14 @@ class Run(Steered[S]):
             Blocked: this process found that it can't run it.
             StoreError: this process had to let go of the run.
         """
-        life = self._runtime.life_of(self.id) or self._life
+        living = self._runtime.life_of(self.id)
+        life = living or self._life
         if life is not None:
             await life.done.wait()
             if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
                 raise life.error
             end = life.outcome
-            if end is not None and await self._is_current(end):
+            if end is not None and ((living is not None and end.status == "finished") or await self._is_current(end)):
                 return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
         pause = _POLL[0]
         while (tip := await self._runtime.tip(self.id)).header.status not in ENDED:

@@ -11,6 +11,7 @@ that number free, its commit would get in (guarantee 3).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 class Retention(Struct, frozen=True, kw_only=True):
     """What `Runtime.gc` keeps. Without any of it everything is kept.
+
+    A commit that was named (`Run.tag`) is kept whatever the policy, and with it what came after.
 
     Example:
         >>> from actorflow import Retention
@@ -72,7 +75,7 @@ class Freed(Struct, frozen=True):
     files: int = 0
 
 
-def floor_of(policy: Retention, tip: Tip, snapshots: Iterable[Snapshot], *, now: float) -> int:
+def floor_of(policy: Retention, tip: Tip, snapshots: Iterable[Snapshot], *, now: float, named: float = math.inf) -> int:
     """The number of the oldest commit to keep: a snapshot's, or 0 for all of them.
 
     Args:
@@ -80,12 +83,13 @@ def floor_of(policy: Retention, tip: Tip, snapshots: Iterable[Snapshot], *, now:
         tip: the newest commit.
         snapshots: those of the run, newest first; read only as far as needed.
         now: seconds since 1970. A clock that jumps changes only how much is kept.
+        named: the oldest commit that has a name: it is kept, and with it what came after.
     """
     if policy.last is None and policy.age is None:
         return 0
     for snapshot in snapshots:
         before = snapshot.before
-        if before is None or not _keeps(policy, before, tip, now):
+        if before is None or not (before.seq >= named or _keeps(policy, before, tip, now)):
             return snapshot.seq
     return 0
 
