@@ -81,6 +81,7 @@ class Conversion:
         old = scope.values
         scope.handed = {name: self.updates(updates, old) for name, updates in scope.handed.items()}
         scope.values = once(old)
+        scope.size = None  # to be measured anew
         if scope.before is not None:
             scope.before = once(scope.before)
         for one in list(run.open_in(scope.path)):

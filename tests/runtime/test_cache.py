@@ -9,13 +9,29 @@ from typing import Annotated, Any
 import pytest
 from msgspec import msgpack
 
-from actorflow import END, Cache, Context, Goto, Graph, Keyring, Retention, Runtime, Sealing, State, Update, extend
+from actorflow import (
+    END,
+    Cache,
+    Context,
+    Goto,
+    Graph,
+    Keyring,
+    Retention,
+    Retry,
+    Runtime,
+    Sealing,
+    State,
+    Timeout,
+    Update,
+    extend,
+)
 from actorflow.errors import GraphError, RunFailed, StoreUnavailable
 from actorflow.graph.cache import digest_of_code
 from actorflow.runtime.workers.returned import pack
 from actorflow.store.cache import ResultCache
 from actorflow.store.local import LocalBackend
 from actorflow.store.memory import MemoryBackend
+from actorflow.testing import assert_resumes_equal
 
 
 class Page(State, version=1):
@@ -45,7 +61,7 @@ def by_url(page: Page) -> str:
 
 def entries(url: str) -> list[Path]:
     """The files of the cache."""
-    return [*Path(url, "cache").iterdir()]
+    return [*Path(url).glob("cache/*")]
 
 
 LASTING = Cache(key=by_url, version=1)
@@ -280,7 +296,7 @@ async def test_errors_and_what_does_not_fit_are_not_kept(store_url: str) -> None
         for context in ("raise", "wrong"):
             with pytest.raises(RunFailed):
                 await rt.run(graph, context=context)
-        assert not Path(store_url, "cache").exists()
+        assert entries(store_url) == []
         calls.clear()
         assert (await rt.run(graph)).text == "well"
         assert (await rt.run(graph)).text == "well"
@@ -347,6 +363,22 @@ async def test_where_a_node_leads_is_kept_too() -> None:
 
     assert calls == ["a", "b"]
     assert [result.text for result in results] == ["went", "went"]
+
+
+async def test_a_process_that_dies_anywhere_leaves_a_run_that_ends_as_ever() -> None:
+    """Also while it asks the cache or writes to it, and while the time for all attempts runs."""
+    graph = Graph("cached", Page)
+    around: dict[str, Any] = {"timeout": Timeout(total=60), "retry": Retry(deadline=30)}
+
+    @graph.node(cache=Cache(version=1), **around)
+    async def first(state: Page) -> Update:
+        return {"seen": ["first"]}
+
+    @graph.node(after=first, cache=Cache(version=1, ttl=60))
+    async def second(state: Page) -> Update:
+        return {"seen": ["second"]}
+
+    await assert_resumes_equal(graph, Page(), depth=1)
 
 
 async def test_items_are_kept_each_by_itself() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from actorflow import END, Graph, RestartPolicy, Retry, Runtime, State, Update, extend
+from actorflow import END, Graph, RestartPolicy, Retry, Runtime, State, Update, extend, migrate
 from actorflow.errors import GraphError, RunFailed, StateTooLarge, TooDeep, TooManyActivations, TooManyItems
 from tests.runtime.graphs import Trail
 
@@ -15,7 +15,7 @@ MANY = RestartPolicy(max_restarts=5, backoff=0.0)
 
 
 async def cause(graph: Graph[Any], state: State, url: str = "memory://") -> BaseException | None:
-    """What a run fails with, at once: no restart is tried."""
+    """What a run fails with in the end."""
     async with Runtime(url, restarts=MANY) as rt:
         with pytest.raises(RunFailed) as failed:
             await rt.run(graph, state, id="x")
@@ -85,6 +85,44 @@ async def test_each_graph_limits_its_own_state() -> None:
         else:
             async with Runtime("memory://") as rt:
                 assert len((await rt.run(outer, Trail())).trace) == 1
+
+
+async def test_a_state_that_was_migrated_is_measured_anew(store_url: str) -> None:
+    """What its new schema has made of it may be larger, or smaller."""
+
+    class Text1(State, name="Text", version=1):
+        """As it was."""
+
+        text: str = ""
+
+    @migrate(from_=1, to=2)
+    def shorten(old: dict[str, Any]) -> dict[str, Any]:
+        return {"text": old["text"][:10]}
+
+    class Text2(State, name="Text", version=2, migrations=[shorten]):
+        """As it is."""
+
+        text: str = ""
+
+    def growing(state_type: type[State], size: int) -> Graph[Any]:
+        graph = Graph("texts", state_type, max_state=1000)
+
+        async def grow(state: Any) -> Update:
+            return {"text": state.text + "x" * size}
+
+        async def fail(state: Any) -> None:
+            if size == 900:
+                raise ValueError
+
+        graph.node(grow, entry=True, name="grow")
+        graph.node(fail, name="fail", after="grow")
+        graph.node(grow, name="again", after="fail")
+        return graph
+
+    assert isinstance(await cause(growing(Text1, 900), Text1(), store_url), ValueError)
+    async with Runtime(store_url) as rt:
+        run = await rt.resume(growing(Text2, 950), "x")
+        assert len((await run.result()).text) == 960
 
 
 async def test_what_a_fan_out_gathers_counts() -> None:
