@@ -53,16 +53,15 @@ class NestedSketch(Sketch):
     @property
     def kinds(self) -> list[Callable[..., Block]]:
         """What a block may be, beside what it may be in a flat sketch."""
-        return [self._map, self._map, self._sends, self._some, self._shared] + [self._inner] * 2 * (
-            self.level < DEEPEST
-        )
+        deeper = [self._inner, self._inner] if self.level < DEEPEST else []
+        return [self._map, self._map, self._sends, self._some, self._shared, *deeper]
 
     def _seed(self) -> int:
         return self.rng.randrange(1 << 30)
 
     def _child(self) -> NestedSketch:
         child = NestedSketch(self._seed(), level=self.level + 1)
-        child.strike = lambda: self.strike()
+        child.strike = lambda: self.strike()  # noqa: PLW0108 - the player sets it later
         return child
 
     def _note(self, name: str, reads: frozenset[str], writes: frozenset[str]) -> Block:

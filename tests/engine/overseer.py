@@ -1,4 +1,4 @@
-"""The overseer: a witness of nested runs. It follows each scope by itself, and counts items, owners and what they own."""
+"""The overseer: a witness of nested runs. It follows each scope by itself, and counts items and what is owned."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Overseer:
 
     # -- one record after the other --------------------------------------------------------
 
-    def see(self, record: Record) -> None:
+    def see(self, record: Record) -> None:  # noqa: C901, PLR0912 - one case a kind of record
         """Take a record in, folding a copy, so that every run on the way stays what it was."""
         before = self._run
         if before is None:
@@ -147,9 +147,8 @@ class Overseer:
         self.finished[id_] += 1
 
     def _write(self, id_: int, record: Finished | Merged, before: RunState) -> None:
-        added = [
-            item for one in record.operations if isinstance(one, Extended) and one.field == "log" for item in one.items
-        ]
+        logs = (one.items for one in record.operations if isinstance(one, Extended) and one.field == "log")
+        added = [line for lines in logs for line in lines]
         self._logged[self._visit[id_]] += added
         owner = before.open[id_]
         if owner.inner is not None and not owner.handling and "log" in before.scopes[owner.inner].handed:

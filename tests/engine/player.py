@@ -17,7 +17,7 @@ from actorflow.errors import ConcurrentWrite
 from tests.engine.driver import Driver, picture, replayed
 from tests.engine.generator import Boom, Sketch, World
 from tests.engine.nested import NestedSketch, Spoilt
-from tests.engine.witness import Ledger, demand
+from tests.engine.witness import Ledger, Violation, demand
 
 if TYPE_CHECKING:
     from actorflow.engine.decision import Decision
@@ -30,6 +30,9 @@ COMMITS = {"sync": 1.0, "async": 0.5, "exit": 0.1}
 
 TROUBLES = 8
 """How much may go wrong in one execution; then it is left in peace, so that it comes to an end."""
+
+ENDLESS = 10_000
+"""No execution of these graphs takes so many batches."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class _Player:
 
     def run_to_end(self) -> Played:
         run = self.run
-        while True:
+        for _ in range(ENDLESS):
             if run.run.ended:
                 if self._trouble(0.3):  # the process dies before it has told anybody
                     self._recover(reopen=False)
@@ -96,6 +99,8 @@ class _Player:
                 if self.rng.random() < 0.2:
                     self._pass_through_snapshot()
                 self._batch()
+        else:
+            raise Violation("a run does not come to its end")
         self._demand_history()
         verdict = "finished" if run.run.error is None else run.run.error.type
         keys = frozenset(self.witness.keys[id_] for id_ in self.witness.finished)
