@@ -39,7 +39,8 @@ def problems_of_shape(plan: Plan, loose: Collection[str]) -> Iterator[str]:
     elif len(plan.entries) > 1 and not any(plan.nodes[name].entry for name in plan.entries):
         yield (
             f"several entries: nothing leads to {_listed(plan.entries)}; "
-            "give all but one an after=, or mark those that start together with entry=True"
+            "give all but one an after=, say in goto= or send= where a node returns a Goto or Send to, "
+            "or mark those that start together with entry=True"
         )
     if plan.entries or loose:
         reached = _reach(plan, (*plan.entries, *loose))

@@ -394,11 +394,12 @@ def test_the_entry_is_the_node_that_nothing_leads_to() -> None:
 
 
 def test_several_nodes_that_nothing_leads_to_are_a_problem() -> None:
-    """A forgotten after= is told from a second start."""
+    """A forgotten after= is told from a second start; and a Goto whose targets were not declared is thought of."""
     graph = graph_of("a", "b")
     graph.node(lambda state: None, name="c")
 
-    assert "nothing leads to 'a', 'c'" in only_error(graph)
+    assert "nothing leads to 'a', 'c'" in (problem := only_error(graph))
+    assert "goto=" in problem
 
 
 def test_marked_entries_start_together() -> None:
