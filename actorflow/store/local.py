@@ -286,10 +286,13 @@ class LocalBackend(Backend):
                     reached(f"{stage}.after_link")
             finally:
                 os.unlink(temp, dir_fd=self._root)
-        finally:
-            if not linked:
-                os.close(fd)
-        return fd if linked else None
+        except BaseException:  # also if it was linked, and its other name could not be removed: nobody gets it then
+            os.close(fd)
+            raise
+        if linked:
+            return fd
+        os.close(fd)
+        return None
 
     def _write_new(self, folder: int, name: str, data: bytes) -> int | None:
         try:

@@ -47,6 +47,24 @@ class TestLocalBackend(BackendContract):
 
         assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
 
+    def test_no_descriptor_stays_of_a_put_whose_temporary_name_does(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The put fails, so nobody gets the descriptor. Planted: only a file that was not linked was closed."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EPERM, "not permitted")
+
+        backend.put_new("a/b", b"x")
+        before = sorted(Path("/dev/fd").iterdir())
+        monkeypatch.setattr(os, "unlink", refuse)
+        with pytest.raises(StoreError):
+            backend.put_new("a/c", b"y")
+        monkeypatch.undo()
+
+        assert sorted(Path("/dev/fd").iterdir()) == before
+        assert backend.get("a/c") == b"y"
+
     def test_files_are_private(self, backend: LocalBackend, tmp_path: Path) -> None:
         """Only their owner reads and writes them."""
         backend.put_new("a/b", b"x")
