@@ -27,7 +27,7 @@ from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.markers import summary_of
 from actorflow.store.strays import stray_letters, strays_of
 from actorflow.store.transfer import IMPORTING
-from actorflow.store.verify import Finding, verify_run
+from actorflow.store.verify import UNSEALED, Finding, verify_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +111,8 @@ def _looked_at(store: Store, log: RunLog, index: _Index) -> Iterator[_Found]:
     findings = verify_run(log)
     if any(finding.broken for finding in findings):
         for finding in findings:
-            yield _Found(replace(finding, remedy=_way_out(store, log.run_id)) if finding.broken else finding)
+            damaged = finding.broken and finding.remedy != UNSEALED
+            yield _Found(replace(finding, remedy=_way_out(store, log.run_id)) if damaged else finding)
         return
     for finding in findings:
         yield _Found(finding)

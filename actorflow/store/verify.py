@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.errors import CorruptCheckpoint
+from actorflow.errors import CorruptCheckpoint, NotSealed
 
 if TYPE_CHECKING:
     from actorflow.store.log import RunLog
+
+UNSEALED = (
+    "if it is from before the sealing was turned on, verify with require='plain' (on the command line "
+    "ACTORFLOW_REQUIRE=plain), which believes it; if it is not, somebody put it there: restore this file from a backup"
+)
+"""The remedy where a file is protected less than the store requires. Its history stays so, also after a rekey."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -33,7 +39,8 @@ def verify_run(log: RunLog) -> list[Finding]:
     try:
         log.read(first=0)
     except CorruptCheckpoint as error:
-        remedy = "restore this file from a backup; until then the run stays as it is"
+        restore = "restore this file from a backup; until then the run stays as it is"
+        remedy = UNSEALED if isinstance(error, NotSealed) else restore
         findings.append(Finding(path=error.path, what=error.reason, remedy=remedy, broken=True))
     told = {(finding.path, finding.what) for finding in findings}
     return findings + [finding for finding in log.inspect() if (finding.path, finding.what) not in told]

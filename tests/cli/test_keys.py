@@ -75,6 +75,23 @@ def test_a_plain_store_is_turned_over_by_rekey_and_believed_only_when_told(
     assert (resumed.exit_code, json.loads(resumed.stdout)["text"]) == (0, SECRET)
 
 
+def test_verify_says_how_history_from_before_the_keys_is_believed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rekey leaves the older files as they are. Planted: the remedy was to restore them from a backup."""
+    project.call("run", "app:trail", "--id", "r", "--state", STATE)
+    monkeypatch.setenv("ACTORFLOW_KEYS", new_key("a"))
+    project.call("rekey", env={"ACTORFLOW_REQUIRE": "plain"})
+
+    strict = project.call("verify")
+    told = project.call("verify", env={"ACTORFLOW_REQUIRE": "plain"})
+
+    assert (strict.exit_code, told.exit_code) == (4, 0)
+    assert "BROKEN" in strict.stdout
+    assert "if it is from before the sealing was turned on" in strict.stdout
+    assert "ACTORFLOW_REQUIRE=plain" in strict.stdout
+
+
 def test_a_rotated_key_is_needed_no_more_once_runs_are_rekeyed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
