@@ -24,6 +24,10 @@ class Codec(Struct, Generic[T], frozen=True):
     pure, and ``decode(encode(value)) == value``. Changing what ``encode`` returns is a change of schema: give
     the State a new version and a migration.
 
+    A value of a subclass is encoded by the codec of its base, and comes back as what ``decode`` makes: as a
+    rule the base, since nothing that is stored names a class. Where the subclass matters, let it have a codec and a
+    field of its own.
+
     Example:
         >>> from actorflow import Codec, Graph, State
         >>> class Money:

@@ -84,6 +84,8 @@ class Run(Steered[S]):
             RunCancelled, Quarantined: it ended so.
             NoSuchRun: there is no such run.
             Blocked: this process found that it can't run it.
+            MigrationError: it is over, and its state can't be brought to the code's version: it is `SchemaTooNew`
+                if newer code wrote it.
             StoreError: this process had to let go of the run.
         """
         living = self._runtime.life_of(self.id)
