@@ -128,7 +128,7 @@ async def test_two_who_run_one_id_at_once_share_one_run(store_url: str) -> None:
     Planted: nobody is asked whether the run is owned.
     """
     gate = Gate()
-    graph, results = gated(gate), []
+    graph, results = gated(gate), list[list[str]]()
 
     async def take(rt: Runtime) -> None:
         results.append((await rt.run(graph, id="x")).trace)

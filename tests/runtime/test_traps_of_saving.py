@@ -398,6 +398,7 @@ async def test_a_run_is_not_finished_before_its_end_is_kept(durability: Any) -> 
     async def tell(rt: Runtime) -> None:
         told.append((await rt.get("x").result()).trace[-1])
 
+    seen: tuple[str, list[str], list[str]] | None = None
     async with Runtime(store) as rt, anyio.create_task_group() as tasks:
         run = await rt.spawn(graph, id="x", durability=durability)
         tasks.start_soon(tell, rt)
