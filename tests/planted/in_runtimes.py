@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from msgspec import structs
 
 from actorflow.runtime import claiming, recovery
@@ -54,6 +56,21 @@ def a_commit_goes_before_its_blobs(patch: pytest.MonkeyPatch) -> None:
         self._large.blobs.put(sealed.blobs)
 
     patch.setattr(Writer, "_carry", turned)
+
+
+@found_by("runtime/test_hooks.py::test_a_hook_is_called_after_the_commit")
+def commits_are_told_before_they_are_made(patch: pytest.MonkeyPatch) -> None:
+    """Whoever watches hears of what a kill may still take back."""
+    carry = Writer._carry
+
+    async def hasty(self: Writer, sealed: Sealed) -> None:
+        header = structs.replace(self.header, seq=self.header.seq + 1, node=sealed.draft.node)
+        ahead: Any = SimpleNamespace(header=header, path="")
+        self._observers.committed(sealed.draft, ahead)
+        await anyio.sleep(0.02)
+        await carry(self, sealed)
+
+    patch.setattr(Writer, "_carry", hasty)
 
 
 @found_by("runtime/test_resume.py::test_an_open_run_has_its_marker_wherever_its_opener_died")
