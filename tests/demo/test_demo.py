@@ -109,7 +109,8 @@ def test_a_survey_killed_twice_ends_like_one_that_was_not(tmp_path: Path) -> Non
     assert len(state.report) > 3
     redone = int(told.labelled("redone")[0].split()[0])
     assert redone == demo.work.lines - demo.total
-    # what was committed is never parsed again, and all else is parsed once more
+    # what was committed is never parsed again, and all else is parsed once more; planted, and found here: a process
+    # that takes the run up goes back to before the fan-out
     done = [int(line.split(", ")[1].split()[0]) for line in told.labelled("resumed")]
     assert 0 < done[0] < done[1] < demo.total
     assert demo.work.lines - before_third[0] == demo.total - done[1]
