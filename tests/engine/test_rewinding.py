@@ -1,0 +1,133 @@
+"""Rewinding: a run goes on from how it was, under keys of its own, and nothing that others were told goes back."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any
+
+from actorflow.engine.events import Sweep
+from actorflow.engine.records import Ask
+from actorflow.engine.rewinding import forked, rewound
+from actorflow.engine.snapshot import dump, load
+from actorflow.graph.graph import Graph
+from actorflow.graph.state import State
+from tests.engine.driver import Driver, picture, replayed
+
+
+class Work(State):
+    """What is to be done, and what came of it."""
+
+    items: list[int] = []
+    done: list[int] = []
+    total: Annotated[int, operator.add] = 0
+
+
+def node(state: Any) -> None:
+    """Never called: decide() is told what it returned."""
+
+
+def nested() -> Driver:
+    """A map whose items are graphs of two nodes, and a node beside it."""
+    inside: Graph[Any] = Graph("inside", Work)
+    inside.node(node, name="x", entry=True)
+    inside.node(node, name="y", after="x")
+    graph = Graph("g", Work)
+    graph.node(node, name="a", entry=True)
+    graph.map(inside, over="items", into="done", enter="total", leave="total", name="each", after="a", limit=2)
+    graph.node(node, name="b", after="a")
+    run = Driver(graph, Work(items=[10, 20, 30]))
+    run.returns("a")
+    return run
+
+
+def back(run: Driver, records: int, **options: Any) -> Driver:
+    """The run, gone back to so many of its records; through a snapshot, as its commit has it."""
+    again = rewound(run.run, replayed(run.history[:records]), **options)
+    run.run = load(dump(again))
+    assert picture(run.run) == picture(again)
+    run.ready, run.held = {}, []
+    run.settle(Sweep())
+    return run
+
+
+def finish(run: Driver) -> None:
+    """Let everything that is open inside items return."""
+    for _ in range(20):
+        inside = [where for where in run.running if where.startswith("each")]
+        if not inside:
+            return
+        run.returns(inside[0], {"total": 1} if inside[0].endswith("/x") else None)
+
+
+def test_a_nested_run_goes_on_from_how_it_was() -> None:
+    """Items that were done by then are; scopes and items have their owners; the outcome is that of the first time."""
+    run = nested()
+    run.returns("each[1]/x", {"total": 1})
+    run.returns("each[1]/y")
+    then = len(run.history)
+    finish(run)
+    run.returns("b")
+    first = run.state.done
+
+    run = back(run, then)
+    assert run.running == ["b", "each[0]/x", "each[2]/x"]
+    finish(run)
+    run.returns("b")
+
+    assert (run.run.status, run.state.done) == ("finished", first)
+
+
+def test_what_is_open_again_has_other_keys_and_numbers() -> None:
+    """Items that open later, too: an effect of the first time is none of the second."""
+    run = nested()
+    then = len(run.history)
+    known = {one.id for one in run.run.open.values()}
+    finish(run)
+    keys = {one.key for at in range(1, len(run.history)) for one in replayed(run.history[:at]).open.values()}
+
+    run = back(run, then)
+    seen = {one.key for one in run.run.open.values()}
+    run.returns("each[0]/x")
+    run.returns("each[0]/y")
+    seen |= {one.key for one in run.run.open.values()}
+
+    assert not keys & seen
+    assert not known & set(run.run.open)
+
+
+def test_keys_may_be_kept() -> None:
+    """By whoever knows that the effects are the same."""
+    run = nested()
+    keys = [one.key for one in run.run.open.values()]
+
+    run = back(run, len(run.history), keep_keys=True)
+
+    assert [one.key for one in run.run.open.values()] == keys
+
+
+def test_an_answer_is_forgotten() -> None:
+    """What was asked is asked again, also if it had been answered by then."""
+    run = nested()
+    run.suspends("b", Ask("go", "ask", "Go?"))
+    run.answers(True)
+
+    run = back(run, len(run.history))
+
+    assert (run.open_at("b").answers, run.open_at("b").asks, "b" in run.running) == ({}, {}, True)
+
+
+def test_a_fork_shares_nothing_with_where_it_came_from() -> None:
+    """Neither keys nor anything that either of them changes."""
+    run = nested()
+    before = picture(run.run)
+    other = Driver(run.graph, Work(items=[10, 20, 30]))
+
+    other.run = forked(replayed(run.history), "other", life=1)
+    other.ready = {}
+    other.settle(Sweep())
+    assert not {one.key for one in other.run.open.values()} & {one.key for one in run.run.open.values()}
+    finish(other)
+    other.returns("b")
+
+    assert (other.run.status, other.state.done) == ("finished", [11, 21, 31])
+    assert picture(run.run) == before
