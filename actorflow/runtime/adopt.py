@@ -15,6 +15,7 @@ from actorflow.engine.operations import thaw
 from actorflow.engine.run import ROOT, Form
 from actorflow.engine.tokens import check_nodes
 from actorflow.errors import WrongGraph
+from actorflow.graph.fan import WHOLE
 from actorflow.runtime.conversion import Conversion, form_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,11 @@ def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: floa
     """
     if saved.graph != graph.name:
         raise WrongGraph(saved.run_id, saved.graph, graph.name)
-    for path, its in move(graph, run).items():
+    graphs = move(graph, run)
+    for owner in run.fans:
+        if (around := graphs.get(run.open[owner].scope)) is not None:
+            _convert_items(run, owner, around, time_limit=time_limit)
+    for path, its in graphs.items():
         _convert(run, run.scopes[path], its, saved, time_limit=time_limit)
     if run.renewed:  # forms that nothing is in any more
         used = {scope.schema for scope in run.scopes.values()}
@@ -90,6 +95,26 @@ def _convert(run: RunState, scope: Scope, graph: Graph[Any], saved: FilePart, *,
     else:
         scope.schema = run.form_key(ours)
         run.forms[scope.schema] = ours
+
+
+def _convert_items(run: RunState, owner: int, around: Graph[Any], *, time_limit: float) -> None:
+    """Items that are states of a graph inside, and stand for themselves, are in the form of the scopes of that one."""
+    fan, activation = run.fans[owner], run.open[owner]
+    node = around.plan.nodes.get(activation.node)
+    whole = node is not None and node.inner is not None and (node.fan is None or node.inner.enter == {WHOLE: WHOLE})
+    if fan.items is None or node is None or node.inner is None or not whole:
+        return
+    inside = node.inner.graph
+    ours = form_of(inside.schema)
+    saved = {form.name: form for form in run.forms.values()}.get(ours.name, ours)
+    if saved == ours:
+        return
+    conversion = Conversion(inside.schema, saved, inside.migrations, time_limit=time_limit)
+    sent = fan.items is activation.sent
+    fan.items = [conversion.values(item) for item in fan.items]
+    if sent:
+        activation.sent = fan.items
+    run.renewed = True
 
 
 def _form(saved: FilePart) -> Form:

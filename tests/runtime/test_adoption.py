@@ -481,6 +481,33 @@ def test_items_of_an_open_map_are_fixed_whatever_becomes_of_their_field() -> Non
     assert (run.run.status, run.state.done, run.state.papers) == ("finished", [1, 2], [10, 20])
 
 
+def test_states_that_were_sent_are_migrated() -> None:
+    """Those whose scope has not begun yet, too: they wait for their turn, or are tried again."""
+
+    def graph_of(state: type[State], *migrations: Any) -> Graph[Any]:
+        inside: Graph[Any] = Graph("inside", state, migrations=migrations)
+        inside.node(node, name="x")
+        graph = Graph("g", Plain)
+        graph.map(
+            inside,
+            over=lambda plain: [Kept1(n=1), Kept1(n=2)],
+            into="done",
+            leave=lambda state: 1,
+            limit=1,
+            name="each",
+        )
+        return graph
+
+    run = Driver(graph_of(Kept1), Plain())
+    assert run.running == ["each[0]/x"]
+
+    run = adopted(run, graph_of(Kept2, kept))
+    assert run.open_at("each[0]/x").base == {"number": 10}
+    run.returns("each[0]/x")
+
+    assert run.open_at("each[1]/x").base == {"number": 20}
+
+
 def queueing(state: type[State], *migrations: Any) -> Graph[Any]:
     """A graph of one node."""
     graph: Graph[Any] = Graph("g", state, migrations=migrations)
