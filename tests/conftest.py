@@ -20,6 +20,18 @@ settings.register_profile("actorflow", deadline=None, print_blob=True)
 settings.load_profile("actorflow")
 
 
+_TOGETHER = ("buckets", "planted")
+"""Folders whose tests share what is dear to start: where tests run in several processes, one has all of a folder."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file, or of one of those folders, go to one process."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else str(item.path)))
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """The event loop: every coroutine test runs once on each."""

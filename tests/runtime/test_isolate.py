@@ -368,7 +368,7 @@ async def test_retry_does_not_know_what_it_does_not_name(tmp_path: Path) -> None
         (ValueError("a", 1, None), ValueError),
         (KeyError("k"), KeyError),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"), UnicodeDecodeError),
-        (ValueError(object()), RemoteError),
+        pytest.param(ValueError(object()), RemoteError, id="an object"),
         (StopIteration(), RemoteError),
         (ExceptionGroup("several", [ValueError()]), RemoteError),
         (Exception("plain"), RemoteError),
