@@ -1,0 +1,255 @@
+"""Everything that can go wrong, as types: each names the thing, the place and the remedy.
+
+    ActorflowError
+    ├── GraphError (ValueError)              the graph as declared can't run: all problems at once
+    ├── NodeError                            a node broke a rule; a restart would not help
+    │   ├── BadUpdate (TypeError)            wrong type, unknown field, or something that can't be encoded
+    │   ├── ReducerError                     a reducer raised or returned the wrong type
+    │   ├── ConcurrentWrite                  two branches wrote one field and nothing says how to merge
+    │   ├── UndeclaredTarget (LookupError)   a branch or Goto named a target that was not declared
+    │   ├── StateMutated                     a node changed its state in place (debug mode only)
+    │   ├── NodeTimeout (TimeoutError)       a node took longer than its timeout
+    │   ├── StateTooLarge                    an update would make the state larger than max_state
+    │   ├── WaitInMiddleware (RuntimeError)  middleware asked somebody; only nodes can wait
+    │   ├── WorkerDied (ChildProcessError)   the worker process of a node ended under it
+    │   ├── NotInWorker (AttributeError)     a node in a worker process asked for what is not there
+    │   └── NestedWorkers (RuntimeError)     a module that a worker process imports starts workers itself
+    ├── JoinStarved                          nothing is open, and a join waits for legs that can't come
+    ├── TooManyActivations                   the run passed max_activations
+    ├── TooManyItems                         a fan-out is larger than max_items
+    ├── NoItems (LookupError)                a fan-out has no items, and on_empty="fail"
+    ├── TooDeep (RecursionError)             graphs inside graphs, without an end
+    ├── UnknownNode (LookupError)            an open activation names a node that this graph lacks
+    ├── MigrationError                       a saved state can't be brought to the code's version
+    │   ├── DuplicateMigration               two migrations for one edge (at registration)
+    │   ├── AmbiguousMigration               two shortest chains
+    │   ├── NoMigration (LookupError)        no chain leads there
+    │   ├── MigrationFailed                  a migration raised; __cause__ is what it raised
+    │   ├── MigrationTimeout (TimeoutError)  a migration passed its time limit
+    │   ├── BadMigration (TypeError)         what a migration returned does not decode
+    │   ├── SchemaTooNew                     the file is newer than the code
+    │   └── SchemaDrift (TypeError)          same version, other fields
+    ├── RunError                             about one run
+    │   ├── BadRunId (ValueError)            this string can't be a run id
+    │   ├── NoSuchRun (LookupError)          no run of this id exists
+    │   ├── RunExists                        the id is taken (or its input was another one)
+    │   ├── WrongGraph                       the id belongs to a run of another graph
+    │   ├── UnknownGraph (LookupError)       the graph of the run is not registered here
+    │   ├── RunOwned                         a live actor elsewhere owns the run
+    │   │   └── ImportUnfinished             it is being imported, or its import was cut off
+    │   ├── RunDeleted (LookupError)         the id was deleted
+    │   ├── CheckpointGone (LookupError)     retention let go of this checkpoint
+    │   ├── RunWaiting                       it waits for somebody, so that it has no result yet
+    │   ├── RunEnded                         it is over, and this is only for a run that is not
+    │   ├── NotWaiting                       it has no such question open
+    │   ├── BadAnswer (TypeError)            an answer is not what was asked for
+    │   ├── NoSuchTarget (LookupError)       the run has no such node or scope
+    │   ├── AmbiguousTarget (LookupError)    several activations, or several questions, could be meant
+    │   ├── InputPending                     it still works on what it was given before
+    │   ├── NotPaused                        it goes on by itself, and this needs it to wait or be paused
+    │   ├── RunFailed                        the run ended as failed; __cause__ is the node's error
+    │   ├── RunCancelled                     the run ended as cancelled
+    │   ├── BadCallerId (ValueError)         this string can't be the id of a message
+    │   ├── IdempotencyConflict              the id of a message was used for another content
+    │   ├── WindowFull                       the run remembers as many ids of messages as it can
+    │   ├── Quarantined                      the run is set aside: a crash loop
+    │   └── Blocked                          this process can't run what the newest header says
+    ├── StoreError (OSError)                 about the store
+    │   ├── UnsafeStore                      this store can't keep the guarantees
+    │   ├── BadStoreUrl (ValueError)         this URL names no store
+    │   │   └── NoSuchStore                  there is none, and it was not to be made
+    │   ├── StoreMarkerMissing               runs without actorflow.json: not touched
+    │   ├── ForeignStore                     actorflow.json is not ours, or of a later format
+    │   ├── StoreFull                        no space, no quota, or over a limit
+    │   ├── StoreDenied (PermissionError)    not allowed
+    │   ├── StoreUnavailable                 the store does not answer; nothing was decided
+    │   ├── CommitTooLarge                   one commit over the limit
+    │   ├── CommitRefused                    validate= refused a commit
+    │   ├── MessageTooLarge                  one message over the limit
+    │   ├── CorruptMessage                   a message is damaged, foreign or not where it belongs
+    │   ├── MissingKey                       a file is sealed under a key that is not in the keyring
+    │   ├── MissingExtra                     reading or writing this takes a library that is not installed
+    │   ├── CommitUnknown                    it stayed unclear whether a commit took effect
+    │   ├── Fenced                           another owner claimed the run
+    │   └── CorruptCheckpoint                a file is damaged, foreign or not where it belongs
+    │       ├── UnsupportedFormat            a file of a format or with a flag this version can't read
+    │       └── NotSealed                    a file is protected less than the store requires
+    ├── BadKeyring (ValueError)              these keys can't be used
+    └── RuntimeClosed (RuntimeError)         the runtime is not open
+
+User exceptions travel unchanged as ``__cause__``; from another process they
+come back as `RemoteError`, with type name, message and traceback as text.
+"""
+
+from __future__ import annotations
+
+from actorflow.errors.graph import (
+    BadUpdate,
+    ConcurrentWrite,
+    GraphError,
+    JoinStarved,
+    NestedWorkers,
+    NodeError,
+    NodeTimeout,
+    NoItems,
+    NotInWorker,
+    ReducerError,
+    StateMutated,
+    StateTooLarge,
+    TooDeep,
+    TooManyActivations,
+    TooManyItems,
+    UndeclaredTarget,
+    UnknownNode,
+    WaitInMiddleware,
+    WorkerDied,
+)
+from actorflow.errors.migration import (
+    AmbiguousMigration,
+    BadMigration,
+    DuplicateMigration,
+    MigrationError,
+    MigrationFailed,
+    MigrationTimeout,
+    NoMigration,
+    SchemaDrift,
+    SchemaTooNew,
+)
+from actorflow.errors.root import (
+    ActorflowError,
+    RemoteError,
+    RuntimeClosed,
+)
+from actorflow.errors.run import (
+    AmbiguousTarget,
+    BadAnswer,
+    BadCallerId,
+    BadRunId,
+    Blocked,
+    CheckpointGone,
+    IdempotencyConflict,
+    ImportUnfinished,
+    InputPending,
+    NoSuchRun,
+    NoSuchTarget,
+    NotPaused,
+    NotWaiting,
+    Quarantined,
+    RunCancelled,
+    RunDeleted,
+    RunEnded,
+    RunError,
+    RunExists,
+    RunFailed,
+    RunOwned,
+    RunWaiting,
+    UnknownGraph,
+    WindowFull,
+    WrongGraph,
+)
+from actorflow.errors.store import (
+    BadKeyring,
+    BadStoreUrl,
+    CommitRefused,
+    CommitTooLarge,
+    CommitUnknown,
+    CorruptCheckpoint,
+    CorruptMessage,
+    Fenced,
+    ForeignStore,
+    MessageTooLarge,
+    MissingExtra,
+    MissingKey,
+    NoSuchStore,
+    NotSealed,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreMarkerMissing,
+    StoreUnavailable,
+    UnsafeStore,
+    UnsupportedFormat,
+)
+
+__all__ = [
+    "ActorflowError",
+    "AmbiguousMigration",
+    "AmbiguousTarget",
+    "BadAnswer",
+    "BadCallerId",
+    "BadKeyring",
+    "BadMigration",
+    "BadRunId",
+    "BadStoreUrl",
+    "BadUpdate",
+    "Blocked",
+    "CheckpointGone",
+    "CommitRefused",
+    "CommitTooLarge",
+    "CommitUnknown",
+    "ConcurrentWrite",
+    "CorruptCheckpoint",
+    "CorruptMessage",
+    "DuplicateMigration",
+    "Fenced",
+    "ForeignStore",
+    "GraphError",
+    "IdempotencyConflict",
+    "ImportUnfinished",
+    "InputPending",
+    "JoinStarved",
+    "MessageTooLarge",
+    "MigrationError",
+    "MigrationFailed",
+    "MigrationTimeout",
+    "MissingExtra",
+    "MissingKey",
+    "NestedWorkers",
+    "NoItems",
+    "NoMigration",
+    "NoSuchRun",
+    "NoSuchStore",
+    "NoSuchTarget",
+    "NodeError",
+    "NodeTimeout",
+    "NotInWorker",
+    "NotPaused",
+    "NotSealed",
+    "NotWaiting",
+    "Quarantined",
+    "ReducerError",
+    "RemoteError",
+    "RunCancelled",
+    "RunDeleted",
+    "RunEnded",
+    "RunError",
+    "RunExists",
+    "RunFailed",
+    "RunOwned",
+    "RunWaiting",
+    "RuntimeClosed",
+    "SchemaDrift",
+    "SchemaTooNew",
+    "StateMutated",
+    "StateTooLarge",
+    "StoreDenied",
+    "StoreError",
+    "StoreFull",
+    "StoreMarkerMissing",
+    "StoreUnavailable",
+    "TooDeep",
+    "TooManyActivations",
+    "TooManyItems",
+    "UndeclaredTarget",
+    "UnknownGraph",
+    "UnknownNode",
+    "UnsafeStore",
+    "UnsupportedFormat",
+    "WaitInMiddleware",
+    "WindowFull",
+    "WorkerDied",
+    "WrongGraph",
+]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # a traceback names an error by where it is imported from

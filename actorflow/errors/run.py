@@ -1,0 +1,266 @@
+"""Errors about one run: its id, who owns it, what it waits for, how it ended."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from actorflow.errors.root import ActorflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class RunError(ActorflowError):
+    """About one run, named by ``run_id``."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class BadRunId(RunError, ValueError):
+    """This string can't be a run id."""
+
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(run_id, f"{run_id[:80]!r} can't be a run id: {problem}")
+
+
+class NoSuchRun(RunError, LookupError):
+    """No run of this id exists in the store.
+
+    You *don't* get this when files exist but can't be read: that is
+    `CorruptCheckpoint`, and the run is not silently started afresh.
+    """
+
+    def __init__(self, run_id: str, near: Sequence[str] = ()) -> None:
+        hint = f"did you mean {', '.join(repr(name) for name in near)}?" if near else "use spawn() or run() to start it"
+        super().__init__(run_id, f"no run {run_id!r} in this store; {hint}")
+        self.near = tuple(near)
+
+
+class RunExists(RunError):
+    """The id is taken. Nothing was started and nothing was changed."""
+
+    def __init__(self, run_id: str, problem: str = "exists already") -> None:
+        super().__init__(
+            run_id,
+            f"run {run_id!r} {problem}; resume(graph, id) goes on with it, "
+            'spawn(..., on_conflict="attach") takes it as it is, another id starts a new one',
+        )
+
+
+class WrongGraph(RunError):
+    """The id belongs to a run of another graph."""
+
+    def __init__(self, run_id: str, found: str, wanted: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is a run of graph {found!r}, not of {wanted!r}; use another id")
+        self.found = found
+        self.wanted = wanted
+
+
+class UnknownGraph(RunError, LookupError):
+    """The graph of the run is not registered here, and without it nobody can say what this would do."""
+
+    def __init__(self, run_id: str, graph: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is of graph {graph!r}; make it known with rt.register(graph)")
+        self.graph = graph
+
+
+class RunOwned(RunError):
+    """A live actor in another process (or another Runtime) owns the run. Nothing was changed."""
+
+    def __init__(self, run_id: str, host: str, pid: int, *, here: bool = True) -> None:
+        if not here:
+            remedy = "that is another machine, whose end can't be seen from here: close the runtime there"
+        elif pid == os.getpid():
+            remedy = "that is this process: use the Runtime that has it, or leave that one first"
+        else:
+            remedy = "stop it there, or wait: the run can be claimed as soon as that process ends"
+        super().__init__(run_id, f"run {run_id!r} is owned by process {pid} on {host}; {remedy}")
+        self.host = host
+        self.pid = pid
+
+
+class ImportUnfinished(RunOwned):
+    """The run is being copied from another store, or that was cut off. Nobody goes on with half a run."""
+
+    def __init__(self, run_id: str, host: str, pid: int) -> None:
+        super().__init__(run_id, host, pid)
+        self.args = (f"run {run_id!r} is being imported, or its import was cut off; to finish it, ask for it again",)
+
+
+class RunDeleted(RunError, LookupError):
+    """The run was deleted; its id stays taken, unless somebody asks for it again by name."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            run_id, f"run {run_id!r} was deleted; use another id, or begin it anew: spawn(..., reuse=True)"
+        )
+
+
+class CheckpointGone(RunError, LookupError):
+    """Retention let go of this checkpoint. The run itself is whole: its history begins with ``oldest``."""
+
+    def __init__(self, run_id: str, seq: int, oldest: int) -> None:
+        super().__init__(
+            run_id, f"commit {seq} of run {run_id!r} was let go of by retention; the oldest one kept is {oldest}"
+        )
+        self.seq = seq
+        self.oldest = oldest
+
+
+class RunWaiting(RunError):
+    """The run waits for somebody outside, so that it has no result yet. It is durable, and costs nothing."""
+
+    def __init__(self, run_id: str, status: str, questions: Sequence[str]) -> None:
+        asks = f" for an answer to {', '.join(map(repr, questions))}" if questions else ""
+        remedy = "answer() it, and wait for its result() then" if questions else "unpause() it"
+        super().__init__(run_id, f"run {run_id!r} is {status}{asks}; {remedy}")
+        self.status = status
+        self.questions = tuple(questions)
+
+
+class RunEnded(RunError):
+    """The run is over, and this is only for a run that is not."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            run_id, f"run {run_id!r} is {status}; input(), rewind(), fork() and resume() go on from a run that is over"
+        )
+        self.status = status
+
+
+class NotWaiting(RunError):
+    """Nobody asks what this is to answer: nothing waits in the run, or not for that."""
+
+    def __init__(self, run_id: str, status: str, to: str | None) -> None:
+        what = "no question is open in it" if to is None else f"no question {to!r} is open in it"
+        super().__init__(run_id, f"run {run_id!r} is {status}: {what}; interrupts() lists those that are")
+        self.status = status
+        self.to = to
+
+
+class BadAnswer(RunError, TypeError):
+    """An answer is not what was asked for. The question stays open, and nothing has changed."""
+
+    def __init__(self, run_id: str, question: str, problem: str) -> None:
+        super().__init__(run_id, f"{question!r} of run {run_id!r} is not answered by this: {problem}")
+        self.question = question
+
+
+class NoSuchTarget(RunError, LookupError):
+    """The run has no such node, or no such scope at this moment."""
+
+    def __init__(self, run_id: str, target: str, known: Iterable[str]) -> None:
+        names = ", ".join(known)
+        super().__init__(run_id, f"run {run_id!r} has no {target!r} now; name a node ({names}) or scope/node")
+        self.target = target
+
+
+class AmbiguousTarget(RunError, LookupError):
+    """Several activations, or several questions, could be meant: name one of ``choices``."""
+
+    def __init__(self, run_id: str, what: str, choices: Sequence[str]) -> None:
+        super().__init__(run_id, f"run {run_id!r}: more than one {what} could be meant: {', '.join(choices)}")
+        self.choices = tuple(choices)
+
+
+class InputPending(RunError):
+    """The run still works on what it was given before."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            run_id, f'run {run_id!r} is {status}; wait for it, or say on_pending="queue" or on_pending="discard"'
+        )
+        self.status = status
+
+
+class NotPaused(RunError):
+    """The run goes on by itself, so that nobody can say where it is."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is {status}; pause() it first, or let it come to wait")
+        self.status = status
+
+
+class RunFailed(RunError):
+    """The run ended as failed. ``__cause__`` is the error; the history is intact, and resume() reopens it.
+
+    ``state`` is the last committed state, ``seq`` the commit that recorded the end.
+    """
+
+    def __init__(self, run_id: str, *, node: str | None, seq: int, state: Any, error: str) -> None:
+        where = f" in node {node!r}" if node is not None else ""
+        super().__init__(
+            run_id,
+            f"run {run_id!r} failed{where} at commit {seq}: {error}; resume(graph, {run_id!r}) tries again from there",
+        )
+        self.node = node
+        self.seq = seq
+        self.state = state
+
+
+class RunCancelled(RunError):
+    """The run was cancelled: a recorded outcome. resume() reopens it."""
+
+    def __init__(self, run_id: str, *, seq: int) -> None:
+        super().__init__(run_id, f"run {run_id!r} was cancelled at commit {seq}; resume(graph, {run_id!r}) reopens it")
+        self.seq = seq
+
+
+class BadCallerId(RunError, ValueError):
+    """This string can't be the id of a message. Nothing was sent."""
+
+    def __init__(self, run_id: str, caller_id: str, problem: str) -> None:
+        super().__init__(run_id, f"{str(caller_id)[:80]!r} can't be the id of a message to run {run_id!r}: {problem}")
+        self.caller_id = caller_id
+
+
+class IdempotencyConflict(RunError):
+    """The id of a message, or its number in a lane, was used before for another content. Nothing was changed."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        super().__init__(
+            run_id,
+            f"{message} was sent to run {run_id!r} before, with another content; "
+            "the same id is the same message: give another message another id",
+        )
+        self.message = message
+
+
+class WindowFull(RunError):
+    """The run remembers as many ids of messages as it can, and may not forget one yet. The message was not taken.
+
+    ``wait`` is the number of seconds until the oldest of them may be forgotten.
+    """
+
+    def __init__(self, run_id: str, *, ids: int, hours: float, wait: float) -> None:
+        super().__init__(
+            run_id,
+            f"run {run_id!r} has taken {ids:,} messages with an id of their own within {hours:g} h, as many as it "
+            f"remembers; send again in {wait:.0f} s, send from a run, or raise the limit",
+        )
+        self.ids = ids
+        self.hours = hours
+        self.wait = wait
+
+
+class Quarantined(RunError):
+    """The run is set aside because process after process died with it. Nothing was lost."""
+
+    def __init__(self, run_id: str, crashes: int) -> None:
+        super().__init__(
+            run_id,
+            f"run {run_id!r} is quarantined: {crashes} processes died with it without finishing an activation; "
+            f"find out why, then resume(graph, {run_id!r})",
+        )
+        self.crashes = crashes
+
+
+class Blocked(RunError):
+    """This process can't run what the newest header says, and wrote nothing. ``__cause__`` says why."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is blocked in this process: {reason}")
+        self.reason = reason
