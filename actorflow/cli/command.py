@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_CALLS = re.compile(r"; (use |find out why, then )?(spawn|resume|history)\(.*", re.DOTALL)
+_CALLS = re.compile(
+    r"; (use |find out why, then )?(spawn|resume|history|answer|unpause|input|interrupts|pause)\(.*", re.DOTALL
+)
 """The remedy in code that messages of the library end with: here it is a command instead."""
 
 

@@ -23,6 +23,7 @@ class Exit(enum.IntEnum):
     BLOCKED = 5
     OWNED = 6
     STORE = 7
+    WAITING = 8
     INTERRUPTED = 130
 
 
@@ -35,12 +36,14 @@ MEANINGS = {
     Exit.BLOCKED: "this code can't go on with the run: no migration, newer schema, unknown node",
     Exit.OWNED: "the run is alive in another process",
     Exit.STORE: "the store can't be used: full, denied, unavailable, unsafe",
+    Exit.WAITING: "the run waits for an answer, or is paused: nothing of it runs until somebody goes on with it",
     Exit.INTERRUPTED: "interrupted (Ctrl-C); runs can be resumed at once",
 }
 
 # The first that fits decides: the special ones stand before their parents.
 _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.RunOwned, Exit.OWNED),
+    (errors.RunWaiting, Exit.WAITING),
     (errors.NoSuchRun, Exit.NOT_FOUND),
     (errors.RunDeleted, Exit.NOT_FOUND),
     (errors.Quarantined, Exit.CORRUPT),
@@ -78,6 +81,8 @@ def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
     match error:
         case errors.RunCancelled():
             return f"actorflow resume {run} {graph}{store}"
+        case errors.RunWaiting():
+            return f"actorflow {'answer' if error.questions else 'unpause'} {run} {graph}{store}"
         case errors.RunFailed():
             return f"actorflow show {run}{store}"
         case errors.Quarantined():
@@ -91,7 +96,8 @@ def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
         case errors.GraphError():
             return f"actorflow check {graph}"
         case errors.RunError():
-            return f"actorflow show {run}{store}"
+            asked = isinstance(error, errors.NotWaiting | errors.BadAnswer | errors.AmbiguousTarget)
+            return f"actorflow {'interrupts' if asked else 'show'} {run}{store}"
         case errors.NodeError():
             return "actorflow run --help"
         case LookupError():

@@ -16,13 +16,13 @@ from actorflow.cli.output import remark, say
 from actorflow.cli.store import store_option
 from actorflow.cli.target import Target, target_argument
 from actorflow.cli.text import json_whole, quoted, visible
-from actorflow.errors import RunExists
+from actorflow.errors import RunExists, RunWaiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from actorflow import Graph, Runtime, State
+    from actorflow import Graph, Run, Runtime, State
     from actorflow.cli.store import Where
 
 GRAPH_TAG = "graph"
@@ -69,9 +69,9 @@ def run(
             return await rt.run(graph, state, id=run_id)
         known.append(run.id)
         remark(f"run {visible(run.id)} begins")
-        return await run.result()
+        return await outcome(run)
 
-    _to_the_end(work, store.make(), lambda: _again(known[-1], target.text, store) if known else None)
+    to_the_end(work, store.make(), lambda: _again(known[-1], target.text, store) if known else None)
 
 
 @click.command("resume", cls=Command)
@@ -92,18 +92,39 @@ def resume(run_id: str, target: Target | None, store: Where) -> None:
 
     async def work(rt: Runtime) -> Any:
         await _tell_where(rt, run_id)
-        run = await rt.resume(graph, run_id)
-        return await run.result()
+        return await outcome(await rt.resume(graph, run_id))
 
-    _to_the_end(work, store.open(), lambda: _again(run_id, target.text, store))
+    to_the_end(work, store.open(), lambda: _again(run_id, target.text, store))
 
 
-def _to_the_end(
+async def outcome(run: Run[Any]) -> Any:
+    """How a run ends.
+
+    Raises:
+        RunWaiting: it waits for somebody, or is paused: then nothing would come of waiting for it.
+        What `Run.result` raises.
+    """
+    status = await run.wait()
+    if status in {"waiting", "paused"}:
+        raise RunWaiting(run.id, status, [one.question for one in await run.interrupts()])
+    return await run.result()
+
+
+def to_the_end(
     work: Callable[[Runtime], Awaitable[Any]],
     opened: AbstractAsyncContextManager[Runtime],
     again: Callable[[], str | None],
+    *,
+    silent: bool = False,
 ) -> None:
-    """Do the work in an open runtime and print what comes out; Ctrl-C lets go of the run and says how to go on."""
+    """Do the work in an open runtime and print what comes out; Ctrl-C lets go of the run and says how to go on.
+
+    Args:
+        work: what to do.
+        opened: opens the runtime.
+        again: the command that goes on after a Ctrl-C.
+        silent: nothing comes out.
+    """
 
     async def main() -> Any:
         async with opened as rt:
@@ -115,7 +136,8 @@ def _to_the_end(
     except KeyboardInterrupt:
         message = "interrupted; what is committed is safe, and the run can be resumed at once"
         raise Refusal(message, Exit.INTERRUPTED, again()) from None
-    say(json_whole(state))
+    if not silent:
+        say(json_whole(state))
 
 
 async def _tell_where(rt: Runtime, run_id: str) -> None:

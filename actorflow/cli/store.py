@@ -21,6 +21,8 @@ from actorflow.cli.text import quoted, visible
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from actorflow.runtime.options import Drain
+
 F = TypeVar("F", bound="Callable[..., Any]")
 
 DEFAULT = "./.actorflow"
@@ -53,13 +55,13 @@ class Where:
             yield rt
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Runtime]:
+    async def open(self, *, drain: Drain = "finish") -> AsyncGenerator[Runtime]:
         """A runtime that reads and writes; the store must exist: a typo never makes an empty one."""
         self._refuse_no_folder()
         if self._folder() is None:
             async with self._runtime(readonly=True):
                 pass  # a bucket is asked by looking
-        async with self._runtime() as rt:
+        async with self._runtime(drain=drain) as rt:
             yield rt
 
     @asynccontextmanager
@@ -68,9 +70,16 @@ class Where:
         async with self._runtime() as rt:
             yield rt
 
-    def _runtime(self, *, readonly: bool = False) -> Runtime:
+    def _runtime(self, *, readonly: bool = False, drain: Drain = "finish") -> Runtime:
         # a command does what it was told, and takes up no other run
-        return Runtime(self.url, storage_options=self.options, recover="never", readonly=readonly, sealing=sealing())
+        return Runtime(
+            self.url,
+            storage_options=self.options,
+            recover="never",
+            readonly=readonly,
+            drain=drain,
+            sealing=sealing(),
+        )
 
     def _folder(self) -> Path | None:
         scheme, separator, rest = self.url.partition("://")
