@@ -10,9 +10,14 @@ import datetime as dt
 import decimal
 import re
 import uuid
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Schema = dict[str, Any]
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
@@ -35,12 +40,12 @@ _FORMATS: dict[str, type] = {
 """Texts that stand for something else. What msgpack has a type for may also come as that."""
 
 
-def mismatch(value: Any, schema: Any) -> str | None:
+def mismatch(value: Any, schema: _Schema) -> str | None:
     """Why the value does not fit the schema; None if it does."""
-    return _mismatch(value, schema, schema.get("$defs", {}) if isinstance(schema, dict) else {}, "")
+    return _mismatch(value, schema, schema.get("$defs", {}), "")
 
 
-def _mismatch(value: Any, schema: dict[str, Any], defs: dict[str, Any], at: str) -> str | None:
+def _mismatch(value: Any, schema: _Schema, defs: _Schema, at: str) -> str | None:
     where = f" at {at}" if at else ""
     if "$ref" in schema:
         return _mismatch(value, defs[schema["$ref"].rpartition("/")[2]], defs, at)
@@ -78,7 +83,7 @@ def _malformed(value: Any, format_: str, where: str) -> str | None:
     return None
 
 
-_BOUNDS = (
+_BOUNDS: tuple[tuple[str, Callable[[Any, Any], bool], str], ...] = (
     ("minimum", lambda value, bound: value >= bound, "at least"),
     ("maximum", lambda value, bound: value <= bound, "at most"),
     ("exclusiveMinimum", lambda value, bound: value > bound, "more than"),
@@ -94,16 +99,16 @@ _BOUNDS = (
 )
 
 
-def _bounds(value: Any, schema: dict[str, Any], where: str) -> str | None:
+def _bounds(value: Any, schema: _Schema, where: str) -> str | None:
     for name, holds, says in _BOUNDS:
         if name in schema and not holds(value, schema[name]):
             return f"expected {says} {schema[name]!r}{where}, got {value!r}"
     return None
 
 
-def _inside(value: Any, schema: dict[str, Any], defs: dict[str, Any], at: str) -> str | None:
+def _inside(value: Any, schema: _Schema, defs: _Schema, at: str) -> str | None:
     if isinstance(value, dict):
-        given: dict[Any, Any] = value
+        given = cast("dict[Any, Any]", value)
         known = schema.get("properties", {})
         if missing := [name for name in schema.get("required", ()) if name not in given]:
             return f"lacks {', '.join(map(repr, missing))}{f' at {at}' if at else ''}"
@@ -118,6 +123,8 @@ def _inside(value: Any, schema: dict[str, Any], defs: dict[str, Any], at: str) -
         prefix = schema.get("prefixItems", ())
         for index, one in enumerate(cast("list[Any]", value)):
             wanted = prefix[index] if index < len(prefix) else schema.get("items")
-            if isinstance(wanted, dict) and (problem := _mismatch(one, wanted, defs, f"{at}[{index}]")) is not None:
+            if isinstance(wanted, dict) and (
+                problem := _mismatch(one, cast("_Schema", wanted), defs, f"{at}[{index}]")
+            ):
                 return problem
     return None
