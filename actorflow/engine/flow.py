@@ -55,7 +55,7 @@ def take_apart(place: Place, value: Any) -> Outcome:
         leaves = value.parent
         goto = _around(place, value) if leaves else plan.route(node.name, value.targets, node.goto)
         value = value.update
-    elif isinstance(value, Send) or _is_sends(value):
+    elif isinstance(value, Send) or _is_sends(place, value):
         several = [value] if isinstance(value, Send) else cast("list[Send]", value)
         sends, goto = _sent(place, several), ()
         value = _one_update(place, several)
@@ -83,13 +83,17 @@ def _around(place: Place, goto: Goto) -> tuple[str | End, ...]:
     return around.plan.route(around.node.name, goto.targets, around.node.goto)
 
 
-def _is_sends(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, Send) for one in value)
+def _is_sends(place: Place, value: Any) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    return all(isinstance(one, Send) for one in value) and (bool(value) or bool(place.node.send))
 
 
 def _sent(place: Place, sends: Sequence[Send]) -> tuple[tuple[str, list[Any]], ...]:
     """The inputs for each target, in order, as plain values."""
-    by_target: dict[str, list[Any]] = {}
+    only = place.node.send[0] if len(place.node.send) == 1 else None
+    # a fan-out of nothing goes on behind it, as that of a map does; of several targets nobody can say which
+    by_target: dict[str, list[Any]] = {} if sends or only is None else {only: []}
     for send in sends:
         (target,) = place.plan.route(place.node.name, send.node, place.node.send)
         codecs = place.schema.codecs

@@ -141,6 +141,8 @@ class _Compilation:
         self._note(place, problems_of_name(name))
         if not isinstance(name, str):
             return
+        if taken := [mark for mark in "/@" if mark in name]:
+            self._note(place, [f"{taken[0]!r} in a name stands for a way through graphs inside; say another with name="])
         if name in self.declared:
             other = self.declared[name]
             first = placed("first", other.site or site_of(other.fn))

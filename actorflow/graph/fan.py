@@ -105,6 +105,8 @@ def problems_of_fan(declared: DeclaredFan, schema: Schema) -> Iterator[str]:
     for name in (*into, *(() if declared.errors is None else (declared.errors,))):
         if name not in fields:
             yield f"into or errors={name!r}: {state} has no such field"
+    if declared.errors is not None and declared.errors in into:
+        yield f"errors={declared.errors!r}: the results go there, too; give the errors a field of their own"
     if declared.errors is not None and declared.on_error != "collect":
         yield 'errors= is for on_error="collect"'
 

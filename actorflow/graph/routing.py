@@ -86,7 +86,8 @@ class Send:
     sends to a node are the items of one fan-out: the node's updates are merged
     in their order when the last of them is done, and then its edges are
     followed once. The sends replace the sender's own edges and branches, as a
-    `Goto` does. ``update`` is the sender's own.
+    `Goto` does. An empty list is a fan-out without items: of a single declared
+    target the edges are followed at once. ``update`` is the sender's own.
 
     Example:
         >>> from actorflow import Send

@@ -377,6 +377,39 @@ def test_each_target_has_a_fan_out_of_its_own() -> None:
     assert run.running == ["left[0]", "left[1]", "after-right"]
 
 
+def test_an_empty_list_is_a_fan_out_without_items() -> None:
+    """As `[Send(...) for one in found]` is where nothing was found: the target's edges are followed at once."""
+    run = sending()
+
+    run.returns("first", [])
+
+    assert (run.run.status, run.frontier) == ("running", ["after"])
+
+
+def test_an_empty_list_for_several_targets_leads_nowhere() -> None:
+    """Nobody can say which of them is meant."""
+    graph = Graph("g", Work)
+    graph.node(node, name="first", entry=True, send=("left", "right"))
+    for name in ("left", "right"):
+        graph.node(_worker(), name=name, takes=int)
+        graph.node(node, name=f"after-{name}", after=name)
+    run = Driver(graph, Work())
+
+    run.returns("first", [])
+
+    assert run.run.status == "finished"
+
+
+def test_an_empty_list_of_a_node_that_sends_nothing_is_no_update() -> None:
+    """It most likely is a mistake."""
+    run = sending()
+    run.returns("first", [])
+
+    run.returns("after", [])
+
+    assert isinstance(run.cause, BadUpdate)
+
+
 def test_what_is_sent_to_leads_nowhere_by_itself() -> None:
     """Its items return updates."""
     run = sending(goto="mend")

@@ -486,3 +486,9 @@ def test_a_fan_out_takes_no_goto() -> None:
     graph.map(lambda item: item, name="each", after="a", over=3, **options)
 
     assert "goto= is for what may return a Goto, and items return results" in only_error(graph)
+
+
+@pytest.mark.parametrize("name", ["a/b", "review@night"])
+def test_a_name_that_reads_like_a_way_through_graphs_inside_is_refused(name: str) -> None:
+    """``scope/node`` and ``node@key`` are how steering finds an activation."""
+    assert any("stands for a way through graphs inside" in error for error in errors(graph_of(name)))
