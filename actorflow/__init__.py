@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actorflow.graph.lock import SchemaLock
     from actorflow.graph.middleware import Middleware, degrade, timing
     from actorflow.graph.migrate import Migration, migrate
+    from actorflow.graph.progress import Progress
     from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge, merge_by
     from actorflow.graph.retry import Retry
     from actorflow.graph.routing import END, End, Goto, Send
@@ -39,12 +40,27 @@ if TYPE_CHECKING:
     from actorflow.runtime.checkpoint import Checkpoint
     from actorflow.runtime.difference import Change, diff
     from actorflow.runtime.dryrun import Verdict
+    from actorflow.runtime.events import (
+        CommitEvent,
+        DataEvent,
+        DroppedEvent,
+        Event,
+        HookEvent,
+        NodeEvent,
+        Offset,
+        ProgressEvent,
+        UpdateEvent,
+        ValuesEvent,
+        WaitEvent,
+    )
     from actorflow.runtime.listing import RunInfo
+    from actorflow.runtime.overview import OpenMap, Overview
     from actorflow.runtime.rekeying import Rekeyed
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.script import run
     from actorflow.runtime.steered import Interrupt
+    from actorflow.runtime.stream import EventStream
     from actorflow.runtime.validation import Commit
     from actorflow.runtime.view import View
     from actorflow.store.backend import Backend
@@ -66,13 +82,19 @@ else:
         "Codec": "graph.codec",
         "Collected": "runtime.care",
         "Commit": "runtime.validation",
+        "CommitEvent": "runtime.events",
         "Context": "graph.context",
+        "DataEvent": "runtime.events",
         "Diagnosis": "store.doctor",
+        "DroppedEvent": "runtime.events",
         "END": "graph.routing",
         "End": "graph.routing",
+        "Event": "runtime.events",
+        "EventStream": "runtime.stream",
         "Finding": "graph.check",
         "Goto": "graph.routing",
         "Graph": "graph.graph",
+        "HookEvent": "runtime.events",
         "Interrupt": "runtime.steered",
         "ItemError": "graph.fan",
         "Keyring": "store.keyring",
@@ -80,9 +102,15 @@ else:
         "MetricsBackend": "store.observing",
         "Middleware": "graph.middleware",
         "Migration": "graph.migrate",
+        "NodeEvent": "runtime.events",
+        "Offset": "runtime.events",
+        "OpenMap": "runtime.overview",
+        "Overview": "runtime.overview",
         "Overwrite": "graph.reducers",
-        "Remove": "graph.reducers",
+        "Progress": "graph.progress",
+        "ProgressEvent": "runtime.events",
         "Rekeyed": "runtime.rekeying",
+        "Remove": "graph.reducers",
         "RestartPolicy": "engine.policy",
         "Retention": "store.retention",
         "Retry": "graph.retry",
@@ -91,13 +119,16 @@ else:
         "RunInfo": "runtime.listing",
         "Runtime": "runtime.runtime",
         "SchemaLock": "graph.lock",
-        "Send": "graph.routing",
         "Sealing": "store.sealing",
+        "Send": "graph.routing",
         "State": "graph.state",
         "Timeout": "graph.timeouts",
         "Update": "graph.state",
+        "UpdateEvent": "runtime.events",
+        "ValuesEvent": "runtime.events",
         "Verdict": "runtime.dryrun",
         "View": "runtime.view",
+        "WaitEvent": "runtime.events",
         "WrappedBackend": "store.wrappers",
         "append": "graph.reducers",
         "bounded": "graph.reducers",
@@ -136,12 +167,18 @@ __all__ = [
     "Codec",
     "Collected",
     "Commit",
+    "CommitEvent",
     "Context",
+    "DataEvent",
     "Diagnosis",
+    "DroppedEvent",
     "End",
+    "Event",
+    "EventStream",
     "Finding",
     "Goto",
     "Graph",
+    "HookEvent",
     "Interrupt",
     "ItemError",
     "Keyring",
@@ -149,7 +186,13 @@ __all__ = [
     "MetricsBackend",
     "Middleware",
     "Migration",
+    "NodeEvent",
+    "Offset",
+    "OpenMap",
+    "Overview",
     "Overwrite",
+    "Progress",
+    "ProgressEvent",
     "Rekeyed",
     "Remove",
     "RestartPolicy",
@@ -165,8 +208,11 @@ __all__ = [
     "State",
     "Timeout",
     "Update",
+    "UpdateEvent",
+    "ValuesEvent",
     "Verdict",
     "View",
+    "WaitEvent",
     "WrappedBackend",
     "append",
     "bounded",
