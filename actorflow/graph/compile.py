@@ -142,7 +142,7 @@ class _Compilation:
         if not isinstance(name, str):
             return
         if taken := [mark for mark in "/@" if mark in name]:
-            self._note(place, [f"{taken[0]!r} in a name stands for a way through graphs inside; say another with name="])
+            self._note(place, [f"{taken[0]!r} in a name stands for a way through graphs inside; say name="])
         if name in self.declared:
             other = self.declared[name]
             first = placed("first", other.site or site_of(other.fn))

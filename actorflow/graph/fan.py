@@ -81,11 +81,21 @@ def fan_of(declared: DeclaredFan) -> Fan:
 
 def problems_of_fan(declared: DeclaredFan, schema: Schema) -> Iterator[str]:
     """Why a map over this state can't be declared so."""
+    yield from _problems_of_items(declared, schema)
+    yield from _problems_of_results(declared, schema)
+    for what, given, known in (
+        ("on_error", declared.on_error, ("fail", "collect")),
+        ("on_empty", declared.on_empty, ("skip", "fail")),
+    ):
+        if given not in known:
+            yield f"{what}={given!r}: give {' or '.join(map(repr, known))}"
+
+
+def _problems_of_items(declared: DeclaredFan, schema: Schema) -> Iterator[str]:
     over, limit, fields = declared.over, declared.limit, schema.fields
-    state = schema.state_type.__name__
     if isinstance(over, str):
         if over not in fields:
-            yield f"over={over!r}: {state} has no such field"
+            yield f"over={over!r}: {schema.state_type.__name__} has no such field"
         elif _listed(fields[over].type) is None:
             yield f"over={over!r}: it is {fields[over].type_text}, not a list; give a function of the state"
     elif callable(over):
@@ -95,19 +105,16 @@ def problems_of_fan(declared: DeclaredFan, schema: Schema) -> Iterator[str]:
         yield f"over={over!r}: give a field, a function of the state, or a number of items"
     if not callable(limit) and (type(limit) is not int or limit < 1):
         yield f"limit={limit!r}: give a number of at least 1, or a function of the state"
-    for what, given, known in (
-        ("on_error", declared.on_error, ("fail", "collect")),
-        ("on_empty", declared.on_empty, ("skip", "fail")),
-    ):
-        if given not in known:
-            yield f"{what}={given!r}: give {' or '.join(map(repr, known))}"
-    into = fan_of(declared).into
-    for name in (*into, *(() if declared.errors is None else (declared.errors,))):
-        if name not in fields:
-            yield f"into or errors={name!r}: {state} has no such field"
-    if declared.errors is not None and declared.errors in into:
-        yield f"errors={declared.errors!r}: the results go there, too; give the errors a field of their own"
-    if declared.errors is not None and declared.on_error != "collect":
+
+
+def _problems_of_results(declared: DeclaredFan, schema: Schema) -> Iterator[str]:
+    into, errors = fan_of(declared).into, declared.errors
+    for name in (*into, *(() if errors is None else (errors,))):
+        if name not in schema.fields:
+            yield f"into or errors={name!r}: {schema.state_type.__name__} has no such field"
+    if errors is not None and errors in into:
+        yield f"errors={errors!r}: the results go there, too; give the errors a field of their own"
+    if errors is not None and declared.on_error != "collect":
         yield 'errors= is for on_error="collect"'
 
 

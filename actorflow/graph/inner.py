@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actorflow.graph.declaration import DeclaredFan, DeclaredInner
-    from actorflow.graph.graph import Graph
+    from actorflow.graph.graph import Graph  # noqa: TC004 - only named there; at run time it imports this module
     from actorflow.graph.plan import Plan
     from actorflow.graph.schema import Schema
 
@@ -84,7 +84,9 @@ def problems_of_inner(declared: DeclaredInner, outer: Schema, *, fan: DeclaredFa
         if callable(given) and (is_async(given) or is_generator(given)):
             yield f"{what}= must be a plain sync function, pure and quick"
     if fan is not None:
-        yield from _problems_of_item(declared, schema, fan)
+        yield from _problems_of_item(declared, schema)
+        if isinstance(fan.into, Mapping):
+            yield from _problems_of_parts(declared, schema, fan.into)
         return
     for what, given in (("enter", declared.enter), ("leave", declared.leave)):
         if given is None or callable(given):
@@ -110,7 +112,15 @@ def _unknown(what: str, names: Mapping[str, str], into: Schema, from_: Schema) -
             yield f"{what}=: {from_.state_type.__name__} has no field {source!r}"
 
 
-def _problems_of_item(declared: DeclaredInner, schema: Schema, fan: DeclaredFan) -> Iterator[str]:
+def _problems_of_parts(declared: DeclaredInner, schema: Schema, into: Mapping[str, str]) -> Iterator[str]:
+    if declared.leave is not None:
+        yield "into= names the fields of the inner state already, so leave= has nothing to say"
+    for part in into.values():
+        if part not in schema.fields:
+            yield f"into=: {schema.state_type.__name__} has no field {part!r}"
+
+
+def _problems_of_item(declared: DeclaredInner, schema: Schema) -> Iterator[str]:
     inner = schema.state_type.__name__
     enter, leave = declared.enter, declared.leave
     if isinstance(enter, str):
@@ -126,12 +136,6 @@ def _problems_of_item(declared: DeclaredInner, schema: Schema, fan: DeclaredFan)
             yield f"leave={leave!r}: {inner} has no such field"
     elif leave is not None and not callable(leave):
         yield f"leave={leave!r}: give the field that is the item's result, or a function of the last state"
-    if isinstance(fan.into, Mapping):
-        if leave is not None:
-            yield "into= names the fields of the inner state already, so leave= has nothing to say"
-        for part in fan.into.values():
-            if part not in schema.fields:
-                yield f"into=: {inner} has no field {part!r}"
     if declared.lifetime == "run":
         yield "a mapped subgraph has a state for each item; lifetime='run' is for subgraph()"
 

@@ -14,6 +14,9 @@ from msgspec import Struct
 from actorflow.graph.cache import Cached
 from actorflow.graph.remote import Remote
 from actorflow.graph.retry import Retry
+from actorflow.graph.fan import Fan
+from actorflow.graph.inner import Inner
+from actorflow.graph.middleware import Middleware
 from actorflow.graph.routing import END, End, Goto, Send
 from actorflow.graph.signature import UNKNOWN, is_async, is_generator, placed, resolve, signature_of, site_of
 from actorflow.graph.state import State, Update
@@ -22,9 +25,6 @@ from actorflow.graph.timeouts import Timeout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from actorflow.graph.fan import Fan
-    from actorflow.graph.inner import Inner
-    from actorflow.graph.middleware import Middleware
 
 Outcome = Update | State | Goto | Send | Sequence[Send] | End | None
 """What a node may return: nothing, an update, a whole State (the fields that differ count), or routing."""

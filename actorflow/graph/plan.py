@@ -12,12 +12,12 @@ from msgspec import Struct, msgpack
 from actorflow.errors import UndeclaredTarget
 from actorflow.graph.node import Node
 from actorflow.graph.routing import END, End, as_tuple, label
+from actorflow.graph.schema import Schema
 from actorflow.graph.signature import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from actorflow.graph.schema import Schema
 
 DIGEST_SIZE = 16  # bytes
 
