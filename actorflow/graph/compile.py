@@ -22,7 +22,6 @@ from actorflow.graph.migrate import register
 from actorflow.graph.node import (
     Handler,
     Node,
-    has_parameters,
     input_type,
     problems_of_function,
     problems_of_handler,
@@ -35,7 +34,16 @@ from actorflow.graph.remote import Remote, remote
 from actorflow.graph.retry import policies_of, problems_of_retry
 from actorflow.graph.routing import END, End, NodeHandle, as_tuple, label, targets_in
 from actorflow.graph.schema import schema_of
-from actorflow.graph.signature import identity, is_async, is_generator, placed, resolve, signature_of, site_of
+from actorflow.graph.signature import (
+    has_parameters,
+    identity,
+    is_async,
+    is_generator,
+    placed,
+    resolve,
+    signature_of,
+    site_of,
+)
 from actorflow.graph.state import State
 from actorflow.graph.timeouts import problems_of_timeout, timeout_of
 

@@ -88,6 +88,10 @@ def problems_of_inner(declared: DeclaredInner, outer: Schema, *, fan: DeclaredFa
         if isinstance(fan.into, Mapping):
             yield from _problems_of_parts(declared, schema, fan.into)
         return
+    yield from _problems_of_mappings(declared, outer, schema)
+
+
+def _problems_of_mappings(declared: DeclaredInner, outer: Schema, schema: Schema) -> Iterator[str]:
     for what, given in (("enter", declared.enter), ("leave", declared.leave)):
         if given is None or callable(given):
             continue

@@ -16,9 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from actorflow.graph.context import Context
-from actorflow.graph.node import has_parameters
 from actorflow.graph.routing import label
-from actorflow.graph.signature import is_async, is_generator
+from actorflow.graph.signature import has_parameters, is_async, is_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import typing
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,17 +11,28 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from actorflow.graph.cache import Cached
-from actorflow.graph.remote import Remote
-from actorflow.graph.retry import Retry
 from actorflow.graph.fan import Fan
 from actorflow.graph.inner import Inner
 from actorflow.graph.middleware import Middleware
+from actorflow.graph.remote import Remote
+from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, End, Goto, Send
-from actorflow.graph.signature import UNKNOWN, is_async, is_generator, placed, resolve, signature_of, site_of
+from actorflow.graph.signature import (
+    UNKNOWN,
+    has_parameters,
+    is_async,
+    is_generator,
+    placed,
+    positional_of,
+    resolve,
+    signature_of,
+    site_of,
+)
 from actorflow.graph.state import State, Update
 from actorflow.graph.timeouts import Timeout
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Iterator
 
 
@@ -100,20 +110,14 @@ def problems_of_name(name: object) -> Iterator[str]:
 def input_type(fn: Callable[..., Any]) -> Any:
     """The annotation of a function's first parameter: what its items or inputs are; ``Any`` if nothing says so."""
     signature = signature_of(fn)
-    positional = [] if signature is None else _positional(signature)
-    annotation = resolve(positional[0].annotation, fn) if positional else UNKNOWN
+    taken = [] if signature is None else positional_of(signature)
+    annotation = resolve(taken[0].annotation, fn) if taken else UNKNOWN
     return Any if annotation is UNKNOWN else annotation
 
 
 def takes_context(fn: Callable[..., Any]) -> bool:
     """Whether a node's function has a second parameter."""
     return has_parameters(fn, 2)
-
-
-def has_parameters(fn: Callable[..., Any], count: int) -> bool:
-    """Whether a function takes so many positional parameters."""
-    signature = signature_of(fn)
-    return signature is not None and len(_positional(signature)) >= count
 
 
 def problems_of_handler(fn: Callable[..., Any], state_type: type[State]) -> Iterator[str]:
@@ -155,7 +159,7 @@ def problems_of_parameters(
     if signature is None:
         yield "its parameters can't be read; wrap it in a def"
         return
-    positional, wanted = _positional(signature), f"({', '.join(names)})"
+    positional, wanted = positional_of(signature), f"({', '.join(names)})"
     parameters = signature.parameters.values()
     if not positional and not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         yield f"it takes no positional parameter; it is called as {wanted}"
@@ -168,11 +172,6 @@ def problems_of_parameters(
         yield from _problems_of_state(positional[0], fn, state_type)
     if names[-1] == "ctx" and len(positional) >= len(names):
         yield from _problems_of_context(positional[len(names) - 1], fn)
-
-
-def _positional(signature: inspect.Signature) -> list[inspect.Parameter]:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
 
 
 def _problems_of_state(parameter: inspect.Parameter, fn: Callable[..., Any], state_type: type[State]) -> Iterator[str]:

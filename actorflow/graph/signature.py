@@ -55,6 +55,18 @@ def resolve(annotation: Any, fn: Callable[..., Any]) -> Any:
         return UNKNOWN
 
 
+def positional_of(signature: inspect.Signature) -> list[inspect.Parameter]:
+    """The parameters that are given by their place."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
+
+
+def has_parameters(fn: Callable[..., Any], count: int) -> bool:
+    """Whether a function takes so many positional parameters."""
+    signature = signature_of(fn)
+    return signature is not None and len(positional_of(signature)) >= count
+
+
 def is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine."""
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004 - the method itself is asked
