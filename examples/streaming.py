@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import anyio
 
-from actorflow import Context, Graph, Runtime, State, Update
+from actorflow import Context, DataEvent, Graph, ProgressEvent, Runtime, State, Update, UpdateEvent
 
 
 class Story(State, version=1):
@@ -50,19 +50,22 @@ async def main() -> None:
         run = await rt.spawn(stories, Story(topic="otters", languages=["French", "Dutch"]))
         written = None
         async for event in run.events(["data", "updates", "progress"]):
-            match event.mode:
-                case "data":
+            match event:
+                case DataEvent():
                     print(f"  {event.data}")
-                case "updates":
+                case UpdateEvent():
                     print(f"{event.node} wrote {', '.join(event.fields)}")
                     written = written or event.offset
-                case "progress":
+                case ProgressEvent():
                     print(f"{event.node}: {event.done} of {event.total}")
+                case _:  # there are more kinds, if you ask for them
+                    pass
 
     async with Runtime(readonly=True, graphs=[stories]) as rt:  # any process, as long after as you like
         print("what came after that, as the files tell it:")
         async for event in rt.get(run.id).events("updates", after=written):
-            print(f"{event.node} wrote {event.fields}")
+            if isinstance(event, UpdateEvent):
+                print(f"{event.node} wrote {event.fields}")
 
 
 if __name__ == "__main__":
