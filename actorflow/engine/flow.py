@@ -86,7 +86,8 @@ def _around(place: Place, goto: Goto) -> tuple[str | End, ...]:
 def _is_sends(place: Place, value: Any) -> bool:
     if not isinstance(value, list | tuple):
         return False
-    return all(isinstance(one, Send) for one in value) and (bool(value) or bool(place.node.send))
+    sends = cast("Sequence[object]", value)
+    return all(isinstance(one, Send) for one in sends) and (bool(sends) or bool(place.node.send))
 
 
 def _sent(place: Place, sends: Sequence[Send]) -> tuple[tuple[str, list[Any]], ...]:

@@ -108,7 +108,7 @@ def _bounds(value: Any, schema: _Schema, where: str) -> str | None:
 
 def _inside(value: Any, schema: _Schema, defs: _Schema, at: str) -> str | None:
     if isinstance(value, dict):
-        given = cast("dict[Any, Any]", value)
+        given: dict[Any, Any] = value
         known = schema.get("properties", {})
         if missing := [name for name in schema.get("required", ()) if name not in given]:
             return f"lacks {', '.join(map(repr, missing))}{f' at {at}' if at else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -110,7 +110,7 @@ def item_of(place: Place) -> Any:
         schema = node.inner.plan.schema
         whole = node.fan is None or node.inner.enter == {WHOLE: WHOLE}
         wanted = schema.state_type if whole else Any
-        if node.fan is not None and isinstance(node.inner.enter, Mapping) and not whole:
+        if node.fan is not None and not callable(node.inner.enter) and not whole:
             wanted = schema.fields[next(iter(node.inner.enter))].type
     codecs = place.schema.codecs
     try:
@@ -126,7 +126,7 @@ def _renamed(names: Mapping[str, str], state: State) -> dict[str, Any]:
 def _fields(place: Place, given: Any) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise BadUpdate(place.node.name, f"enter= gave {type(given).__name__}; give the inner State or its fields")
-    return given
+    return cast("Mapping[str, Any]", given)
 
 
 def _checked(place: Place, schema: Schema, given: Any) -> Values:

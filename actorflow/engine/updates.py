@@ -6,13 +6,13 @@ as plain values that can be committed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from actorflow.engine.records import Handed
 from actorflow.graph.reducers import MergeBy, Overwrite, Remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from actorflow.graph.schema import Field, Schema
 
@@ -48,7 +48,7 @@ def _keep_field(field: Field, value: Any) -> Handed:
     if isinstance(field.reducer, MergeBy) and isinstance(value, list | tuple):
         parts = [
             (_REMOVE, field.plain(list(part.keys))) if isinstance(part, Remove) else ("", field.plain(part))
-            for part in value
+            for part in cast("Sequence[Any]", value)
         ]
         return Handed(field.name, _PARTS, parts)
     return Handed(field.name, "", field.plain(value))

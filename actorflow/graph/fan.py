@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import Struct
 
@@ -47,12 +47,15 @@ class Fan(Struct, frozen=True, kw_only=True):
         Raises:
             BadUpdate: the function returned no list.
         """
-        found = self.over(state) if callable(self.over) else self.over
-        if isinstance(found, int) and not isinstance(found, bool):
+        found: Any = self.over(state) if callable(self.over) else self.over
+        if type(found) is int:
             return range(found)
-        if isinstance(found, str | bytes | Mapping) or not hasattr(found, "__iter__"):
-            raise BadUpdate(node, f"over= gave {type(found).__name__}; items are a list, or their number")
-        return list(found)
+        if isinstance(found, bool | str | bytes | Mapping) or not hasattr(found, "__iter__"):
+            raise BadUpdate(
+                node, f"over= gave {type(cast('object', found)).__name__}; items are a list, or their number"
+            )
+        items: list[Any] = list(found)
+        return items
 
     def at_once(self, state: State, *, node: str) -> int:
         """How many items may be open at a time.
@@ -73,8 +76,8 @@ def fan_of(declared: DeclaredFan) -> Fan:
         over=declared.over,
         into={} if into is None else {into: WHOLE} if isinstance(into, str) else into,
         limit=declared.limit,
-        on_error=typing.cast("Any", declared.on_error),
-        on_empty=typing.cast("Any", declared.on_empty),
+        on_error=cast("Any", declared.on_error),
+        on_empty=cast("Any", declared.on_empty),
         errors=declared.errors,
     )
 

@@ -40,20 +40,14 @@ class Inner(Struct, frozen=True, kw_only=True, eq=False):
 def inner_of(declared: DeclaredInner, outer: Schema, *, fan: DeclaredFan | None) -> Inner:
     """A declared subgraph, as the engine runs it; that of a map takes an item and gives its result."""
     schema: Schema = declared.graph.schema
-    enter, leave = declared.enter, declared.leave
     if fan is not None:
-        into: Any = fan.into
-        enter = {enter: WHOLE} if isinstance(enter, str) else enter or {WHOLE: WHOLE}
-        if leave is None:
-            leave = {part: part for part in into.values()} if isinstance(into, Mapping) else {WHOLE: WHOLE}
-        elif isinstance(leave, str):
-            leave = {WHOLE: leave}
+        enter, leave = _of_item(declared, fan)
         return Inner(graph=declared.graph, enter=enter, leave=leave, kept=False, handed=frozenset())
     both = [name for name in schema.fields if name in outer.fields]
-    enter = _mapped(enter, both)
-    leave = _mapped(leave, both)
+    enter = _mapped(declared.enter, both)
+    leave = _mapped(declared.leave, both)
     handed: set[str] = set()
-    if isinstance(leave, Mapping):
+    if not callable(leave):
         for name, inside in leave.items():
             if (field := outer.fields.get(name)) is not None and (own := schema.fields.get(inside)) is not None:
                 handed |= {inside} if field.reducer is not None and field.reducer == own.reducer else set()
@@ -62,11 +56,27 @@ def inner_of(declared: DeclaredInner, outer: Schema, *, fan: DeclaredFan | None)
     )
 
 
-def _mapped(given: Any, both: list[str]) -> Mapping[str, str] | Callable[..., Any]:
+Mapped = Mapping[str, str] | Callable[..., Any]
+
+
+def _of_item(declared: DeclaredInner, fan: DeclaredFan) -> tuple[Mapped, Mapped]:
+    """How an item goes in, and its result comes out."""
+    enter: Any = declared.enter
+    leave: Any = declared.leave
+    if isinstance(enter, str):
+        enter = {enter: WHOLE}
+    if isinstance(leave, str):
+        leave = {WHOLE: leave}
+    elif leave is None and fan.into is not None and not isinstance(fan.into, str):
+        leave = {part: part for part in fan.into.values()}
+    return enter or {WHOLE: WHOLE}, leave or {WHOLE: WHOLE}
+
+
+def _mapped(given: Any, both: list[str]) -> Mapped:
     if given is None:
         return {name: name for name in both}
     if callable(given) or isinstance(given, Mapping):
-        return cast("Mapping[str, str] | Callable[..., Any]", given)
+        return cast("Mapped", given)
     return {name: name for name in given}
 
 
@@ -74,10 +84,11 @@ def problems_of_inner(declared: DeclaredInner, outer: Schema, *, fan: DeclaredFa
     """Why this graph can't be a node of a graph over the ``outer`` state."""
     from actorflow.graph.graph import Graph
 
-    if not isinstance(declared.graph, Graph):
+    if not isinstance(cast("object", declared.graph), Graph):
         yield f"{declared.graph!r} is no Graph"
         return
-    schema: Schema = declared.graph.schema
+    graph: Graph[Any] = declared.graph
+    schema = graph.schema
     if declared.lifetime not in ("visit", "run"):
         yield f"lifetime={declared.lifetime!r}: give 'visit' (a new state each time) or 'run' (kept between visits)"
     for what, given in (("enter", declared.enter), ("leave", declared.leave)):
@@ -99,12 +110,12 @@ def _problems_of_mappings(declared: DeclaredInner, outer: Schema, schema: Schema
             yield f"{what}={given!r}: give a dict, a list of names, or a function"
             return
     inner = inner_of(declared, outer, fan=None)
-    if isinstance(inner.enter, Mapping):
+    if not callable(inner.enter):
         yield from _unknown("enter", inner.enter, schema, outer)
         missing = [name for name, field in schema.fields.items() if field.required and name not in inner.enter]
         if missing:
             yield f"enter= leaves out {', '.join(map(repr, missing))}, which {schema.state_type.__name__} needs"
-    if isinstance(inner.leave, Mapping):
+    if not callable(inner.leave):
         yield from _unknown("leave", inner.leave, outer, schema)
 
 
@@ -146,7 +157,7 @@ def _problems_of_item(declared: DeclaredInner, schema: Schema) -> Iterator[str]:
 
 def warnings_of_inner(name: str, inner: Inner, outer: Schema) -> Iterator[str]:
     """Fields that go in and come out through different reducers: what went in may come out twice."""
-    if not isinstance(inner.enter, Mapping) or not isinstance(inner.leave, Mapping):
+    if callable(inner.enter) or callable(inner.leave):
         return
     fields: Schema = inner.graph.schema
     for outside, inside in inner.leave.items():
