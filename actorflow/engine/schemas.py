@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 import re
 import uuid
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import msgspec
 
@@ -107,8 +107,8 @@ def _bounds(value: Any, schema: _Schema, where: str) -> str | None:
 
 
 def _inside(value: Any, schema: _Schema, defs: _Schema, at: str) -> str | None:
-    if isinstance(value, dict):
-        given: dict[Any, Any] = value
+    if _is_object(value):
+        given = value
         known = schema.get("properties", {})
         if missing := [name for name in schema.get("required", ()) if name not in given]:
             return f"lacks {', '.join(map(repr, missing))}{f' at {at}' if at else ''}"
@@ -128,3 +128,7 @@ def _inside(value: Any, schema: _Schema, defs: _Schema, at: str) -> str | None:
             ):
                 return problem
     return None
+
+
+def _is_object(value: Any) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(value, dict)
