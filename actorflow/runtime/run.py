@@ -132,8 +132,8 @@ class Run(Steered[S]):
             await anyio.sleep(pause)
             pause = min(pause * 2, _POLL[1])
 
-    def _handle(self, run_id: str) -> Run[S]:
-        return Run(self._runtime, run_id, self._graph, self._runtime.life_of(run_id))
+    def _handle(self, life: Life) -> Run[S]:
+        return Run(self._runtime, life.run_id, self._graph, life)
 
     async def status(self) -> str:
         """The status that the newest commit gives, or ``blocked`` if this process found that it can't run it."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actorflow.engine.events import Asking
+    from actorflow.runtime.life import Life
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
     from actorflow.runtime.view import View
@@ -52,6 +53,7 @@ class Steered(ABC, Generic[S]):
 
     id: str
     _runtime: Runtime
+    _life: Life | None
 
     async def interrupts(self) -> list[Interrupt]:
         """The questions that the run waits with, oldest activation first; those that are committed.
@@ -230,7 +232,9 @@ class Steered(ABC, Generic[S]):
         if by is not None:
             check_texts("by", [by])
         change = None if update is None and as_node is None else Updating(dict(update or {}), as_node, by)
-        return await self._runtime.rewind(self.id, at, update=change, keep_keys=keep_keys, by=by, context=context)
+        done = await self._runtime.rewind(self.id, at, update=change, keep_keys=keep_keys, by=by, context=context)
+        self._life = done.life or self._life
+        return done.seq
 
     async def fork(
         self,
@@ -268,7 +272,7 @@ class Steered(ABC, Generic[S]):
         life = await self._runtime.fork(
             self.id, at, new_id=id, update=change, tags=dict(tags or {}), by=by, context=context, reuse=reuse
         )
-        return self._handle(life.run_id)
+        return self._handle(life)
 
     @abstractmethod
     async def wait(self) -> str:
@@ -279,10 +283,12 @@ class Steered(ABC, Generic[S]):
         """See `Run.at`."""
 
     @abstractmethod
-    def _handle(self, run_id: str) -> Run[S]:
+    def _handle(self, life: Life) -> Run[S]:
         """A handle of another run of the same graph."""
 
     async def _steer(self, event: Asking, by: str | None, context: Any) -> int:
         if by is not None:
             check_texts("by", [by])
-        return await self._runtime.steer(self.id, event, context=context)
+        done = await self._runtime.steer(self.id, event, context=context)
+        self._life = done.life or self._life  # whose end has the node's own exception
+        return done.seq

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 from msgspec import Struct
@@ -51,11 +51,18 @@ class _Then(Struct, frozen=True):
     frame: Frame
 
 
+class Done(NamedTuple):
+    """The commit that holds what was asked, and the life of the run in which that was done, if it needed one."""
+
+    seq: int
+    life: Life | None
+
+
 class Steering(Asking):
     """The part of a runtime that changes runs from outside."""
 
-    async def steer(self, run_id: str, event: Asked, *, context: Any = None) -> int:
-        """Do what is asked of a run; the commit that holds it.
+    async def steer(self, run_id: str, event: Asked, *, context: Any = None) -> Done:
+        """Do what is asked of a run; what came of it.
 
         A run that lives here is told; one that waits, or is over, or that nobody
         owns, is taken up for it. What is refused is refused before anything is written.
@@ -72,17 +79,19 @@ class Steering(Asking):
             life = lives.get(run_id)
             if life is not None and not life.done.is_set():
                 if (seq := await life.ask(event)) is not None:
-                    return seq
+                    return Done(seq, life)
                 await _next_actor(life)
                 continue
             if record is not None:  # whatever became of the run, it stays so
-                return await lives.apart(run_id, lambda: tag_as_is(lives.store, run_id, record))
+                return Done(await lives.apart(run_id, lambda: tag_as_is(lives.store, run_id, record)), None)
             request = Request(event)
-            await self._take_up_for(lives, run_id, request, event, context)
+            life = await self._take_up_for(lives, run_id, request, event, context)
             if (seq := await _outcome(request)) is not None:
-                return seq
+                return Done(seq, life)
 
-    async def _take_up_for(self, lives: Lives, run_id: str, request: Request, event: Asked, context: Any) -> None:
+    async def _take_up_for(
+        self, lives: Lives, run_id: str, request: Request, event: Asked, context: Any
+    ) -> Life | None:
         tip = await lives.tip(run_id)
         graph = self._graph_for(tip)
         over = tip.header.status in ENDED
@@ -91,7 +100,7 @@ class Steering(Asking):
         preview = await lives.in_store(partial(self._preview, lives, graph, tip))
         _try(graph, _copy(preview.run), event, reopened=over)
         try:
-            await lives.take_up(
+            return await lives.take_up(
                 graph,
                 run_id,
                 context=context,
@@ -100,12 +109,12 @@ class Steering(Asking):
                 request=request,
             )
         except EndedMeanwhile:
-            return  # looked at again
+            return None  # looked at again
 
     async def rewind(
         self, run_id: str, at: int | str, *, update: Updating | None, keep_keys: bool, by: str | None, context: Any
-    ) -> int:
-        """Let a run go on from how it was; the commit that says so. See `Run.rewind`."""
+    ) -> Done:
+        """Let a run go on from how it was; what came of it. See `Run.rewind`."""
         lives = self._writable()
         point = await self._point(run_id, at)
         while True:
@@ -130,7 +139,7 @@ class Steering(Asking):
                 return replace(adopted, run=rewound(adopted.run, run, keep_keys=keep_keys), rewound=back_to)
 
             try:
-                await lives.launch(
+                life = await lives.launch(
                     graph,
                     run_id,
                     partial(lives.in_store, partial(claim, then.run, back_to, graph, reopen)),
@@ -140,7 +149,9 @@ class Steering(Asking):
             except EndedMeanwhile:
                 continue
             if (seq := await _outcome(request)) is not None:
-                return seq  # otherwise somebody else was faster to take the run up, and must let go of it again
+                return Done(
+                    seq, life
+                )  # otherwise somebody else was faster to take the run up, and must let go of it again
 
     async def fork(
         self,
