@@ -6,7 +6,7 @@ is over or waits again; with ``--leave`` for whoever looks after the store.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 import msgspec
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from actorflow import Interrupt, Run, Runtime
     from actorflow.cli.store import Where
     from actorflow.cli.target import Target
-    from actorflow.runtime.steered import OnPending
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -155,7 +154,7 @@ def input_(
     store: Where,
     by: str | None,
     values: dict[str, Any],
-    on_pending: OnPending,
+    on_pending: Literal["error", "queue", "discard"],
     leave: bool,
 ) -> None:
     """Give a run more input, as the next turn of a conversation."""

@@ -6,7 +6,7 @@ import functools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 import msgspec
@@ -20,8 +20,6 @@ from actorflow.cli.text import quoted, visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
-
-    from actorflow.runtime.options import Drain
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -55,7 +53,7 @@ class Where:
             yield rt
 
     @asynccontextmanager
-    async def open(self, *, drain: Drain = "finish") -> AsyncGenerator[Runtime]:
+    async def open(self, *, drain: Literal["finish", "park"] = "finish") -> AsyncGenerator[Runtime]:
         """A runtime that reads and writes; the store must exist: a typo never makes an empty one."""
         self._refuse_no_folder()
         if self._folder() is None:
@@ -70,7 +68,7 @@ class Where:
         async with self._runtime() as rt:
             yield rt
 
-    def _runtime(self, *, readonly: bool = False, drain: Drain = "finish") -> Runtime:
+    def _runtime(self, *, readonly: bool = False, drain: Literal["finish", "park"] = "finish") -> Runtime:
         # a command does what it was told, and takes up no other run
         return Runtime(
             self.url,
