@@ -119,7 +119,7 @@ def test_a_survey_killed_twice_ends_like_one_that_was_not(tmp_path: Path) -> Non
 def test_the_demo_can_be_run_again_in_the_same_home(tmp_path: Path) -> None:
     """Earlier surveys stay; the next one takes the next number."""
     source = folder_of(tmp_path, {"a.py": "def f(): 'documented'\n"})
-    settings = Settings(folder=source, home=tmp_path / "home", seed=1)
+    settings = Settings(folder=source, home=tmp_path / "home", seed=1, processes=1)
 
     first, second = Demo(settings, Told()), Demo(settings, Told())
 
@@ -146,7 +146,7 @@ def test_the_demo_can_be_run_again_in_the_same_home(tmp_path: Path) -> None:
 )
 def test_no_folder_is_too_odd(tmp_path: Path, files: dict[str, str]) -> None:
     """Files that can't be parsed are counted, nothing is run, and nothing crashes."""
-    demo = Demo(Settings(folder=folder_of(tmp_path, files), home=tmp_path / "home", seed=2), Told())
+    demo = Demo(Settings(folder=folder_of(tmp_path, files), home=tmp_path / "home", seed=2, processes=1), Told())
 
     same = demo.play()
 
@@ -167,7 +167,7 @@ def test_names_that_are_no_text_and_loops_of_links_are_left_out(tmp_path: Path) 
     (source / "loop").symlink_to(source)
     (source / "gone.py").symlink_to(source / "nowhere.py")
 
-    demo = Demo(Settings(folder=source, home=tmp_path / "home", seed=2), Told())
+    demo = Demo(Settings(folder=source, home=tmp_path / "home", seed=2, processes=1), Told())
 
     assert demo.play()
     assert history_of(demo)[0].paths == ["a.py", "gone.py"]
@@ -183,7 +183,7 @@ def test_a_difference_is_found_and_exits_with_1(tmp_path: Path, monkeypatch: pyt
 
     told = Told(meddle)
     monkeypatch.setattr("actorflow.demo.screen.choose_screen", lambda: told)
-    result = CliRunner().invoke(app, ["demo", str(source), "--home", str(tmp_path / "home")])
+    result = CliRunner().invoke(app, ["demo", str(source), "--home", str(tmp_path / "home"), "--processes", "1"])
 
     assert result.exit_code == 1
     assert "DIFFERENT from the uninterrupted run" in told.labelled("digest")[0]
@@ -224,7 +224,7 @@ def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a.py": "x = 1\n", "b.py": "y = 2\n"})
     ours, theirs = pty.openpty()
     terminal = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "CI")}
-    demo = [sys.executable, "-m", "actorflow.cli", "demo", "source", "--seed", "5"]
+    demo = [sys.executable, "-m", "actorflow.cli", "demo", "source", "--seed", "5", "--processes", "1"]
 
     with subprocess.Popen(demo, cwd=tmp_path, stdout=theirs, env={**terminal, "TERM": "xterm"}) as child:
         os.close(theirs)
