@@ -121,13 +121,7 @@ class Run(Steered[S]):
         while True:
             life = self._runtime.life_of(self.id)
             if life is not None:
-                with anyio.move_on_after(pause):
-                    await life.done.wait()
-                if not life.done.is_set():  # it may wait for an answer, and live on because of its time limit
-                    if life.actor.header.status == "waiting":
-                        return "waiting"
-                    pause = min(pause * 2, _POLL[1])
-                    continue
+                await life.done.wait()
                 if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
                     raise life.error
             status = (await self._runtime.tip(self.id)).header.status

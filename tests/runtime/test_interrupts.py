@@ -470,20 +470,3 @@ async def test_nothing_is_asked_by_a_run_that_is_over() -> None:
         with pytest.raises(Exception, match="finished") as caught:
             await run.answer(1)
         assert not isinstance(caught.value, NotWaiting)
-
-
-async def test_who_waits_for_a_run_is_told_that_it_waits_also_if_that_has_an_end(store_url: str) -> None:
-    """A question with a time limit keeps the run loaded, but nothing goes on in it: it can be answered meanwhile."""
-    graph = Graph("limited", Trail)
-
-    @graph.node
-    async def ask(state: Trail, ctx: Context) -> Update:
-        return {"trace": [await ctx.interrupt("Go on?", type=str, timeout=3_600.0, default="no")]}
-
-    async with Runtime(store_url) as rt:
-        with pytest.raises(RunWaiting):
-            await rt.run(graph, Trail(), id="x")
-        run = rt.get("x")
-        assert await run.wait() == "waiting"
-        await run.answer("yes")
-        assert (await run.result()).trace == ["yes"]
