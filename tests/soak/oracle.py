@@ -19,7 +19,7 @@ from actorflow.engine.records import ENDED, Finished
 from actorflow.engine.snapshot import dump
 from actorflow.errors import ActorflowError
 from actorflow.runtime.large import Joiner
-from actorflow.runtime.replay import _steps, replay
+from actorflow.runtime.replay import replay, steps
 from actorflow.store.deletion import DELETED
 from actorflow.store.store import open_store
 from actorflow.store.verify import verify_run
@@ -187,18 +187,17 @@ def _history(store: Store, run_id: str) -> History:
     joiner = Joiner(store.blobs(run_id))
     history: History | None = None
     open_: dict[int, Activation] = {}
-    for frame in frames:
-        seq = frame.header.seq
-        for after, _, record, _ in _steps(None if history is None else history.run, frame, joiner):
-            if history is None:
-                history = History(frames, after)
-            if isinstance(record, Finished) and record.id in open_:  # a snapshot may be of a run before this record
-                activation = open_[record.id]
-                history.finished[activation.key.hex()] = seq
-                history.nodes.append(activation.node)
-            for activation in after.open.values():
-                history.opened.setdefault(activation.key.hex(), seq)
-            open_, history.run = dict(after.open), after
+    for frame, after, step in steps(frames, joiner):
+        seq, record = frame.header.seq, step.record
+        if history is None:
+            history = History(frames, after)
+        if isinstance(record, Finished) and record.id in open_:  # a snapshot may be of a run before this record
+            activation = open_[record.id]
+            history.finished[activation.key.hex()] = seq
+            history.nodes.append(activation.node)
+        for activation in after.open.values():
+            history.opened.setdefault(activation.key.hex(), seq)
+        open_, history.run = dict(after.open), after
     assert history is not None
     return history
 
