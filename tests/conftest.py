@@ -24,12 +24,18 @@ _TOGETHER = ("buckets", "planted")
 """Folders whose tests share what is dear to start: where tests run in several processes, one has all of a folder."""
 
 
+_FIRST = ("planted", "buckets", "models", "simulation", "kill", "soak", "demo", "faults")
+"""Folders that take long: begun last, they would leave all processes but one without work."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file, or of one of those folders, go to one process."""
+    """Tests of one file, or of one of those folders, go to one process; what takes long goes first."""
     for item in items:
         folder = item.path.parent.name
         item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else str(item.path)))
+    rank = {folder: place for place, folder in enumerate(_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
 
 
 @pytest.fixture(params=["asyncio", "trio"])
