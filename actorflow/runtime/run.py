@@ -10,7 +10,7 @@ import anyio
 from actorflow.engine.events import Stop
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
-from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed
+from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed, RunWaiting
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
@@ -110,6 +110,24 @@ class Run(Steered[S]):
             run.status, run.root.values, tip.file, seq=tip.header.seq, node=run.failed_in, cause=_remote(run.error)
         )
 
+    async def outcome(self) -> S:
+        """The result, where it comes by itself: what `Runtime.run` gives.
+
+        Of the life that this handle began it is known without asking the store, whose listings may be stale.
+
+        Raises:
+            RunWaiting: it waits for an answer, or is paused.
+            What `result` raises.
+        """
+        if self._life is not None:
+            await self._life.done.wait()
+            if (end := self._life.outcome) is not None and self._life.error is None:
+                return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
+        status = await self.wait()
+        if status in {"waiting", "paused"}:
+            raise RunWaiting(self.id, status, [asked.question for asked in await self.interrupts()])
+        return await self.result()
+
     async def wait(self) -> str:
         """Wait until nothing goes on in the run by itself: it is over, waits for an answer, or is paused; its status.
 
@@ -124,6 +142,8 @@ class Run(Steered[S]):
                 await life.done.wait()
                 if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
                     raise life.error
+                if (known := life.actor.header.status) != "running":
+                    return known
             status = (await self._runtime.tip(self.id)).header.status
             if status != "running":
                 return status

@@ -293,13 +293,13 @@ class Runtime(Upkeep, Steering):
             WrongGraph, RunOwned, RunFailed, RunCancelled, Quarantined, Blocked, GraphError, BadUpdate, StoreError
         """
         if id is None:
-            return await _result(await self.spawn(graph, state, context=context))
+            return await (await self.spawn(graph, state, context=context)).outcome()
         self.register(graph)
         lives = self._open()
         tip = await lives.find(id)
         if tip is None:
             run = await self.spawn(graph, state, id=id, on_conflict="attach", context=context)
-            return await _result(run)
+            return await run.outcome()
         check_graph(graph, lives.store.log(id), tip)
         await self._check_input(graph, state, id)
         match tip.header.status:
@@ -318,7 +318,7 @@ class Runtime(Upkeep, Steering):
                     life = await self._writable().take_up(graph, id, context=context, reopen=_ended_opening(tip))
                 except EndedMeanwhile:
                     return await self.run(graph, state, id=id, context=context)
-                return await _result(Run[S](self, id, graph, life))
+                return await Run[S](self, id, graph, life).outcome()
 
     async def spawn(
         self,
@@ -471,14 +471,6 @@ class Runtime(Upkeep, Steering):
 
 def _is_of(file: FilePart, schema: Schema) -> bool:
     return (file.version, file.fields) == (schema.version, schema.table)
-
-
-async def _result(run: Run[S]) -> S:
-    """The result of a run; whoever waits for it is told if it can't come by itself."""
-    status = await run.wait()
-    if status in {"waiting", "paused"}:
-        raise await _waiting(run, status)
-    return await run.result()
 
 
 async def _waiting(run: Run[Any], status: str) -> RunWaiting:
