@@ -137,12 +137,13 @@ class Run(Steered[S]):
         """
         pause = _POLL[0]
         while True:
-            life = self._runtime.life_of(self.id)
+            living = self._runtime.life_of(self.id)
+            life = living or self._life
             if life is not None:
                 await life.done.wait()
                 if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
                     raise life.error
-                if (known := life.actor.header.status) != "running":
+                if living is not None and (known := living.actor.header.status) != "running":
                     return known
             status = (await self._runtime.tip(self.id)).header.status
             if status != "running":
