@@ -243,15 +243,32 @@ async def _ending(run: Run[S]) -> Ending[S]:
         return Ending("quarantined")
 
 
+class _Silence(logging.NullHandler):
+    """Stands for one block in which nothing is logged; knows how it was before the first of them."""
+
+    def __init__(self, *, before: bool) -> None:
+        super().__init__()
+        self.before = before
+
+
 @contextmanager
 def quiet() -> Generator[None]:
-    """Within this block actorflow logs nothing: thousands of lines about what was done to its processes on purpose."""
+    """Within this block actorflow logs nothing: thousands of lines about what was done to its processes on purpose.
+
+    Blocks may overlap: the last one to end lets it speak again.
+    """
     logger = logging.getLogger("actorflow")
-    before, silence = logger.propagate, logging.NullHandler()
-    logger.propagate = False
+    others = _silences(logger)
+    silence = _Silence(before=others[0].before if others else logger.propagate)
     logger.addHandler(silence)
+    logger.propagate = False
     try:
         yield
     finally:
-        logger.propagate = before
         logger.removeHandler(silence)
+        if not _silences(logger):
+            logger.propagate = silence.before
+
+
+def _silences(logger: logging.Logger) -> list[_Silence]:
+    return [handler for handler in logger.handlers if isinstance(handler, _Silence)]
