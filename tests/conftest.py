@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from typing import TYPE_CHECKING
 
@@ -43,15 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """The event loop: every coroutine test runs once on each."""
     return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def _heard() -> None:
-    """Whatever an earlier test did to it, actorflow's log is heard."""
-    logging.getLogger("actorflow").propagate = True
-    for name, logger in list(logging.root.manager.loggerDict.items()):
-        if name.startswith("actorflow") and isinstance(logger, logging.Logger):
-            logger.disabled = False
 
 
 @pytest.fixture

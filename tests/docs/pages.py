@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import logging
 import os
 import re
 import subprocess
@@ -68,7 +69,7 @@ def blocks(path: Path) -> Iterator[Block]:
 def run_page(path: Path, folder: Path, *, languages: tuple[str, ...] = ("python", "sh", "text")) -> None:
     """Carry out the blocks of a page in these languages, in order, as if they were typed in this folder."""
     session = Session("page")
-    with contextlib.chdir(folder), _importing_from(folder):
+    with contextlib.chdir(folder), _importing_from(folder), _logging_as_before():
         for block in blocks(path):
             if block.language in languages:
                 session.do(block)
@@ -85,6 +86,16 @@ def _importing_from(folder: Path) -> Iterator[None]:
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", None)).startswith(str(folder)):
                 del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _logging_as_before() -> Iterator[None]:
+    """A page may silence the log: for its reader's process, which ends with it, and not for the tests after it."""
+    before = logging.root.manager.disable
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,3 +57,12 @@ def test_every_fence_is_understood(page: Path) -> None:
     assert [f"```{block.language}" for block in found] == plain
     assert {block.language for block in found} <= {"python", "sh", "text", "mermaid"}
     assert [f"<!-- {block.mark} -->" for block in found if block.mark] == marks
+
+
+def test_a_page_that_silences_the_log_does_so_for_itself(tmp_path: Path) -> None:
+    """The tests after it hear what is logged."""
+    (tmp_path / "planted.md").write_text("```python\nimport logging\n\nlogging.disable()\n```\n", "utf-8")
+
+    run_page(tmp_path / "planted.md", tmp_path)
+
+    assert logging.root.manager.disable == logging.NOTSET
