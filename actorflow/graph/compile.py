@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.graph.cache import Cached
-    from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode
+    from actorflow.graph.declaration import Declaration, DeclaredBranch, DeclaredNode, Join
     from actorflow.graph.middleware import Middleware
     from actorflow.graph.retry import Retry
     from actorflow.graph.schema import Schema
@@ -215,7 +215,7 @@ class _Compilation:
             goto=self._targets(as_tuple(declared.goto), f"{place}, goto="),
             send=tuple(str(name) for name in self._targets(as_tuple(declared.send), f"{place}, send=")),
             entry=declared.entry,
-            join={"all": None, "any": 1}.get(str(declared.join), declared.join),  # type: ignore[arg-type]
+            join=_need(declared.join),
             defer=declared.defer,
             fan=None if fan is None else fan_of(fan),
             inner=None if inner is None or schema is None else inner_of(inner, schema, fan=fan),
@@ -272,7 +272,7 @@ class _Compilation:
             return None
         if given is None:
             return None
-        is_node = isinstance(given, str | NodeHandle) or identity(given) in self.names  # type: ignore[arg-type]
+        is_node = isinstance(given, str | NodeHandle) or identity(given) in self.names
         if is_node:
             name = self._find(given, f"{place}, on_error=")
             return None if name is None else Handler(None, name, kinds)
@@ -319,7 +319,7 @@ class _Compilation:
         if not callable(reference) and not isinstance(reference, NodeHandle):
             self._note(place, [f"{reference!r} is no node; give a node's function or its name"])
             return None
-        found = self.names.get(identity(reference), [])  # type: ignore[arg-type]
+        found = self.names.get(identity(reference), [])
         if not found:
             self._note(place, [f"{label(reference)} is no node of this graph; declare it with node()"])
         elif len(found) > 1:
@@ -458,6 +458,13 @@ class _Compilation:
 
 def _is_exception(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Exception)
+
+
+def _need(join: Join) -> int | None:
+    """How many legs open a join; None: all of them."""
+    if isinstance(join, int):
+        return join
+    return 1 if join == "any" else None
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound=Outcome | Awaitable[Outcome])
 B = TypeVar("B", bound=Target | Sequence[Target])
-I = TypeVar("I")  # noqa: E741 - what a node takes: the state, or what is sent to it
+In = TypeVar("In")  # what a node takes: the state, or what is sent to it
 
 
-class _NodeDecorator(Protocol[I]):
+class _NodeDecorator(Protocol[In]):
     """What ``@graph.node(...)`` is: it hands the function back as it was."""
 
     @overload
-    def __call__(self, fn: Callable[[I], R], /) -> Callable[[I], R]: ...
+    def __call__(self, fn: Callable[[In], R], /) -> Callable[[In], R]: ...
     @overload
-    def __call__(self, fn: Callable[[I, Context], R], /) -> Callable[[I, Context], R]: ...
+    def __call__(self, fn: Callable[[In, Context], R], /) -> Callable[[In, Context], R]: ...
 
 
 class _BranchDecorator(Protocol[S]):
@@ -254,15 +254,17 @@ class Graph(Generic[S]):
     @overload
     def node(self, fn: Callable[[S, Context], R], /, **options: Unpack[NodeOptions]) -> Callable[[S, Context], R]: ...
     @overload
-    def node(self, fn: Callable[[I], R], /, *, takes: type[I], **options: Unpack[NodeOptions]) -> Callable[[I], R]: ...
+    def node(
+        self, fn: Callable[[In], R], /, *, takes: type[In], **options: Unpack[NodeOptions]
+    ) -> Callable[[In], R]: ...
     @overload
     def node(
-        self, fn: Callable[[I, Context], R], /, *, takes: type[I], **options: Unpack[NodeOptions]
-    ) -> Callable[[I, Context], R]: ...
+        self, fn: Callable[[In, Context], R], /, *, takes: type[In], **options: Unpack[NodeOptions]
+    ) -> Callable[[In, Context], R]: ...
     @overload
     def node(self, /, **options: Unpack[NodeOptions]) -> _NodeDecorator[S]: ...
     @overload
-    def node(self, /, *, takes: type[I], **options: Unpack[NodeOptions]) -> _NodeDecorator[I]: ...
+    def node(self, /, *, takes: type[In], **options: Unpack[NodeOptions]) -> _NodeDecorator[In]: ...
     def node(
         self, fn: Callable[..., Any] | None = None, /, *, takes: Any = None, **options: Unpack[NodeOptions]
     ) -> Any:

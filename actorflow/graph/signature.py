@@ -77,7 +77,7 @@ def is_generator(fn: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
 
 
-def identity(fn: Callable[..., Any]) -> tuple[int, int]:
+def identity(fn: object) -> tuple[int, int]:
     """Tells functions apart without hashing or comparing them; equal for two accesses to one bound method."""
     return id(getattr(fn, "__self__", None)), id(getattr(fn, "__func__", fn))
 

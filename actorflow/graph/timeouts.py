@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from msgspec import Struct
 
@@ -59,13 +59,13 @@ def problems_of_timeout(given: object, *, sync: bool) -> Iterator[str]:
         return
     if not isinstance(given, Timeout) and not is_time(given):
         yield f"timeout={given!r}: give seconds, more than 0 (math.inf for no limit), or a Timeout"
-    elif sync and timeout_of(given) is not None:  # type: ignore[arg-type]
+    elif sync and timeout_of(given) is not None:
         yield (
             "it has a timeout, but a sync node runs in a thread, which can't be stopped; "
             'make it async, or say isolate="process"'
         )
 
 
-def is_time(seconds: object) -> bool:
+def is_time(seconds: object) -> TypeGuard[float]:
     """Whether it is a number of seconds above 0, infinity included."""
     return isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0  # NaN is not

@@ -9,7 +9,6 @@ archive whole, or both; and whoever asks again finishes it.
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -152,12 +151,10 @@ def _names(target: Store, run_id: str, life: int) -> list[str]:
     One is the rule. There is a second if a run was gone on with after an
     archiving that was cut off between the last two of its steps.
     """
-    names: list[str] = []
-    for number in count(1):
-        names.append(f"{run_id}@{life}" if number == 1 else f"{run_id}@{life}.{number}")
-        if not _is_taken(target, names[-1]):
-            return names
-    raise AssertionError  # pragma: no cover - it counts for ever
+    names = [f"{run_id}@{life}"]
+    while _is_taken(target, names[-1]):
+        names.append(f"{run_id}@{life}.{len(names) + 1}")
+    return names
 
 
 def _is_taken(target: Store, name: str) -> bool:

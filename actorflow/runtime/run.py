@@ -125,8 +125,12 @@ class Run(Steered[S]):
                 return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
         status = await self.wait()
         if status in {"waiting", "paused"}:
-            raise RunWaiting(self.id, status, [asked.question for asked in await self.interrupts()])
+            raise await self.waiting(status)
         return await self.result()
+
+    async def waiting(self, status: str) -> RunWaiting:
+        """The error for whoever wants a result of the run while it waits, with what it asks."""
+        return RunWaiting(self.id, status, [asked.question for asked in await self.interrupts()])
 
     async def wait(self) -> str:
         """Wait until nothing goes on in the run by itself: it is over, waits for an answer, or is paused; its status.

@@ -20,7 +20,6 @@ from actorflow.errors import (
     RunDeleted,
     RunExists,
     RuntimeClosed,
-    RunWaiting,
     StoreDenied,
 )
 from actorflow.graph.state import State
@@ -312,7 +311,7 @@ class Runtime(Upkeep, Steering):
             case "deleted":
                 raise RunDeleted(id)
             case "waiting" | "paused" if tip.header.kind == "release" and tip.header.due is None:
-                raise await _waiting(Run[S](self, id, graph, None), tip.header.status)
+                raise await Run[S](self, id, graph, None).waiting(tip.header.status)
             case _:
                 try:
                     life = await self._writable().take_up(graph, id, context=context, reopen=_ended_opening(tip))
@@ -471,10 +470,6 @@ class Runtime(Upkeep, Steering):
 
 def _is_of(file: FilePart, schema: Schema) -> bool:
     return (file.version, file.fields) == (schema.version, schema.table)
-
-
-async def _waiting(run: Run[Any], status: str) -> RunWaiting:
-    return RunWaiting(run.id, status, [asked.question for asked in await run.interrupts()])
 
 
 def _ended_opening(tip: Tip) -> int | None:
