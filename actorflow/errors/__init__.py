@@ -2,6 +2,7 @@
 
     ActorflowError
     ├── GraphError (ValueError)              the graph as declared can't run: all problems at once
+    ├── BadContext (TypeError)               context= is not of the class that the graph declares
     ├── NodeError                            a node broke a rule; a restart would not help
     │   ├── BadUpdate (TypeError)            wrong type, unknown field, or something that can't be encoded
     │   ├── ReducerError                     a reducer raised or returned the wrong type
@@ -84,6 +85,7 @@ come back as `RemoteError`, with type name, message and traceback as text.
 from __future__ import annotations
 
 from actorflow.errors.graph import (
+    BadContext,
     BadUpdate,
     ConcurrentWrite,
     GraphError,
@@ -177,6 +179,7 @@ __all__ = [
     "AmbiguousTarget",
     "BadAnswer",
     "BadCallerId",
+    "BadContext",
     "BadKeyring",
     "BadMigration",
     "BadRunId",

@@ -21,6 +21,22 @@ class GraphError(ActorflowError, ValueError):
         self.problems = tuple(problems)
 
 
+class BadContext(ActorflowError, TypeError):
+    """What was given as ``context=`` is not of the class that the graph declares. Nothing was written."""
+
+    def __init__(self, graph: str, wanted: type, given: object) -> None:
+        kind = type(given)
+        names = wanted.__qualname__, kind.__qualname__
+        if names[0] == names[1]:  # of another module, or declared twice
+            names = f"{wanted.__module__}.{names[0]}", f"{kind.__module__}.{names[1]}"
+        super().__init__(
+            f"graph {graph!r} declares Graph(context={names[0]}), and was given a context of type {names[1]}"
+        )
+        self.graph = graph
+        self.wanted = wanted
+        self.given = given
+
+
 class NodeError(ActorflowError):
     """A node broke a rule of the graph. Restarting would not help, so the run fails at once."""
 

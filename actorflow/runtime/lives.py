@@ -42,6 +42,7 @@ from actorflow.runtime.committer import Committer
 from actorflow.runtime.events import Offset
 from actorflow.runtime.life import Life
 from actorflow.runtime.observers import Observers
+from actorflow.runtime.options import check_context
 from actorflow.runtime.results import Results
 from actorflow.runtime.stream import EventStream
 from actorflow.runtime.writer import Writer
@@ -236,8 +237,13 @@ class Lives:
             context: what its nodes get as ``ctx.context``.
             awaited: whether leaving the runtime waits for it.
             request: what it is claimed for.
+
+        Raises:
+            BadContext: it is not what the graph declares; nothing was written.
+            What ``claim`` raises.
         """
         context = self._contexts.get(graph.name) if context is None else context
+        check_context(graph, context)
         start = _Start(graph, run_id, claim, first, context, awaited, request)
         self._tasks.start_soon(self._live, start)
         await start.done.wait()

@@ -1,11 +1,15 @@
-"""Options: the words and texts that a runtime is given, refused at once where a file could not be read with them."""
+"""Options: the words, texts and contexts that a runtime is given, refused at once where they can't be what is meant."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from actorflow.errors import BadContext
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from actorflow.graph.graph import Graph
 
 Durability = Literal["sync", "async", "exit"]
 OnConflict = Literal["fail", "attach"]
@@ -46,3 +50,19 @@ def check_limit(limit: int | None) -> None:
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit={limit}: give a number that is not below 0, or None for all")
+
+
+def check_context(graph: Graph[Any], context: object) -> None:
+    """Refuse what is not of the class that the graph declares as its ``context=``. None is a context that is missing.
+
+    Raises:
+        BadContext: naming both classes.
+    """
+    if context is None or graph.context_type is None:
+        return
+    try:
+        fits = isinstance(context, graph.context_type)
+    except TypeError:  # a typing construct, or a Protocol that is not runtime_checkable: nobody can tell
+        return
+    if not fits:
+        raise BadContext(graph.name, graph.context_type, context)

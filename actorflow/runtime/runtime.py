@@ -36,7 +36,7 @@ from actorflow.runtime.groups import first_of
 from actorflow.runtime.hooks import Hook, Hooks
 from actorflow.runtime.listing import RunInfo, list_runs
 from actorflow.runtime.lives import Lives
-from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
+from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_context, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.run import Run
 from actorflow.runtime.steering import Steering
@@ -271,8 +271,10 @@ class Runtime(Upkeep, Steering):
 
         Raises:
             GraphError: the graph can't run.
+            BadContext: the context is not what the graph declares.
         """
         _ = graph.plan
+        check_context(graph, context)
         if context is not None:
             self.contexts[graph.name] = context
         if self._graphs.get(graph.name) is not graph:

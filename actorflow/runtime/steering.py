@@ -26,7 +26,7 @@ from actorflow.runtime.asking import Asking
 from actorflow.runtime.care import tag_as_is, tombstone_of
 from actorflow.runtime.claiming import Adopted, EndedMeanwhile, Preview, claim_run, creating_run, preview_run
 from actorflow.runtime.history import Point, replay_at, to_point
-from actorflow.runtime.options import check_texts
+from actorflow.runtime.options import check_context, check_texts
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.frames import Frame
 from actorflow.store.keys import fresh_id
@@ -120,6 +120,7 @@ class Steering(Asking):
         while True:
             tip = await lives.tip(run_id)
             graph = self._graph_for(tip)
+            check_context(graph, context)
             # all that may be refused is, before anything of the run is disturbed
             then = await self._then(lives, graph, run_id, point)
             preview = await lives.in_store(partial(self._preview, lives, graph, tip))
