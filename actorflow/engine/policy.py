@@ -51,16 +51,20 @@ class RestartPolicy(Struct, frozen=True, kw_only=True):
     is given up: it is ``failed``, its history intact. The n-th restart waits
     ``backoff * 2**(n - 1)`` seconds, at most ``max_backoff``, of which up to
     half is taken off at random. ``max_restarts=0`` gives up at once.
+
+    A store that does not answer is no crash: its runs wait for it, without
+    being counted, and are let go of only after ``max_outage`` seconds.
     """
 
     max_restarts: int = 3
     period: float = 60.0  # seconds
     backoff: float = 0.1  # seconds
     max_backoff: float = 30.0  # seconds
+    max_outage: float = 300.0  # seconds
     never_restart: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("max_restarts", "period", "backoff", "max_backoff"):
+        for name in ("max_restarts", "period", "backoff", "max_backoff", "max_outage"):
             value = getattr(self, name)
             if not value >= 0:  # NaN is neither
                 raise ValueError(f"RestartPolicy({name}={value}): must be a number of at least 0")
@@ -82,13 +86,24 @@ def after_crash(
     policy: RestartPolicy, error: BaseException, restarts: tuple[float, ...], *, now: float, chance: float
 ) -> Restart | GiveUp:
     """What to do after a crash, given the times of earlier restarts. ``chance`` in [0, 1) is the jitter."""
-    if isinstance(error, PERMANENT):
-        return GiveUp(f"{type(error).__name__} can't go away by itself")
-    if isinstance(error, policy.never_restart):
-        return GiveUp(f"{type(error).__name__} is never restarted")
+    if (reason := hopeless(policy, error)) is not None:
+        return GiveUp(reason)
     recent = sum(1 for at in restarts if now - at < policy.period)
     if recent >= policy.max_restarts:
         return GiveUp(f"{recent} restarts within {policy.period:g} s")
+    return Restart(backoff(policy, recent, chance=chance))
+
+
+def hopeless(policy: RestartPolicy, error: BaseException) -> str | None:
+    """Why a restart would be of no use after this error; None: it may be."""
+    if isinstance(error, PERMANENT):
+        return f"{type(error).__name__} can't go away by itself"
+    if isinstance(error, policy.never_restart):
+        return f"{type(error).__name__} is never restarted"
+    return None
+
+
+def backoff(policy: RestartPolicy, recent: int, *, chance: float) -> float:
+    """Seconds to wait before a restart that follows so many others."""
     doublings = min(recent, 100)  # past any max_backoff; much later the power would leave the floats
-    delay = min(policy.backoff * 2.0**doublings, policy.max_backoff)
-    return Restart(delay * (1 - chance / 2))
+    return min(policy.backoff * 2.0**doublings, policy.max_backoff) * (1 - chance / 2)
