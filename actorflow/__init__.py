@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from actorflow.graph.fan import ItemError
     from actorflow.graph.graph import Graph
     from actorflow.graph.lock import SchemaLock
+    from actorflow.graph.message import Down, Mailbox, Message
     from actorflow.graph.middleware import Middleware, degrade, timing
     from actorflow.graph.migrate import Migration, migrate
     from actorflow.graph.progress import Progress
     from actorflow.graph.reducers import Overwrite, Remove, append, bounded, dedupe, extend, merge, merge_by
     from actorflow.graph.retry import Retry
-    from actorflow.graph.routing import END, End, Goto, Send
+    from actorflow.graph.routing import END, End, Goto, Reply, Send
     from actorflow.graph.state import State, Update
     from actorflow.graph.timeouts import Timeout
     from actorflow.runtime.archive import Archived
@@ -86,6 +87,7 @@ else:
         "Context": "graph.context",
         "DataEvent": "runtime.events",
         "Diagnosis": "store.doctor",
+        "Down": "graph.message",
         "DroppedEvent": "runtime.events",
         "END": "graph.routing",
         "End": "graph.routing",
@@ -99,6 +101,8 @@ else:
         "ItemError": "graph.fan",
         "Keyring": "store.keyring",
         "LoggingBackend": "store.observing",
+        "Mailbox": "graph.message",
+        "Message": "graph.message",
         "MetricsBackend": "store.observing",
         "Middleware": "graph.middleware",
         "Migration": "graph.migrate",
@@ -111,6 +115,7 @@ else:
         "ProgressEvent": "runtime.events",
         "Rekeyed": "runtime.rekeying",
         "Remove": "graph.reducers",
+        "Reply": "graph.routing",
         "RestartPolicy": "engine.policy",
         "Retention": "store.retention",
         "Retry": "graph.retry",
@@ -171,6 +176,7 @@ __all__ = [
     "Context",
     "DataEvent",
     "Diagnosis",
+    "Down",
     "DroppedEvent",
     "End",
     "Event",
@@ -183,6 +189,8 @@ __all__ = [
     "ItemError",
     "Keyring",
     "LoggingBackend",
+    "Mailbox",
+    "Message",
     "MetricsBackend",
     "Middleware",
     "Migration",
@@ -195,6 +203,7 @@ __all__ = [
     "ProgressEvent",
     "Rekeyed",
     "Remove",
+    "Reply",
     "RestartPolicy",
     "Retention",
     "Retry",

@@ -34,7 +34,14 @@ def problems_of_shape(plan: Plan, loose: Collection[str]) -> Iterator[str]:
     if not plan.nodes:
         yield "the graph has no nodes"
         return
-    if not plan.entries and not loose:
+    handlers = tuple(filter(plan.is_handler, plan.nodes))
+    if plan.lifetime == "run" and len(handlers) == len(plan.nodes):
+        yield (
+            "the graph has only handlers of messages, so that a run would be over before any came; "
+            'say Graph(..., lifetime="actor")'
+        )
+        return
+    if not plan.entries and not loose and plan.lifetime == "run":
         yield "no entry: something leads to every node; mark the first one with entry=True"
     elif len(plan.entries) > 1 and not any(plan.nodes[name].entry for name in plan.entries):
         yield (
@@ -42,11 +49,12 @@ def problems_of_shape(plan: Plan, loose: Collection[str]) -> Iterator[str]:
             "give all but one an after=, say in goto= or send= where a node returns a Goto or Send to, "
             "or mark those that start together with entry=True"
         )
-    if plan.entries or loose:
-        reached = _reach(plan, (*plan.entries, *loose))
+    if plan.entries or loose or plan.lifetime == "actor":
+        reached = _reach(plan, (*plan.entries, *loose, *handlers))
         for name, node in plan.nodes.items():
-            if name not in reached:
-                yield f"{node.place}: it can't be reached from {_listed(plan.entries) or 'the entry'}"
+            if name not in reached and not plan.is_handler(name):
+                start = _listed(plan.entries) or ("the entry" if plan.lifetime == "run" else "any handler")
+                yield f"{node.place}: it can't be reached from {start}"
     for source in plan.nodes:
         for target in dict.fromkeys(plan.routes(source)):
             if target in plan.joins:
@@ -133,6 +141,8 @@ def _concurrent(plan: Plan) -> set[str]:
         if len(ways) > 1:
             counts = Counter(name for way in ways for name in _reach(plan, way, joins="none"))
             met.update(name for name, count in counts.items() if count > 1)
+    for handler in filter(plan.is_handler, plan.nodes):  # the next message may come before the last is through
+        met |= _reach(plan, plan.nodes[handler].goto, joins="none")
     return met
 
 

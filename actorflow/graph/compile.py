@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import UNSET
 
 from actorflow.errors import DuplicateMigration
+from actorflow.graph.accepting import Accepted, accepted, problems_of_validate
 from actorflow.graph.cache import cached_of, problems_of_cache
 from actorflow.graph.check import problems_of_shape
 from actorflow.graph.codec import problems_of_codecs
 from actorflow.graph.fan import fan_of, item_type, problems_of_fan
 from actorflow.graph.importable import NotImportable
 from actorflow.graph.inner import inner_of, problems_of_inner
+from actorflow.graph.message import problems_of_message
 from actorflow.graph.middleware import problems_of_middleware
-from actorflow.graph.migrate import register
+from actorflow.graph.migrate import migrations_of, register
 from actorflow.graph.node import (
     Handler,
     Node,
@@ -95,7 +97,9 @@ class _Compilation:
             self._read_edge(as_tuple(source), target, site)
         for branch in self.graph.branches:
             self._read_branch(branch)
-        plan = self._plan(nodes)
+        accepts = accepted(self.graph, self.declared)
+        self.problems.extend(accepts.problems)
+        plan = self._plan(nodes, accepts)
         self._check_sent(plan)
         self.problems.extend(problems_of_shape(plan, self.loose))
         return plan, tuple(self.problems)
@@ -112,7 +116,7 @@ class _Compilation:
             codecs = () if problems else graph.types
             schema = schema_of(graph.state_type, codecs)
             self.problems.extend(schema.problems)
-            migrations = (*graph.state_type.migrations, *graph.migrations)
+            migrations = migrations_of(schema, graph.migrations)
             try:
                 register(schema, migrations)
             except DuplicateMigration as error:
@@ -175,7 +179,7 @@ class _Compilation:
     def _read_node(self, name: str, declared: DeclaredNode) -> Node:
         fn, graph = declared.fn, self.graph
         place = self._place(name, declared)
-        inner, fan = declared.inner, declared.fan
+        inner, fan, message = declared.inner, declared.fan, declared.message
         sync = inner is None and not is_async(fn)
         stoppable, isolated = not sync or declared.isolate == "process", None
         if self.has_state:
@@ -189,7 +193,9 @@ class _Compilation:
                     inner = None
             else:
                 takes: Any = "item" if fan is not None else "state" if declared.takes is None else "input"
-                self._note(place, problems_of_function(fn, graph.state_type, takes=takes))
+                if message is None or not any(problems_of_message(message)):
+                    self._note(place, problems_of_function(fn, graph.state_type, takes=takes, message=message))
+                    self._note(place, problems_of_validate(declared.validate, graph.state_type, message))
             isolated = self._isolated(place, declared, schema)
         else:
             inner, schema = None, None
@@ -205,8 +211,10 @@ class _Compilation:
             name=name,
             fn=fn,
             is_async=not sync,
-            takes_context=inner is None and takes_context(fn),
+            takes_context=inner is None and takes_context(fn, after=1 if message is None else 2),
             takes=takes_type,
+            message=None if message is None else getattr(message, "schema_name", label(message)),
+            validate=declared.validate,
             retry=retry,
             timeout=timeout,
             cache=self._cached(place, declared),
@@ -259,7 +267,12 @@ class _Compilation:
         return None if problems else cached_of(declared.cache, declared.fn)
 
     def _taking_over(self, name: str, place: str, declared: DeclaredNode) -> Handler | None:
-        """Who takes over for a node: its own handler, or the graph's; but that is not its own."""
+        """Who takes over for a node: its own handler, or the graph's; but that is not its own.
+
+        The graph's is for nodes. A message that can't be handled is its sender's business.
+        """
+        if declared.on_error is UNSET and declared.message is not None:
+            return None
         if declared.on_error is UNSET:
             return None if self.handler is not None and self.handler.node == name else self.handler
         return self._handler(place, declared.on_error, declared.catch)
@@ -304,7 +317,18 @@ class _Compilation:
         return placed(f"node {name!r}", declared.site or site_of(declared.fn))
 
     def _find(self, reference: object, place: str) -> str | None:
-        """The node that is meant; after a note also the one that most likely is."""
+        """The node that is meant; after a note also the one that most likely is. No handler: nothing leads there."""
+        name = self._named(reference, place)
+        if name is not None and (type_ := self.declared[name].message) is not None:
+            self._note(
+                place,
+                [f"{name!r} handles {label(type_)}, so nothing else leads there; what it leads to, say as its goto="],
+            )
+            return None
+        return name
+
+    def _named(self, reference: object, place: str) -> str | None:
+        """The node or handler that is meant; after a note also the one that most likely is."""
         if isinstance(reference, str):
             if reference in self.declared:
                 return reference
@@ -401,7 +425,7 @@ class _Compilation:
 
     # -- the whole ------------------------------------------------------------
 
-    def _plan(self, nodes: dict[str, Node]) -> Plan:
+    def _plan(self, nodes: dict[str, Node], accepts: Accepted) -> Plan:
         legs: dict[str, list[str]] = defaultdict(list)
         for target, inlets in self.joins.items():
             for source in dict.fromkeys(source for inlet in inlets for source in inlet):
@@ -409,7 +433,7 @@ class _Compilation:
         for old, new in self.graph.moves.items():
             place = f"moves={{{old!r}: {new!r}}}"
             if not isinstance(new, End):
-                self._find(new, place)
+                self._named(new, place)
             if old in nodes:  # it would be moved on at each restart
                 self._note(place, [f"{old!r} is still a node here; only nodes that are gone are moved"])
         return Plan(
@@ -427,6 +451,10 @@ class _Compilation:
             record_backoff_over=self.graph.record_backoff_over,
             interrupt_before=self._held("interrupt_before", self.graph.interrupt_before, nodes),
             interrupt_after=self._held("interrupt_after", self.graph.interrupt_after, nodes),
+            lifetime="actor" if self.graph.lifetime == "actor" else "run",
+            handlers=MappingProxyType(accepts.handlers),
+            messages=MappingProxyType(accepts.messages),
+            mailbox=self.graph.mailbox,
         )
 
     def _schema(self) -> Schema:
@@ -436,7 +464,7 @@ class _Compilation:
     def _held(self, what: str, given: object, nodes: dict[str, Node]) -> frozenset[str]:
         """The nodes before or after which a run waits; ``"*"`` is all of them."""
         if given == "*":
-            return frozenset(nodes)
+            return frozenset(name for name, node in nodes.items() if node.message is None)
         found = (self._find(reference, f"the graph, {what}=") for reference in as_tuple(given))
         return frozenset(name for name in found if name is not None)
 
@@ -450,7 +478,7 @@ class _Compilation:
             routes = (node.goto, node.send, handler, *(branch.targets for branch in self.branches.get(source, ())))
             for target in itertools.chain.from_iterable(routes):
                 before.setdefault(target, set()).add(source)
-        ahead = [name for name in nodes if name not in self.loose]
+        ahead = [name for name, node in nodes.items() if node.message is None and name not in self.loose]
         return tuple(name for name in ahead if name not in before) or tuple(
             name for name in ahead if before[name] == {name}
         )

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from actorflow.graph.cache import Cache
 from actorflow.graph.codec import Codec
+from actorflow.graph.message import Mailbox
 from actorflow.graph.middleware import Middleware
 from actorflow.graph.migrate import Migration
 from actorflow.graph.retry import Retries
@@ -48,6 +49,19 @@ class NodeOptions(FlowOptions, total=False):
     retry: Retries
     timeout: float | Timeout | None
     cache: Cache | None
+    middleware: Sequence[Middleware]
+    isolate: Literal["process"] | None
+    on_error: OnError
+    catch: Catch
+
+
+class HandlerOptions(TypedDict, total=False):
+    """What `Graph.on` takes beside the type, the function and validate; each is described there."""
+
+    name: str | None
+    goto: Target | Sequence[Target]
+    retry: Retries
+    timeout: float | Timeout | None
     middleware: Sequence[Middleware]
     isolate: Literal["process"] | None
     on_error: OnError
@@ -102,11 +116,13 @@ class DeclaredInner(Struct, frozen=True, kw_only=True):
 
 
 class DeclaredNode(Struct, frozen=True, kw_only=True):
-    """A call of `Graph.node`, `Graph.map` or `Graph.subgraph`."""
+    """A call of `Graph.node`, `Graph.on`, `Graph.map` or `Graph.subgraph`."""
 
     fn: Callable[..., Any]  # of a subgraph never called
     name: str | None = None  # None: the function's own
     takes: Any = None  # the type of what is sent to it; None: it takes the state
+    message: Any = None  # the type of the messages that it handles; None: it is a node
+    validate: Callable[..., Any] | None = None  # of a handler
     after: NodeRef | Sequence[NodeRef] | None = None
     goto: Target | Sequence[Target] = ()
     send: NodeRef | Sequence[NodeRef] = ()
@@ -161,6 +177,9 @@ class Declaration(Struct):
     record_backoff_over: float = 1.0
     interrupt_before: NodeRef | Sequence[NodeRef] = ()
     interrupt_after: NodeRef | Sequence[NodeRef] = ()
+    lifetime: str = "run"
+    messages: Sequence[Any] = ()  # types that nodes receive
+    mailbox: Mailbox = Mailbox()
     nodes: list[DeclaredNode] = field(default_factory=list[DeclaredNode])
     edges: list[DeclaredEdge] = field(default_factory=list[DeclaredEdge])
     branches: list[DeclaredBranch] = field(default_factory=list[DeclaredBranch])

@@ -15,14 +15,16 @@ from actorflow.graph.declaration import (
     DeclaredFan,
     DeclaredInner,
     DeclaredNode,
+    HandlerOptions,
     MapOptions,
     NodeOptions,
     SubgraphOptions,
 )
 from actorflow.graph.draw import Format, draw
-from actorflow.graph.migrate import Migration, Plain, migrate, register
+from actorflow.graph.message import Mailbox, Message
+from actorflow.graph.migrate import Migration, Plain, migrate, migrations_of, register
 from actorflow.graph.nesting import problems_inside, warnings_inside
-from actorflow.graph.node import Outcome
+from actorflow.graph.node import Answer, Outcome
 from actorflow.graph.routing import End, NodeHandle, NodeRef, Target, label
 from actorflow.graph.schema import Schema, schema_of
 from actorflow.graph.signature import site_of_caller
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from actorflow.graph.context import Context
     from actorflow.graph.declaration import Catch, OnError
     from actorflow.graph.middleware import Middleware
-    from actorflow.graph.plan import Plan
+    from actorflow.graph.plan import Lifetime, Plan
     from actorflow.graph.progress import Progress
     from actorflow.graph.retry import Retries
     from actorflow.graph.timeouts import Timeout
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound=Outcome | Awaitable[Outcome])
 B = TypeVar("B", bound=Target | Sequence[Target])
+M = TypeVar("M", bound=Message)
+A = TypeVar("A", bound=Answer | Awaitable[Answer])
 In = TypeVar("In")  # what a node takes: the state, or what is sent to it
 
 
@@ -51,6 +55,15 @@ class _NodeDecorator(Protocol[In]):
     def __call__(self, fn: Callable[[In], R], /) -> Callable[[In], R]: ...
     @overload
     def __call__(self, fn: Callable[[In, Context], R], /) -> Callable[[In, Context], R]: ...
+
+
+class _HandlerDecorator(Protocol[S, M]):
+    """What ``@graph.on(...)`` is."""
+
+    @overload
+    def __call__(self, fn: Callable[[S, M], A], /) -> Callable[[S, M], A]: ...
+    @overload
+    def __call__(self, fn: Callable[[S, M, Context], A], /) -> Callable[[S, M, Context], A]: ...
 
 
 class _BranchDecorator(Protocol[S]):
@@ -93,12 +106,16 @@ class Graph(Generic[S]):
         max_state: bytes that the state may take; a node whose update would make it larger fails with
             `StateTooLarge`, and there is a warning in the log when four fifths are reached. An estimate: what
             each value takes encoded.
-        migrations: in addition to those of the State, as is `migrate`.
+        migrations: in addition to those of the State and of the types of messages, as is `migrate`.
         moves: old node names and what became of them: the new name, or `END`.
         context: the type of ``context=`` that run, spawn, resume and register take; another one is `BadContext`.
         types: a `Codec` for each type in the state that msgspec does not know.
         interrupt_before: nodes before which a run waits until it is answered; ``"*"`` is each of them.
         interrupt_after: nodes after which it does, their update merged and where they lead still to be asked.
+        lifetime: ``"run"``: a run is over when none of its nodes goes on; meanwhile it handles messages.
+            ``"actor"``: it then waits for messages, until a handler returns `END` or it is cancelled.
+        messages: the types of messages that nodes receive, beside those that `on` handles.
+        mailbox: how much may wait to be handled.
 
     Example:
         >>> from actorflow import Graph, State, Update
@@ -138,6 +155,9 @@ class Graph(Generic[S]):
         types: Iterable[Codec[Any]] = (),
         interrupt_before: NodeRef | Sequence[NodeRef] = (),
         interrupt_after: NodeRef | Sequence[NodeRef] = (),
+        lifetime: Lifetime = "run",
+        messages: Sequence[type[Message]] = (),
+        mailbox: Mailbox = Mailbox(),  # noqa: B008 - it is frozen
     ) -> None:
         self.state_type = state_type
         self.context_type = context
@@ -158,6 +178,9 @@ class Graph(Generic[S]):
             types=tuple(types),
             interrupt_before=interrupt_before,
             interrupt_after=interrupt_after,
+            lifetime=lifetime,
+            messages=messages,
+            mailbox=mailbox,
         )
         self._compiled: tuple[Plan, tuple[str, ...]] | None = None
         self._sound: Plan | None = None  # the compiled plan, once the graphs inside were checked, too
@@ -173,7 +196,7 @@ class Graph(Generic[S]):
 
     @property
     def migrations(self) -> tuple[Migration, ...]:
-        """Those registered on this graph; the State's own are not among them."""
+        """Those registered on this graph; the own ones of the State and of messages are not among them."""
         return tuple(self._declaration.migrations)
 
     @property
@@ -303,6 +326,86 @@ class Graph(Generic[S]):
 
         def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
             self._declare(DeclaredNode(fn=fn, takes=takes, **options))
+            return fn
+
+        return declare if fn is None else declare(fn)
+
+    @overload
+    def on(
+        self,
+        message: type[M],
+        fn: Callable[[S, M], A],
+        /,
+        *,
+        validate: Callable[[S, M], None] | None = None,
+        **options: Unpack[HandlerOptions],
+    ) -> Callable[[S, M], A]: ...
+    @overload
+    def on(
+        self,
+        message: type[M],
+        fn: Callable[[S, M, Context], A],
+        /,
+        *,
+        validate: Callable[[S, M], None] | None = None,
+        **options: Unpack[HandlerOptions],
+    ) -> Callable[[S, M, Context], A]: ...
+    @overload
+    def on(
+        self,
+        message: type[M],
+        /,
+        *,
+        validate: Callable[[S, M], None] | None = None,
+        **options: Unpack[HandlerOptions],
+    ) -> _HandlerDecorator[S, M]: ...
+    def on(
+        self,
+        message: Any,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        validate: Callable[..., Any] | None = None,
+        **options: Unpack[HandlerOptions],
+    ) -> Any:
+        """Declare a handler: what a run does with messages of a type, as decorator or as a call.
+
+        The function takes the state, the message and, if it has a third
+        parameter, the `Context`. Messages are handled one at a time, beside the
+        nodes. What it returns is an update, `Reply`, `Goto`, `END` or nothing.
+
+        Args:
+            message: the type. It has one handler.
+            fn: ``async def``, or a plain function, which runs in a worker thread.
+            validate: ``(state, msg) -> None``, plain, pure and quick: if it raises, the message is refused, and
+                whoever sends it gets the error. Nothing of it is kept then.
+            **options: the following, each as for `node`, with one exception: the ``on_error`` of the graph is for
+                its nodes, not for handlers.
+
+                - ``name``: the function's own name by default.
+                - ``goto``: the targets that a returned `Goto` may name. `END` may always be returned.
+                - ``retry``, ``timeout``, ``middleware``, ``isolate``, ``on_error``, ``catch``.
+
+        Example:
+            >>> from actorflow import Graph, Message, Reply, State
+            >>> class Account(State):
+            ...     balance: int = 0
+            >>> class Withdraw(Message, version=1):
+            ...     amount: int
+            >>> account = Graph("account", Account, lifetime="actor")
+            >>> def covered(state: Account, msg: Withdraw) -> None:
+            ...     if msg.amount > state.balance:
+            ...         raise ValueError("there is not so much on it")
+            >>> @account.on(Withdraw, validate=covered)
+            ... async def withdraw(state: Account, msg: Withdraw) -> Reply:
+            ...     left = state.balance - msg.amount
+            ...     return Reply(left, update={"balance": left})
+        """
+        if not isinstance(message, type):
+            raise TypeError(f"on() takes the type of the messages: @graph.on(Deposit), not {label(message)}")
+
+        def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
+            self._declare(DeclaredNode(fn=fn, message=message, validate=validate, **options))
             return fn
 
         return declare if fn is None else declare(fn)
@@ -465,7 +568,9 @@ class Graph(Generic[S]):
 
         def declare(migration: Migration) -> Migration:
             migrations = [*self._declaration.migrations, migration]
-            register(self.schema, (*self.state_type.migrations, *migrations))
+            gives = migration.gives
+            schema = schema_of(gives) if gives is not None and issubclass(gives, Message) else self.schema
+            register(schema, migrations_of(schema, migrations))
             self._compiled = None
             self._declaration.migrations = migrations
             return migration

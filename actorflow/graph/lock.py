@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from actorflow.errors import MigrationError, SchemaDrift
-from actorflow.graph.migrate import chain, check_table
+from actorflow.graph.migrate import chain, check_table, migrations_of
 from actorflow.graph.state import Version
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _problem(graph: Graph[Any], schema: Schema, locked: Locked) -> str | None:
     if locked.version is None or schema.version is None:
         return f"{schema.name!r} has version {schema.version!r} in the code and {locked.version!r} in the lock"
     try:
-        chain(schema, locked.version, [*schema.state_type.migrations, *graph.migrations])
+        chain(schema, locked.version, migrations_of(schema, graph.migrations))
     except MigrationError as error:
         return str(error)
     return None

@@ -20,6 +20,7 @@ from actorflow.errors import (
     SchemaDrift,
     SchemaTooNew,
 )
+from actorflow.graph.message import Message
 from actorflow.graph.schema import ENCODE_ERRORS, Schema, schema_of
 from actorflow.graph.state import State, Version
 
@@ -27,12 +28,13 @@ Plain = dict[str, Any]
 
 
 class Migration(Struct, frozen=True):
-    """One edge between two schema versions. ``takes`` is None for a function from dict to dict."""
+    """One edge between two schema versions. ``takes`` and ``gives`` are None for a function from dict to dict."""
 
     from_: Version
     to: Version
     function: Callable[[Any], Any]
     takes: type[State] | None = None
+    gives: type[State] | None = None
 
     def __call__(self, old: Any) -> Any:
         """The function itself, so that a migration can be tested by calling it."""
@@ -93,7 +95,7 @@ def _typed(function: Callable[[Any], Any]) -> Migration:
             "or declared with @migrate(from_=, to=)"
         )
         raise TypeError(msg)
-    return Migration(_version(takes), _version(gives), function, takes)
+    return Migration(_version(takes), _version(gives), function, takes, gives)
 
 
 def _version(state_type: type[State]) -> Version:
@@ -104,6 +106,23 @@ def _version(state_type: type[State]) -> Version:
 
 def _is_versioned(annotation: Any) -> TypeGuard[type[State]]:
     return isinstance(annotation, type) and issubclass(annotation, State) and annotation.schema_version is not None
+
+
+def migrations_of(schema: Schema, registered: Iterable[Migration]) -> tuple[Migration, ...]:
+    """All that are for this schema: its class's own, and those among what is registered on a graph.
+
+    What is registered on a graph is for its State. For a type of messages is
+    what is typed as giving one, of whatever version.
+    """
+    its = schema.state_type
+    name = schema.name if issubclass(its, Message) else None
+    return (*its.migrations, *(migration for migration in registered if _messages_of(migration) == name))
+
+
+def _messages_of(migration: Migration) -> str | None:
+    """The type of messages that it is for, by its schema's name."""
+    gives = migration.gives
+    return gives.schema_name if gives is not None and issubclass(gives, Message) else None
 
 
 def register(schema: Schema, migrations: Iterable[Migration]) -> dict[Version, dict[Version, Migration]]:
@@ -252,4 +271,4 @@ def check_table(
         )
 
 
-__all__ = ["Migration", "chain", "check_table", "migrate", "register", "upgrade"]
+__all__ = ["Migration", "chain", "check_table", "migrate", "migrations_of", "register", "upgrade"]

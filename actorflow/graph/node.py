@@ -16,7 +16,7 @@ from actorflow.graph.inner import Inner
 from actorflow.graph.middleware import Middleware
 from actorflow.graph.remote import Remote
 from actorflow.graph.retry import Retry
-from actorflow.graph.routing import END, End, Goto, Send
+from actorflow.graph.routing import END, End, Goto, Reply, Send
 from actorflow.graph.signature import (
     UNKNOWN,
     has_parameters,
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 Outcome = Update | State | Goto | Send | Sequence[Send] | End | None
 """What a node may return: nothing, an update, a whole State (the fields that differ count), or routing."""
+
+Answer = Update | State | Goto | Reply | End | None
+"""What a handler of messages may return: what a node may, but no `Send`; and a `Reply`."""
 
 MAX_NAME = 100  # characters: names go into every record
 
@@ -64,6 +67,8 @@ class Node(Struct, frozen=True, kw_only=True):
     is_async: bool = True
     takes_context: bool = False
     takes: Any = None  # the type of the input of an item or a `Send`; None: it takes the state
+    message: str | None = None  # a handler: the schema name of the messages, which it takes beside the state
+    validate: Callable[[Any, Any], None] | None = None  # of a handler: raises for a message that is to be refused
     retry: tuple[Retry, ...] = ()  # the first that applies to an error counts
     timeout: Timeout | None = None
     cache: Cached | None = None
@@ -115,9 +120,9 @@ def input_type(fn: Callable[..., Any]) -> Any:
     return Any if annotation is UNKNOWN else annotation
 
 
-def takes_context(fn: Callable[..., Any]) -> bool:
-    """Whether a node's function has a second parameter."""
-    return has_parameters(fn, 2)
+def takes_context(fn: Callable[..., Any], *, after: int = 1) -> bool:
+    """Whether a function has a parameter more than what it is called with ``after`` all."""
+    return has_parameters(fn, after + 1)
 
 
 def problems_of_handler(fn: Callable[..., Any], state_type: type[State]) -> Iterator[str]:
@@ -128,7 +133,11 @@ def problems_of_handler(fn: Callable[..., Any], state_type: type[State]) -> Iter
 
 
 def problems_of_function(
-    fn: Callable[..., Any], state_type: type[State], *, takes: Literal["state", "input", "item"] = "state"
+    fn: Callable[..., Any],
+    state_type: type[State],
+    *,
+    takes: Literal["state", "input", "item"] = "state",
+    message: type[State] | None = None,
 ) -> Iterator[str]:
     """Why this function can't be a node over ``state_type``. What can't be known before it runs is no problem.
 
@@ -136,10 +145,12 @@ def problems_of_function(
         fn: the function.
         state_type: of its graph.
         takes: what it is called with: the state, the input of a `Send`, or an item of a map, whose result is free.
+        message: of a handler: the type of the messages, which it is called with beside the state.
     """
     if is_generator(fn):
         yield "it is a generator; a node returns its result once"
-    yield from problems_of_parameters(fn, state_type if takes == "state" else None, (takes, "ctx"))
+    names = (takes, "ctx") if message is None else (takes, "msg", "ctx")
+    yield from problems_of_parameters(fn, state_type if takes == "state" else None, names, message)
     signature = signature_of(fn)
     if signature is None or takes == "item":
         return
@@ -147,14 +158,18 @@ def problems_of_function(
     for kind in _classes_in(returned):
         if issubclass(kind, State) and not issubclass(state_type, kind):
             yield f"it returns a {kind.__name__}, but the graph's state is {state_type.__name__}"
-        elif not (_is_outcome(kind) or (issubclass(kind, Awaitable) and not is_async(fn))):
-            yield f"it returns {kind.__name__}; a node returns None, an update (a dict), its State, Goto, Send or END"
+        elif not (_is_outcome(kind, message) or (issubclass(kind, Awaitable) and not is_async(fn))):
+            who, kinds = ("a node", "Send") if message is None else ("a handler", "Reply")
+            yield f"it returns {kind.__name__}; {who} returns None, an update (a dict), its State, Goto, {kinds} or END"
 
 
 def problems_of_parameters(
-    fn: Callable[..., Any], state_type: type[State] | None, names: tuple[str, ...]
+    fn: Callable[..., Any],
+    state_type: type[State] | None,
+    names: tuple[str, ...],
+    message: type[State] | None = None,
 ) -> Iterator[str]:
-    """Why a function can't be called with the state (None: something else) and, if ``names`` has two, the context."""
+    """Why a function can't be called with what these names say: the state (None: something else), a message, ..."""
     signature = signature_of(fn)
     if signature is None:
         yield "its parameters can't be read; wrap it in a def"
@@ -170,6 +185,10 @@ def problems_of_parameters(
             yield f"it asks for the keyword {parameter.name!r}; it is called as {wanted}"
     if positional and state_type is not None:
         yield from _problems_of_state(positional[0], fn, state_type)
+    if message is not None and len(positional) > 1:
+        expected = resolve(positional[1].annotation, fn)
+        if _is_plain_class(expected) and not issubclass(message, expected):
+            yield f"it takes a {expected.__name__}, but handles {message.__name__}"
     if names[-1] == "ctx" and len(positional) >= len(names):
         yield from _problems_of_context(positional[len(names) - 1], fn)
 
@@ -213,5 +232,6 @@ def _classes_in(annotation: Any) -> Iterator[type[Any]]:
         yield annotation
 
 
-def _is_outcome(kind: type[Any]) -> bool:
-    return kind is object or issubclass(kind, NoneType | Mapping | State | Goto | Send | End)
+def _is_outcome(kind: type[Any], message: type[State] | None) -> bool:
+    routing = Goto | Send | End if message is None else Goto | Reply | End
+    return kind is object or issubclass(kind, NoneType | Mapping | State | routing)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct, msgpack
 
 from actorflow.errors import UndeclaredTarget
+from actorflow.graph.message import Mailbox
 from actorflow.graph.node import Node
 from actorflow.graph.routing import END, End, as_tuple, label
 from actorflow.graph.schema import Schema
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 
 DIGEST_SIZE = 16  # bytes
+
+Lifetime = Literal["run", "actor"]
+"""Whether a run is over when none of its nodes goes on, or then waits for messages."""
+
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Branch(Struct, frozen=True):
@@ -51,6 +58,10 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
     record_backoff_over: float = 1.0  # seconds
     interrupt_before: frozenset[str] = frozenset()
     interrupt_after: frozenset[str] = frozenset()
+    lifetime: Lifetime = "run"
+    handlers: Mapping[str, str] = _NONE  # by the schema name of the messages: the node that handles them
+    messages: Mapping[str, Schema] = _NONE  # by name: all that a run takes, whether handled or received by its nodes
+    mailbox: Mailbox = Mailbox()
 
     @cached_property
     def digest(self) -> bytes:
@@ -69,13 +80,20 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
             for name, node in self.nodes.items()
             if node.join is not None or node.defer or node.send or any(_more(node))
         )
+        mail = (self.lifetime, sorted(self.handlers.items()))
         data = msgpack.encode((*topology, special) if special else topology)
+        if mail != ("run", []):  # else as it was before there were any
+            data += msgpack.encode(mail)
         return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
 
     def is_leaf(self, node: str) -> bool:
         """Whether nothing leaves this node; an edge to END does."""
         its = self.nodes[node]
         return not (node in self.edges or node in self.legs or node in self.branches or its.goto or its.send)
+
+    def is_handler(self, node: str) -> bool:
+        """Whether messages lead to this node, and nothing else."""
+        return self.nodes[node].message is not None
 
     def is_held(self, target: str) -> bool:
         """Whether tokens wait in front of this node, instead of opening it one by one."""

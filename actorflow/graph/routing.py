@@ -105,6 +105,23 @@ class Send:
         return f"Send({node}, {self.input!r}{update})"
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Returned by a handler of messages: what whoever asked gets for an answer, once all of this is durable.
+
+    ``update`` is merged as if the handler had returned it. What is asked and
+    gets no `Reply` is answered with None when the handler has finished.
+
+    Example:
+        >>> from actorflow import Reply
+        >>> Reply(150, update={"balance": 150})
+        Reply(value=150, update={'balance': 150})
+    """
+
+    value: Any
+    update: Update | None = None
+
+
 def label(target: object) -> str:
     """A target as a message shows it: a node's name, a function's name, or whatever it is."""
     return target if isinstance(target, str) else str(getattr(target, "__name__", target))

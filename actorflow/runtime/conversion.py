@@ -11,7 +11,7 @@ from actorflow.engine.operations import Grown, thaw
 from actorflow.engine.records import Handed
 from actorflow.engine.run import Form
 from actorflow.errors import MigrationTimeout, SchemaDrift
-from actorflow.graph.migrate import chain, check_table, upgrade
+from actorflow.graph.migrate import chain, check_table, migrations_of, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +54,7 @@ class Conversion:
                 f"{schema.name!r} has no version {'in the checkpoint' if form.version is None else 'in the code'}, "
                 "so it can't be migrated; declare State(..., version=)"
             )
-        self._steps = chain(schema, form.version, [*schema.state_type.migrations, *migrations])
+        self._steps = chain(schema, form.version, migrations_of(schema, migrations))
 
     def values(self, values: Values) -> Values:
         """Saved values as the code has them.
