@@ -9,7 +9,6 @@ releases (the start of successors, under ``sync``) waits for it.
 from __future__ import annotations
 
 import logging
-import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +38,7 @@ from actorflow.engine.events import (
 )
 from actorflow.engine.records import Released
 from actorflow.errors import CommitUnknown
+from actorflow.runtime import clock
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.writer import due
 
@@ -216,7 +216,7 @@ class Actor:
         if not self._swept:
             self._swept = True
             self._answer_requests()  # before the sweep: it would end a run that was reopened for this
-            self._take(decide(self._plan, self.run, Sweep(time.time())))
+            self._take(decide(self._plan, self.run, Sweep(clock.now())))
         while True:
             await self._settle(tasks)
             if self.run.ended:
@@ -349,7 +349,7 @@ class Actor:
                 scope = self._flying[id_] = CancelScope()
                 tasks.start_soon(self._fly, id_, attempt, scope)
             else:  # a recorded retry, taken up again: late is immediate
-                self._retry_later(tasks, Retry(id_, attempt, max(0.0, due - time.time())))
+                self._retry_later(tasks, Retry(id_, attempt, max(0.0, due - clock.now())))
         self._ready.clear()
 
     def _retry_later(self, tasks: TaskGroup, retry: Retry) -> None:
@@ -419,10 +419,10 @@ class Actor:
             tasks.start_soon(self._expire, id_, due)
 
     async def _expire(self, id_: int, due: float) -> None:
-        await anyio.sleep(max(0.0, due - time.time()))
+        await clock.sleep_until(due)
         if self._expiring.get(id_) == due:
             del self._expiring[id_]
-            self._events.append(Due(id_, time.time()))
+            self._events.append(Due(id_, clock.now()))
             self._wake.set()
 
     async def _retry(self, retry: Retry, scope: CancelScope) -> None:

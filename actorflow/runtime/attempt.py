@@ -21,6 +21,7 @@ from actorflow.engine.run import Activation
 from actorflow.engine.scopes import item_of
 from actorflow.errors import NodeTimeout, StateMutated
 from actorflow.graph.plan import Plan
+from actorflow.runtime import clock
 from actorflow.runtime.context import NodeContext, Suspend
 from actorflow.runtime.limits import Course, within
 from actorflow.runtime.results import Results
@@ -68,7 +69,7 @@ class Caller(Struct, frozen=True):
             if not ctx.asked:  # a node that failed because it waits is asked again when it need not
                 error.add_note(f"in node {place.node.name!r} of run {run.run_id!r}, after commit {seq}")
                 final = type(error) is NodeTimeout and error.limit == "total"
-                return Raised(activation.id, error, attempt, time.time(), random.random(), final)
+                return Raised(activation.id, error, attempt, clock.now(), random.random(), final)
         except (Suspend, BaseExceptionGroup) as error:
             if not ctx.asked or _rest(error) is not None:
                 raise  # not ours, or it was cancelled from outside meanwhile
@@ -77,7 +78,7 @@ class Caller(Struct, frozen=True):
         if ctx.asked:
             return Suspended(activation.id, tuple(ctx.asked), attempt)
         took = time.perf_counter() - started
-        return Returned(activation.id, value, took, attempt, time.time(), random.random(), course.cached)
+        return Returned(activation.id, value, took, attempt, clock.now(), random.random(), course.cached)
 
     async def _value(self, place: Place, ctx: NodeContext, course: Course) -> Any:
         activation, node, schema = place.activation, place.node, place.schema

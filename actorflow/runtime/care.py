@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +19,7 @@ from actorflow.engine.records import ENDED, Body, Claimed, Ended, Released, Tagg
 from actorflow.engine.run import ROOT, Scope
 from actorflow.engine.snapshot import dump
 from actorflow.errors import ActorflowError, NoSuchRun, RunOwned
+from actorflow.runtime import clock
 from actorflow.runtime.claiming import EndedMeanwhile, check_there, near_ids
 from actorflow.runtime.large import Joiner, referenced
 from actorflow.runtime.replay import reading, replay
@@ -70,7 +70,7 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
     deleted: list[str] = []
     failed: dict[str, str] = {}
     trimmed: dict[str, int] = {}
-    now = time.time()
+    now = clock.now()
     names = [summary.run_id for summary in store.markers.ended()]
     for encoded in dict.fromkeys(encoded for encoded, _ in store.markers.active()):
         try:

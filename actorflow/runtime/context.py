@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from actorflow.engine.operations import thaw
 from actorflow.engine.records import Ask
 from actorflow.engine.waits import BEFORE
 from actorflow.errors import BadAnswer, RemoteError, WaitInMiddleware
+from actorflow.runtime import clock
 from actorflow.runtime.options import check_texts
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ class NodeContext:
                 question,
                 self.codecs.plain(payload),
                 _schema(type),
-                None if timeout is None else time.time() + timeout,
+                None if timeout is None else clock.now() + timeout,
                 self.codecs.plain(default),
-                time.time(),
+                clock.now(),
             )
         )
         raise Suspend(question)

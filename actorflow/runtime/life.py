@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +15,7 @@ from actorflow.engine.operations import Values
 from actorflow.engine.policy import GiveUp, RestartPolicy, after_crash
 from actorflow.errors import ActorflowError, StoreError
 from actorflow.graph.graph import Graph
+from actorflow.runtime import clock
 from actorflow.runtime.actor import Actor, Request
 from actorflow.store.frames import FilePart
 
@@ -88,7 +88,7 @@ class Life(Struct):
         """Run the actor, restart it when it crashes, and let go of the run in the end, whatever happens."""
         try:
             while (crashed := await self.actor.live()) is not None:
-                now = time.monotonic()
+                now = clock.monotonic()
                 verdict = after_crash(
                     self.policy,
                     crashed.error,

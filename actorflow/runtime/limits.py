@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from actorflow.errors import NodeTimeout
+from actorflow.runtime import clock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,13 +32,13 @@ class Course:
         """Pass it on, unless the attempt is over, or its time is."""
         if self.ended or (self._scope is not None and self._scope.cancel_called):
             return
-        self.heard = time.monotonic()
+        self.heard = clock.monotonic()
         self._tell(verb, arguments)
 
     def lasts(self, scope: anyio.CancelScope) -> None:
         """Not to be heard any more once this is cancelled."""
         self._scope = scope
-        self.heard = time.monotonic()
+        self.heard = clock.monotonic()
 
 
 async def within(
@@ -58,7 +58,7 @@ async def within(
     """
     seconds, which = limits.attempt, "attempt"
     if limits.total is not None:
-        left = max(0.0, limits.total - (0.0 if began is None else time.time() - began))
+        left = max(0.0, limits.total - (0.0 if began is None else clock.now() - began))
         if not left:
             raise NodeTimeout(node, limits.total, "total")
         if seconds is None or left < seconds:
@@ -86,7 +86,7 @@ async def _heard(call: Callable[[], Awaitable[Any]], course: Course, scope: anyi
     """What a call returns or raises; cancelled when it has said nothing for ``idle`` seconds."""
 
     async def listen() -> None:
-        while (left := course.heard + idle - time.monotonic()) > 0:  # noqa: ASYNC110 - it is heard from any thread
+        while (left := course.heard + idle - clock.monotonic()) > 0:  # noqa: ASYNC110 - it is heard from any thread
             await anyio.sleep(left)
         scope.cancel()
 

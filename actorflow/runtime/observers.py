@@ -19,6 +19,7 @@ from anyio.lowlevel import current_token
 
 from actorflow.engine.events import Crash, Raised, Retry
 from actorflow.engine.records import Attempted, describe
+from actorflow.runtime import clock
 from actorflow.runtime.events import LIVE_ONLY, DataEvent, Event, HookEvent, NodeEvent, Offset, ProgressEvent
 from actorflow.store.frames import Frame
 
@@ -228,7 +229,7 @@ class Observers:
             NodeEvent(
                 run_id=self.run_id,
                 offset=Offset(self.seq, self._told),
-                time=time.time(),
+                time=clock.now(),
                 scope=activation.scope,
                 node=activation.node,
                 index=activation.index,
@@ -243,7 +244,7 @@ class Observers:
         place: dict[str, Any] = {
             "run_id": self.run_id,
             "offset": Offset(self.seq, self._told),
-            "time": time.time(),
+            "time": clock.now(),
             "attempt": attempt,
         }
         if activation is not None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import math
 import random
-import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from actorflow.engine.records import ENDED
 from actorflow.errors import RunOwned, StoreError
+from actorflow.runtime import clock
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import EndedMeanwhile, end_markers
 from actorflow.runtime.large import Joiner
@@ -67,7 +67,7 @@ async def scan(lives: Lives, graphs: Mapping[str, Graph[Any]], *, every: float, 
     """Look again and again, about ``every`` so many seconds; never returns."""
     known: Known = {}
     while True:
-        await anyio.sleep(every * random.uniform(0.5, 1.5))
+        await clock.rest(every * random.uniform(0.5, 1.5))
         if graphs and not lives.leaving:
             try:
                 await recover(lives, graphs, anywhere=anywhere, awaited=False, known=known, most=SHARE)
@@ -79,7 +79,7 @@ async def beat(heartbeat: HeartbeatIncarnation) -> None:
     """Show again and again that this process lives; never returns. Runs live elsewhere if it fails for a lease."""
     thread = anyio.CapacityLimiter(1)  # of its own: users may hold all others for longer than a lease
     while True:
-        await anyio.sleep(heartbeat.beat_every)
+        await clock.rest(heartbeat.beat_every)
         try:
             await anyio.to_thread.run_sync(heartbeat.beat, limiter=thread)
         except StoreError as error:
@@ -161,7 +161,7 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known
             before = known.get(encoded) if random.random() >= _LOOK_ANYWAY else None
             if isinstance(before, Owner) and store.incarnation.is_dead(before, encoded) is False:
                 continue
-            if isinstance(before, float) and before > time.time():
+            if isinstance(before, float) and before > clock.now():
                 continue
             log = log_of(store, encoded)
             tip = None if log is None else log.tip()
@@ -193,7 +193,7 @@ def _rests_until(header: Header) -> float | None:
     if header.kind != "release" or header.status not in {"waiting", "paused"}:
         return None
     until = math.inf if header.due is None else float(header.due)
-    return until if until > time.time() else None
+    return until if until > clock.now() else None
 
 
 def _clear(store: Store, log: RunLog, opening: int) -> None:

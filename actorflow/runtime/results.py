@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from actorflow.engine.merge import merge
 from actorflow.engine.operations import thaw
 from actorflow.errors import ActorflowError
 from actorflow.graph.schema import ENCODE_ERRORS
+from actorflow.runtime import clock
 from actorflow.runtime.workers.returned import pack, unpack
 from actorflow.runtime.workers.wire import Returned
 
@@ -63,14 +63,14 @@ class Results:
             What ``key=`` or the function raises.
         """
         digest = self._cache.digest(_what(place, cached, argument))
-        known = await self._in_store(partial(self._cache.get, digest, now=time.time(), ttl=cached.ttl))
+        known = await self._in_store(partial(self._cache.get, digest, now=clock.now(), ttl=cached.ttl))
         if known is not None and (found := _read(place, known)) is not None:
             course.cached = True
             return found[0]
         value = await function()
         if not ctx.asked and (data := _written(place, value)) is not None:
             plan, node = place.plan.graph, place.node.name
-            keep = partial(self._cache.put, digest, data, graph=plan, node=node, now=time.time(), ttl=cached.ttl)
+            keep = partial(self._cache.put, digest, data, graph=plan, node=node, now=clock.now(), ttl=cached.ttl)
             await self._in_store(keep)
         return value
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
-import anyio
-
 from actorflow.engine.events import Stop
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
 from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed, RunWaiting
 from actorflow.graph.state import State
+from actorflow.runtime import clock
 from actorflow.runtime.adopt import read_state
 from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
 from actorflow.runtime.difference import Change, diff
@@ -103,7 +102,7 @@ class Run(Steered[S]):
                 return await self.result()  # somebody answered it here
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            await anyio.sleep(pause)
+            await clock.rest(pause)
             pause = min(pause * 2, _POLL[1])
         _, run = await self._runtime.load(self.id)
         return self._judge(
@@ -154,7 +153,7 @@ class Run(Steered[S]):
                 return status
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            await anyio.sleep(pause)
+            await clock.rest(pause)
             pause = min(pause * 2, _POLL[1])
 
     def _handle(self, life: Life) -> Run[S]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from actorflow.engine.records import ENDED
 from actorflow.errors import ActorflowError, Blocked, RuntimeClosed
+from actorflow.runtime import clock
 from actorflow.runtime.events import CommitEvent, DroppedEvent, Event, Offset
 from actorflow.runtime.large import references
 from actorflow.runtime.observers import Feed
@@ -147,7 +145,7 @@ class EventStream:
             self._behind = await self._lives.in_store(lambda: self._reader.read(self._lives.store, to=to))
         elif dropped := feed.dropped():
             self._told = Offset(self._told.seq, self._told.live + 1)
-            self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=time.time(), count=dropped))
+            self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=clock.now(), count=dropped))
         elif feed:
             while (piece := feed.take()) is not None and await self._take(feed, piece):
                 pass
@@ -196,8 +194,7 @@ class EventStream:
             return
         if not self._is_here and (reason := self._lives.blocked.get(self._run_id)) is not None:
             raise Blocked(self._run_id, reason)
-        with anyio.move_on_after(self._pause):
-            await feed.wait()
+        await clock.rest(self._pause, until=feed.wait)
         self._pause = min(self._pause * 2, _POLL[1])
         self._behind = True
 

@@ -169,7 +169,7 @@ class Clock:
 
     def set(self, seconds: float) -> None:
         """It is so many seconds later than at first."""
-        self._monkeypatch.setattr("actorflow.runtime.results.time.time", lambda: 1e9 + seconds)
+        self._monkeypatch.setattr("actorflow.runtime.clock.time.time", lambda: 1e9 + seconds)
 
 
 @pytest.mark.parametrize("damage", [b"", b"nothing of ours", "cut", "flip"])

@@ -183,7 +183,7 @@ async def test_runs_that_ended_long_ago_are_deleted(place: Any, monkeypatch: pyt
         assert (await runtime.gc(policy)).deleted == ()
 
         now = time.time()
-        monkeypatch.setattr("actorflow.runtime.care.time.time", lambda: now + 7200)
+        monkeypatch.setattr("actorflow.runtime.clock.time.time", lambda: now + 7200)
         assert set((await runtime.gc(policy, dry_run=True)).deleted) == {"old", "failed"}
         done = await runtime.gc(policy)
         monkeypatch.undo()

@@ -93,7 +93,7 @@ async def test_a_long_backoff_is_recorded_and_late_is_immediate(
     assert calls == [1]
 
     now = time.time
-    monkeypatch.setattr("actorflow.runtime.actor.time.time", lambda: now() + 7200)
+    monkeypatch.setattr("actorflow.runtime.clock.time.time", lambda: now() + 7200)
     async with Runtime(store_url) as rt:
         with pytest.raises(RunFailed, match="call 2"):
             await (await rt.resume(graph, "x")).result()
