@@ -9,37 +9,50 @@ and repeated by every claim.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.decision import Decision, Place
 from actorflow.engine.events import (
     Answering,
+    Bounced,
+    Dispatched,
     Due,
     Event,
     Expire,
     GaveUp,
     Inputting,
+    Intending,
     Pausing,
     Raised,
+    Receiving,
     Retry,
     Returned,
     Start,
+    Stepping,
     Stop,
     Suspended,
     Sweep,
     Tagging,
+    Taking,
+    Tell,
+    Trying,
+    Undoing,
     Updating,
 )
 from actorflow.engine.fans import fail_item, fan_out, item_returned, look_at
 from actorflow.engine.flow import deliver, route_merged, take_apart
 from actorflow.engine.keys import key_of
+from actorflow.engine.mail import Letter, Said
 from actorflow.engine.merge import typed
 from actorflow.engine.policy import PERMANENT
+from actorflow.engine.posting import bounced, dispatched, farewell, hand_out
 from actorflow.engine.records import Attempted, Began, Ended, Finished, Handling, Open, Opened, describe
 from actorflow.engine.run import ROOT, Activation, RunState
 from actorflow.engine.scopes import enter, leave
 from actorflow.engine.steering import give_input, pause, queued_input, tag, update
+from actorflow.engine.steps import record_step
 from actorflow.engine.tokens import deferred, mended, offer, starved
+from actorflow.engine.turns import bury, fire, next_letter, open_turn, receive, retake, take
 from actorflow.engine.waits import answer, await_expiry, expire, hold, suspend
 from actorflow.errors import ConcurrentWrite, JoinStarved, TooManyActivations
 from actorflow.graph.retry import Retry as Policy
@@ -70,10 +83,12 @@ def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901, 
             _raised(decision, decision.place(run.open[id_]), event)
         case Suspended(id=id_) if id_ in run.open:
             suspend(decision, event)
+        case Due(id=0):
+            fire(decision)
         case Due(id=id_) if id_ in run.open:
             _due(decision, run.open[id_])
         case Sweep():
-            _sweep(decision)
+            _sweep(decision, unclean=event.unclean)
         case GaveUp(key=key, error=error):
             found = next((one.id for one in run.open.values() if one.key == key), None)
             decision.fail(found, error)
@@ -89,9 +104,22 @@ def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901, 
             pause(decision, event)
         case Tagging():
             tag(decision, event)
+        case Intending() | Trying() | Stepping() | Undoing():
+            record_step(decision, event)
+        case Receiving():
+            receive(decision, event)
+        case Taking():
+            take(decision, event)
+        case Dispatched():
+            dispatched(decision, event)
+        case Bounced():
+            bounced(decision, event)
         case _:
             pass
     settle(decision)
+    if decision.run.ended:
+        for record in farewell(decision.run, now=decision.now):
+            decision.note(record)
     return decision
 
 
@@ -107,6 +135,8 @@ def settle(decision: Decision) -> None:
             _look_at_items(decision, decision.done.pop(0))
         elif decision.look:
             _look(decision, decision.look.pop(0))
+        elif (letter := next_letter(decision)) is not None:
+            open_turn(decision, letter)
         else:
             return
     decision.commands.clear()
@@ -120,12 +150,25 @@ def _returned(decision: Decision, event: Returned) -> None:
     try:
         if place.is_item:
             item_returned(decision, place, event.value, took=event.took)
+            _hand_out(decision, event)
             return
-        outcome = take_apart(place, event.value)
+        outcome, letter = take_apart(place, event.value), place.activation.letter
         updates = [outcome.update] if outcome.update else []
         deliver(decision, place, outcome, updates=updates, took=event.took, cached=event.cached)
+        _hand_out(decision, event, letter, None if outcome.reply is None else outcome.reply[0])
     except Exception as error:  # noqa: BLE001 - the user's objects may raise anything; nothing was merged
         _raised(decision, place, Raised(event.id, error, event.attempt, event.now, event.chance))
+
+
+def _hand_out(decision: Decision, event: Returned, letter: Letter | None = None, reply: Any = None) -> None:
+    """What it sends goes out, and whoever asked is told, unless it is to run again."""
+    left = decision.run.open.get(event.id)
+    if left is not None and not left.merged:
+        return
+    if event.outgoing:
+        hand_out(decision, event.outgoing)
+    if letter is not None:
+        decision.commands.append(Tell(0, letter.id, Said(reply)))
 
 
 def _raised(decision: Decision, place: Place, event: Raised) -> None:
@@ -192,6 +235,10 @@ def _failed(decision: Decision, place: Place, event: Raised, *, final: bool = Fa
             final = True
         if at.is_item and at.node.fan is not None and at.node.fan.on_error == "collect":
             fail_item(decision, at, error)
+            return
+        if activation.letter is not None:  # the message is consumed, and the run goes on
+            bury(decision, activation, activation.letter.id, "failed", error)
+            decision.look.append(ROOT)
             return
         owner = decision.run.owner_of(activation)
         if owner is None:
@@ -308,7 +355,9 @@ def _look(decision: Decision, path: str) -> None:
     plan = decision.plan_of(path)
     if opens := tuple(mended(plan, scope)) or tuple(deferred(plan, scope)):
         decision.note(Opened(path, opens))
-    elif lacking := starved(plan, scope):
+    elif path == ROOT and (run.rests or next_letter(decision) is not None):
+        pass  # an actor waits for messages, and one that came before the end is handled before it
+    elif not run.closing and (lacking := starved(plan, scope)):
         if scope.owner is None:
             decision.fail(None, JoinStarved(lacking))
         else:
@@ -336,7 +385,7 @@ def _leave(decision: Decision, path: str, goto: tuple[str | End, ...] | None = N
         _raised(decision, place, Raised(owner, error, place.activation.attempt + 1, decision.now))
 
 
-def _sweep(decision: Decision) -> None:
+def _sweep(decision: Decision, *, unclean: bool) -> None:
     run = decision.run
     if run.topology != decision.plan.digest:
         try:
@@ -344,6 +393,8 @@ def _sweep(decision: Decision) -> None:
         except Exception as error:  # noqa: BLE001 - a branch of a grown leaf raised: the run fails there
             decision.fail(None, error)
             return
+    retake(decision, unclean=unclean)
+    fire(decision)
     decision.begin.clear()
     decision.begin.extend(run.open)
     decision.done.extend(run.fans)

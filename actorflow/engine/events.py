@@ -7,7 +7,22 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from actorflow.engine.records import Ask, Status
+from actorflow.engine.mail import ParcelKind, Said
+from actorflow.engine.records import Ask, ErrorInfo, Shape, Status
+from actorflow.engine.run import Form
+
+
+class Outgoing(Struct, frozen=True):
+    """Something that an attempt sends to another run, or a timer that it sets."""
+
+    kind: ParcelKind | Literal["timer", "untimer"]
+    target: str  # a run, or the name of the timer
+    form: Form | None = None
+    values: Any = None
+    ask: str | None = None  # the question of this run that the reply answers
+    graph: str | None = None  # of a child
+    on_close: Literal["cancel", "abandon"] | None = None  # of a child
+    due: float = 0.0  # seconds since the epoch
 
 
 class Returned(Struct, frozen=True):
@@ -20,6 +35,7 @@ class Returned(Struct, frozen=True):
     now: float = 0.0  # seconds since the epoch
     chance: float = 0.0  # in [0, 1), for jitter
     cached: bool = False  # the node was not called
+    outgoing: tuple[Outgoing, ...] = ()  # what goes out with it
 
 
 class Raised(Struct, frozen=True):
@@ -39,6 +55,7 @@ class Suspended(Struct, frozen=True):
     id: int
     asks: tuple[Ask, ...]
     attempt: int = 1
+    outgoing: tuple[Outgoing, ...] = ()  # what is sent to be replied to, once: with the question
 
 
 class Due(Struct, frozen=True):
@@ -52,6 +69,7 @@ class Sweep(Struct, frozen=True):
     """A run was loaded: start what is open, and decide what is due but not recorded yet."""
 
     now: float = 0.0  # seconds since the epoch
+    unclean: bool = False  # the process before died
 
 
 class GaveUp(Struct, frozen=True):
@@ -111,10 +129,101 @@ class Tagging(Struct, frozen=True):
     by: str | None = None
 
 
-Asking = Answering | Updating | Inputting | Pausing | Tagging
+class Intending(Struct, frozen=True):
+    """An attempt is about to begin a step that must not run twice."""
+
+    id: int
+    step: bytes
+    name: str
+    key: str | None
+    now: float  # seconds since the epoch
+
+
+class Trying(Struct, frozen=True):
+    """A step failed, and is to be tried again after a while."""
+
+    id: int
+    step: bytes
+    name: str
+    key: str | None
+    attempt: int
+    due: float  # seconds since the epoch
+    began: float
+    error: Exception
+
+
+class Stepping(Struct, frozen=True):
+    """A step is over, with this result (plain), or with an error that is final."""
+
+    id: int
+    step: bytes
+    name: str
+    key: str | None
+    value: Any = None
+    error: Exception | None = None
+    shape: Shape | None = None
+    undo: str | None = None
+
+
+class Undoing(Struct, frozen=True):
+    """An attempt has undone what a step did."""
+
+    id: int
+    step: bytes
+
+
+Effect = Intending | Trying | Stepping | Undoing
+"""What an attempt wants recorded while it goes on. It is refused by `AttemptOver` once its activation is not open."""
+
+
+class Receiving(Struct, frozen=True):
+    """Something was sent to the run: by a caller, or by another run along its lane."""
+
+    id: bytes  # a hash of who sent it as which
+    kind: ParcelKind = "message"
+    form: Form | None = None
+    values: Any = None
+    now: float = 0.0  # seconds since the epoch
+    sender: str | None = None
+    lane: tuple[str, int, int] | None = None  # the sender as letters name it, generation, number
+    caller: str | None = None  # the caller's id as letters name it
+    content: bytes = b""  # a digest, where the caller gave an id
+    present: frozenset[str] = frozenset()  # ids of callers that may come again
+    ask: str | None = None  # the question of the sender that the reply answers
+    error: ErrorInfo | None = None
+    by: str | None = None
+    size: int = 0  # bytes, about
+    bounded: bool = True  # refused if the mailbox is full
+    kept: bool = False  # it was accepted elsewhere, so that it can't be refused
+
+
+class Taking(Struct, frozen=True):
+    """An attempt takes a message that it waited for."""
+
+    id: int
+    key: str
+    message: bytes
+
+
+class Dispatched(Struct, frozen=True):
+    """Other runs have what this one sent them, up to these numbers."""
+
+    upto: Mapping[str, int]
+
+
+class Bounced(Struct, frozen=True):
+    """Something that this run sent can't be delivered, ever."""
+
+    target: str
+    number: int
+    error: ErrorInfo
+    now: float = 0.0
+
+
+Asking = Answering | Updating | Inputting | Pausing | Tagging | Receiving | Taking | Dispatched | Bounced
 """What others may ask of a run. It is refused by an exception, and then nothing has changed."""
 
-Event = Returned | Raised | Suspended | Due | Sweep | GaveUp | Stop | Asking
+Event = Returned | Raised | Suspended | Due | Sweep | GaveUp | Stop | Asking | Effect
 
 
 class Start(Struct, frozen=True):
@@ -152,4 +261,12 @@ class Crash(Struct, frozen=True):
     error: Exception
 
 
-Command = Start | Retry | Expire | Warn | Crash
+class Tell(Struct, frozen=True):
+    """Tell whoever waits for it what was replied to a message."""
+
+    id: int
+    message: bytes
+    said: Said
+
+
+Command = Tell | Start | Retry | Expire | Warn | Crash

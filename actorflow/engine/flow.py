@@ -10,13 +10,24 @@ from msgspec import Struct
 from actorflow.engine.keys import key_of
 from actorflow.engine.merge import difference, merge_all, plain_writes
 from actorflow.engine.operations import Extended, Put
-from actorflow.engine.records import Ask, Asked, Finished, Gather, Handed, Merged, Open, Rebased
+from actorflow.engine.records import (
+    Ask,
+    Asked,
+    Closing,
+    Finished,
+    Gather,
+    Handed,
+    Merged,
+    Open,
+    Rebased,
+    Replied,
+)
 from actorflow.engine.run import ROOT
 from actorflow.engine.sizes import check_size
 from actorflow.engine.tokens import ask_branches, completed, puts_and_opens
 from actorflow.engine.updates import AS_OPERATION, keep
 from actorflow.errors import BadUpdate, ConcurrentWrite
-from actorflow.graph.routing import END, End, Goto, Send
+from actorflow.graph.routing import END, End, Goto, Reply, Send
 from actorflow.graph.state import State
 
 if TYPE_CHECKING:
@@ -34,6 +45,8 @@ class Outcome(Struct, frozen=True):
     goto: tuple[str | End, ...] | None = None  # replaces its edges and branches
     leaves: bool = False  # these are in the graph around
     sends: tuple[tuple[str, list[Any]], ...] = ()  # target and inputs
+    reply: tuple[Any] | None = None  # to the message that is handled, as a plain value
+    ends: bool = False  # a handler says that the run is over
 
 
 def take_apart(place: Place, value: Any) -> Outcome:
@@ -49,6 +62,10 @@ def take_apart(place: Place, value: Any) -> Outcome:
     goto: tuple[str | End, ...] | None = None
     leaves = False
     sends: tuple[tuple[str, list[Any]], ...] = ()
+    reply: tuple[Any] | None = None
+    ends = value is END and place.activation.letter is not None
+    if isinstance(value, Reply):
+        reply, value = _reply(place, value), value.update
     if isinstance(value, End):
         value, goto = None, plan.route(node.name, value, (END,))
     elif isinstance(value, Goto):
@@ -70,7 +87,16 @@ def take_apart(place: Place, value: Any) -> Outcome:
             f"returned {type(value).__name__}; a node returns None, a dict of fields, "
             f"a {place.schema.state_type.__name__}, Goto, Send or END",
         )
-    return Outcome(cast("Mapping[str, Any] | None", value), goto, leaves, sends)
+    return Outcome(cast("Mapping[str, Any] | None", value), goto, leaves, sends, reply, ends)
+
+
+def _reply(place: Place, reply: Reply) -> tuple[Any]:
+    if place.activation.letter is None:
+        raise BadUpdate(place.node.name, "it returned a Reply, and handles no message; return the update")
+    try:
+        return (place.schema.codecs.plain(reply.value),)
+    except Exception as error:
+        raise BadUpdate(place.node.name, f"its reply can't be encoded: {error}") from error
 
 
 def _around(place: Place, goto: Goto) -> tuple[str | End, ...]:
@@ -140,17 +166,22 @@ def deliver(
     activation, scope = place.activation, place.scope
     operations = tuple(merge_all(place.schema, scope.values, updates, node=activation.node)) if updates else ()
     writes = plain_writes(operations)
-    if conflicts := writes & activation.unseen:
+    conflicts = writes & activation.unseen
+    if conflicts and activation.letter is None:
         # never retried: which of the two fails is timing
         decision.fail(activation.id, ConcurrentWrite(activation.node, conflicts))
         return
-    if writes & activation.turned and activation.id not in decision.run.fans:
+    if conflicts or (writes & activation.turned and activation.id not in decision.run.fans):
         decision.note(Rebased(activation.id))
         decision.begin.append(activation.id)
         return
     check_size(decision, place, operations)
     handed = _handed(place, updates, operations) if scope.handed else ()
     operations, gathers = _brief(operations, results) if results else (operations, ())
+    if outcome.reply is not None:
+        decision.note(Replied(activation.id, outcome.reply[0]))
+    if outcome.ends:
+        decision.note(Closing())
     held = activation.node in place.plan.interrupt_after and AFTER not in activation.answers
     if held or (outcome.goto is None and place.plan.branches.get(activation.node)) or outcome.leaves:
         # branches, whoever is asked, and what is handed up see the update merged, so it is folded before
@@ -237,7 +268,7 @@ def route(
             if not plan.nodes[target].defer:
                 opens += completed(plan, scope, target, put={node: activation.key})
             puts = (*puts, (target, node))
-    parks = outcome.goto is None and activation.scope == ROOT and plan.is_leaf(node)
+    parks = outcome.goto is None and activation.scope == ROOT and plan.is_leaf(node) and activation.letter is None
     path = activation.scope
     decision.note(
         Finished(

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actorflow.engine.closing import close, drop_owned
 from actorflow.engine.keys import item_key
+from actorflow.engine.mailing import end_turn, fold_mail
+from actorflow.engine.memos import fold_step, reopened
 from actorflow.engine.merge import plain_writes
 from actorflow.engine.operations import Extended, Operation, Put, apply
 from actorflow.engine.records import (
@@ -29,6 +32,7 @@ from actorflow.engine.records import (
     Imported,
     InputGiven,
     InputQueued,
+    Intended,
     ItemDone,
     ItemFailed,
     Measured,
@@ -44,7 +48,10 @@ from actorflow.engine.records import (
     Repaired,
     Rewound,
     Spawned,
+    Stepped,
     Tagged,
+    Tried,
+    Undone,
     Unpaused,
     Updated,
 )
@@ -72,6 +79,7 @@ def begin(record: Spawned) -> RunState:
         durability=record.durability,
         digest=record.digest,
         scopes={ROOT: Scope(path=ROOT, values=record.values)},
+        lifetime=record.lifetime,
     )
     _open(run, ROOT, record.opens, NOTHING)
     return run
@@ -97,19 +105,21 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
         case Measured(scope=path, size=size):
             run.scopes[path].size = size
         case Attempted(id=id_, attempt=attempt, due=due):
-            _drop_owned(run, run.open[id_])
+            drop_owned(run, run.open[id_])
             run.open[id_].attempt = attempt
             run.open[id_].due = due
         case Handling(id=id_, error=error, failed=failed):
             activation = run.open[id_]
-            _drop_owned(run, activation)
+            drop_owned(run, activation)
             activation.error, activation.failed, activation.handling = error, failed, True
             activation.attempt, activation.due, activation.began = 0, None, None
         case Rebased(id=id_):
             activation = run.open[id_]
-            _drop_owned(run, activation)
+            drop_owned(run, activation)
             activation.base = run.scopes[activation.scope].values
             activation.turned = NOTHING
+            if activation.letter is not None:  # a turn is handled again on what it has overlooked
+                activation.unseen = NOTHING
             run.activations += 1
         case Formed(schema=key, version=version, fields=fields, name=name):
             run.forms[key] = Form(name or key, version, fields)
@@ -142,10 +152,14 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             run.tags.pop(name, None)
             if seq is not None:
                 run.tags[name] = seq
-        case Claimed(epoch=epoch, opening=opening):
+        case Claimed(epoch=epoch, opening=opening, supervisor=supervisor):
             run.epoch = epoch
+            if supervisor is not None:
+                run.supervisor, run.restart = supervisor, record.restart
             if opening > run.opening:
-                _reopen(run, opening)
+                run.opening = opening
+                if run.ended:  # otherwise it slept, and goes on as it was
+                    _reopen(run)
         case Offered():
             _offer(run, record)
         case Failed(id=id_, error=error):
@@ -156,8 +170,12 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
             run.status = status
         case Released() | Imported() | Repaired() | Rewound() | Forked():
             pass
+        case Intended() | Tried() | Stepped() | Undone():
+            fold_step(run, record)
         case Spawned():
             return begin(record)
+        case _:
+            fold_mail(run, record)
     return run
 
 
@@ -170,6 +188,8 @@ def _finish(run: RunState, record: Finished) -> None:
     if record.gathers:
         operations += tuple(gathered(run, activation, record.gathers))
     _write(run, activation, operations, record.handed)
+    if activation.letter is not None:
+        end_turn(run, activation)
     close(run, activation, done=not any(opened.error for opened in record.opens))  # else a node handles its failure
     scope = run.scopes[activation.scope]
     _put(scope, record.puts, activation.key, activation.unseen)
@@ -177,33 +197,6 @@ def _finish(run: RunState, record: Finished) -> None:
         scope.parked[activation.node] = Token(activation.key, activation.unseen)
     _open(run, activation.scope, record.opens, activation.unseen)
     run.last_node = activation.node
-
-
-def close(run: RunState, activation: Activation, *, done: bool = False) -> None:
-    """An activation ends, and what it owns with it."""
-    _drop_owned(run, activation, done=done)
-    del run.open[activation.id]
-    run.scopes[activation.scope].live -= 1
-
-
-def _drop_owned(run: RunState, activation: Activation, *, done: bool = False) -> None:
-    """What an activation owned ends with it: its scope and its fan-out, and whatever is in those.
-
-    Of a kept scope the values stay: as they are if this visit is ``done``, else as they were before it.
-    """
-    activation.queued = False
-    if run.fans.pop(activation.id, None) is not None:
-        for item in [one for one in run.open.values() if one.fan == activation.id]:
-            close(run, item)
-    if (path := activation.inner) is not None:
-        activation.inner = None
-        for one in list(run.open_in(path)):
-            if one.fan is None:  # an item goes with the owner of its fan-out
-                close(run, one)
-        scope = run.scopes.pop(path)
-        values = scope.values if done else scope.before
-        if scope.kept and values is not None:
-            run.scopes[path] = Scope(path=path, values=values, schema=scope.schema, kept=True)
 
 
 def _put(scope: Scope, puts: Iterable[tuple[str, str]], key: bytes, unseen: Unseen) -> None:
@@ -229,7 +222,11 @@ def _write(
     if scope.owner is not None:
         _note_written(scope, operations, handed)
     writes = plain_writes(operations)
-    if writes:
+    if writes and activation.letter is not None:  # as an update from outside: nobody fails for it
+        for other in run.open_in(scope.path):
+            if other is not activation:
+                other.turned |= writes
+    elif writes:
         for other in run.open_in(scope.path):
             if other is not activation:
                 other.unseen |= writes
@@ -422,8 +419,7 @@ def _offer(run: RunState, record: Offered) -> None:
         scope.parked[leaf].offered |= {ASKED}
 
 
-def _reopen(run: RunState, opening: int) -> None:
-    run.opening = opening
+def _reopen(run: RunState) -> None:
     run.status = "running"
     run.error = None
     run.failed_in = None
@@ -431,3 +427,4 @@ def _reopen(run: RunState, opening: int) -> None:
     for activation in run.open.values():
         activation.attempt = 0
         activation.due = activation.began = None
+        activation.memos = reopened(activation.memos)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from actorflow.engine.closing import close
 from actorflow.engine.decision import depth_of
-from actorflow.engine.fold import ASKED, close
+from actorflow.engine.fold import ASKED
 from actorflow.engine.run import ROOT
 from actorflow.errors import UnknownNode
 from actorflow.graph.routing import END, End

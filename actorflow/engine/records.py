@@ -13,6 +13,7 @@ from typing import Any, Literal
 from msgspec import Struct, msgpack
 
 from actorflow.engine.operations import Operation
+from actorflow.engine.supervision import RestartType
 from actorflow.errors import RemoteError
 
 _MESSAGE_LIMIT = 4_000  # characters kept of what an exception says
@@ -45,6 +46,10 @@ def describe(error: BaseException) -> ErrorInfo:
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
+
+
+Shape = tuple[str, int | str | None, tuple[tuple[str, str, bool], ...]]
+"""The name, version and field table of the State that a value is of."""
 
 
 class Open(Struct, frozen=True, array_like=True):
@@ -85,7 +90,7 @@ class Ask(Struct, frozen=True, array_like=True):
     """Something that an activation waits for. ``kind`` says who asks: the node, or the graph before or after it."""
 
     key: str
-    kind: Literal["ask", "before", "after"]
+    kind: Literal["ask", "before", "after", "sleep", "receive", "reply", "child"]
     question: str = ""
     payload: Any = None
     schema: Any = None  # of the answer, as JSON schema; None: anything
@@ -105,6 +110,7 @@ class Spawned(Struct, frozen=True, array_like=True, tag="spawned"):
     digest: bytes  # of the encoded input: another input under this id is another run
     values: dict[str, Any]
     opens: tuple[Open, ...]
+    lifetime: Literal["run", "actor"] = "run"
 
 
 class Claimed(Struct, frozen=True, array_like=True, tag="claimed"):
@@ -112,6 +118,8 @@ class Claimed(Struct, frozen=True, array_like=True, tag="claimed"):
 
     epoch: int
     opening: int
+    supervisor: str | None = None  # whose child it is from now on, by its path; None: whose it was
+    restart: RestartType | None = None  # as a child of that one; None: as is usual there
 
 
 class Released(Struct, frozen=True, array_like=True, tag="released"):
@@ -371,6 +379,179 @@ class Repaired(Struct, frozen=True, array_like=True, tag="repaired"):
     by: str | None = None
 
 
+class Received(Struct, frozen=True, array_like=True, tag="received"):
+    """A message was accepted, and waits until it is handled; what has no ``form`` is only noted.
+
+    With a lane, the mark of that moves on; with a caller, the id is remembered.
+    """
+
+    id: bytes
+    at: float  # seconds since the epoch
+    form: str = ""
+    values: dict[str, Any] = {}
+    sender: str | None = None
+    lane: tuple[str, int, int] | None = None  # the sender as its letters name it, generation, number
+    caller: str | None = None
+    content: bytes = b""  # a digest, where the caller gave an id
+    forgets: tuple[str, ...] = ()  # ids of callers that are remembered no longer
+    ask: str | None = None
+    by: str | None = None
+    size: int = 0  # bytes, about
+
+
+class TurnOpened(Struct, frozen=True, array_like=True, tag="turn"):
+    """The oldest message that a handler is for is being handled."""
+
+    message: bytes
+    node: str
+    key: bytes
+
+
+class TurnRetaken(Struct, frozen=True, array_like=True, tag="retaken"):
+    """A process died while this turn was open, and the next one handles its message again."""
+
+    id: int
+
+
+class Replied(Struct, frozen=True, array_like=True, tag="replied"):
+    """What the handler of a message answers to whoever asked."""
+
+    id: int
+    value: Any = None
+    error: ErrorInfo | None = None
+
+
+class Buried(Struct, frozen=True, array_like=True, tag="buried"):
+    """A message became a dead letter: of this turn, which is over, or (None) out of the mailbox."""
+
+    id: int | None
+    message: bytes
+    reason: Literal["failed", "poison", "unknown", "ended", "undeliverable"]
+    error: ErrorInfo | None = None
+    at: float = 0.0
+
+
+class Taken(Struct, frozen=True, array_like=True, tag="taken"):
+    """A node that waited for a message took it out of the mailbox."""
+
+    id: int
+    key: str
+    message: bytes
+
+
+class Woken(Struct, frozen=True, array_like=True, tag="woken"):
+    """A message came that a node waits for: it runs again, to see whether it is that one."""
+
+    id: int
+
+
+class Closing(Struct, frozen=True, array_like=True, tag="closing"):
+    """A handler said that the run is over: no further message is handled, and it ends with what is open."""
+
+
+class TimerSet(Struct, frozen=True, array_like=True, tag="timer"):
+    """A message to the run itself is due at a time; one of that name that was set before is replaced."""
+
+    name: str
+    due: float
+    form: str
+    values: dict[str, Any]
+
+
+class TimerCancelled(Struct, frozen=True, array_like=True, tag="untimer"):
+    """A timer will not fire."""
+
+    name: str
+
+
+class TimerFired(Struct, frozen=True, array_like=True, tag="fired"):
+    """The time of a timer came: its message is in the mailbox."""
+
+    name: str
+    message: bytes
+    at: float
+
+
+class Posted(Struct, frozen=True, array_like=True, tag="posted"):
+    """Something was sent to another run; it is kept until that one has it."""
+
+    target: str
+    kind: Literal["message", "reply", "spawn", "monitor", "down", "cancel"]
+    form: str = ""
+    values: Any = None
+    ask: str | None = None
+    graph: str | None = None
+    error: ErrorInfo | None = None
+    on_close: Literal["cancel", "abandon"] | None = None  # of a child
+
+
+class Delivered(Struct, frozen=True, array_like=True, tag="delivered"):
+    """Other runs have what was sent to them, up to these numbers."""
+
+    upto: dict[str, int]
+
+
+class Undelivered(Struct, frozen=True, array_like=True, tag="undelivered"):
+    """Something can't be delivered, ever."""
+
+    target: str
+    number: int
+    error: ErrorInfo
+    at: float
+
+
+class Watched(Struct, frozen=True, array_like=True, tag="watched"):
+    """A run wants to be told when this one ends, or (``on`` False) no longer."""
+
+    run_id: str
+    ask: str | None = None
+    linked: bool = False
+    on: bool = True
+
+
+class Intended(Struct, frozen=True, array_like=True, tag="intended"):
+    """A step that must not run twice is about to begin."""
+
+    id: int
+    step: bytes
+    name: str
+    key: str | None
+    at: float  # seconds since the epoch
+
+
+class Tried(Struct, frozen=True, array_like=True, tag="tried"):
+    """A step failed, and the next attempt is far enough away to be worth remembering."""
+
+    id: int
+    step: bytes
+    name: str
+    key: str | None
+    attempt: int
+    due: float  # seconds since the epoch
+    began: float  # its first attempt, likewise
+    error: ErrorInfo
+
+
+class Stepped(Struct, frozen=True, array_like=True, tag="stepped"):
+    """A step of an activation is over: what it returned, or the error that it ended with for good."""
+
+    id: int
+    step: bytes
+    name: str
+    key: str | None
+    value: Any = None
+    error: ErrorInfo | None = None
+    shape: Shape | None = None
+    undo: str | None = None  # the function of the graph that undoes it
+
+
+class Undone(Struct, frozen=True, array_like=True, tag="undone"):
+    """An activation undid what a step had done."""
+
+    id: int
+    step: bytes
+
+
 Record = (
     Spawned
     | Claimed
@@ -404,6 +585,25 @@ Record = (
     | Ended
     | Imported
     | Repaired
+    | Received
+    | TurnOpened
+    | TurnRetaken
+    | Replied
+    | Buried
+    | Taken
+    | Woken
+    | Closing
+    | TimerSet
+    | TimerCancelled
+    | TimerFired
+    | Posted
+    | Delivered
+    | Watched
+    | Undelivered
+    | Intended
+    | Tried
+    | Stepped
+    | Undone
 )
 
 

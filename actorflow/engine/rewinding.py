@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from actorflow.engine.closing import close
 from actorflow.engine.keys import key_of
+from actorflow.engine.mail import Mail
 from actorflow.engine.run import NOTHING, Activation, RunState, Scope, Token
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def rewound(now: RunState, then: RunState, *, keep_keys: bool = False) -> RunSta
         then: as one of its commits had it, under the same code.
         keep_keys: effects that were done are to be taken for the same ones. Only for who knows that they are.
     """
+    _keep_turns(now, then)
     count = (now.rewinds + 1).to_bytes(8, "big")
     run = _renewed(then, (lambda key: key) if keep_keys else lambda key: key_of(key, b"rewind", count), now.next_id)
     return replace(
@@ -38,15 +41,47 @@ def rewound(now: RunState, then: RunState, *, keep_keys: bool = False) -> RunSta
         queue=now.queue,
         rewinds=now.rewinds + 1,
         tags=now.tags,
+        saga=now.saga,  # what was done outside is done, whatever became of the run
         durability=now.durability,
+        mail=now.mail,
+        supervisor=now.supervisor,
+        restart=now.restart,
+        closing=False,
     )
 
 
 def forked(then: RunState, run_id: str, *, life: int) -> RunState:
     """A new run that begins as another one was. What was passed in is spent."""
+    for turn in then.open.values():
+        if turn.letter is not None:  # whoever sent it is answered by the other run
+            turn.letter = replace(turn.letter, sender=None, caller=None, ask=None)
     seed = run_id.encode(), life.to_bytes(8, "big")
     run = _renewed(then, lambda key: key_of(key, b"fork", *seed), then.next_id)
-    return replace(run, run_id=run_id, life=life, epoch=1, opening=1, rewinds=0, queue=[], tags={})
+    return replace(
+        run,
+        run_id=run_id,
+        life=life,
+        epoch=1,
+        opening=1,
+        rewinds=0,
+        queue=[],
+        tags={},
+        saga=[],
+        mail=Mail(),
+        supervisor="",
+        restart=None,
+    )
+
+
+def _keep_turns(now: RunState, then: RunState) -> None:
+    """Messages that were taken since stay taken, and those that are being handled are handled again, if not there."""
+    handled = {one.letter.id: one.letter for one in now.open.values() if one.letter is not None}
+    for turn in [one for one in then.open.values() if one.letter is not None]:
+        assert turn.letter is not None
+        if handled.pop(turn.letter.id, None) is None:
+            close(then, turn)
+    now.mail.queue = {**handled, **now.mail.queue}
+    now.mail.size += sum(letter.size for letter in handled.values())
 
 
 def _renewed(then: RunState, renew: Callable[[bytes], bytes], first: int) -> RunState:
@@ -59,6 +94,7 @@ def _renewed(then: RunState, renew: Callable[[bytes], bytes], first: int) -> Run
         paused=False,
         activations=0,
         next_id=first + len(ids),
+        turn=None if then.turn is None else ids[then.turn],
         open={ids[old]: _again(one, ids, renew) for old, one in then.open.items()},
         fans={ids[owner]: fan for owner, fan in then.fans.items()},
         scopes={path: _moved(scope, ids, renew) for path, scope in then.scopes.items()},
@@ -78,6 +114,9 @@ def _again(one: Activation, ids: dict[int, int], renew: Callable[[bytes], bytes]
         turned=NOTHING,
         asks=one.asks if one.merged else {},  # a merged one is only asked where to go
         answers={},
+        memos={},
+        undone=[],
+        until={},
     )
 
 

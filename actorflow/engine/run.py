@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from actorflow.engine.mail import Letter, Mail
+from actorflow.engine.memos import Memo, Undoable
 from actorflow.engine.operations import Grown, Values
 from actorflow.engine.records import ENDED, Ask, ErrorInfo, Handed, Status
+from actorflow.engine.supervision import RestartType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +66,10 @@ class Activation(Struct):
     handling: bool = False  # its on_error runs in its place
     asks: dict[str, Ask] = {}  # that nobody answered yet
     answers: dict[str, Answer] = {}
+    memos: dict[bytes, Memo] = {}  # of its steps
+    undone: list[str] = []  # the steps that it undid
+    letter: Letter | None = None  # of a turn: the message that it handles
+    until: dict[str, float | None] = {}  # until when it waits for messages, by the key of the wait
 
 
 class Scope(Struct):
@@ -138,6 +145,13 @@ class RunState(Struct):
     queue: list[tuple[tuple[Handed, ...], str | None]] = []  # more input that waits, and who gave it
     rewinds: int = 0  # how often it went back, or began as the copy of another
     tags: dict[str, int] = {}  # named commits
+    saga: list[Undoable] = []  # what its steps did that can be undone, oldest first
+    lifetime: Literal["run", "actor"] = "run"
+    closing: bool = False  # a handler said that it is over
+    mail: Mail = field(default_factory=Mail)
+    turn: int | None = None  # the activation that handles a message
+    supervisor: str = ""  # whose child it is, by its path; empty: the root's
+    restart: RestartType | None = None  # as a child of that one; None: as is usual there
     renewed: bool = False  # newer code changed it since it was read, so that the next commit must say all of it
 
     @property
@@ -163,7 +177,12 @@ class RunState(Struct):
                 waits = True
             elif not self.owns(activation):
                 return "running"
-        return "waiting" if waits else "running"
+        return "waiting" if waits or self.rests else "running"
+
+    @property
+    def rests(self) -> bool:
+        """Whether it goes on when nothing is open: an actor waits for messages."""
+        return self.lifetime == "actor" and not self.closing
 
     def form_key(self, form: Form) -> str:
         """By what scopes refer to this form: its name, unless another one is called so.

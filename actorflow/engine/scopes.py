@@ -67,10 +67,14 @@ def _path(decision: Decision, place: Place, *, kept: bool) -> str:
 
 
 def _form(decision: Decision, schema: Schema) -> str:
-    """Say in which schema the scope is, once a run: the files say only that of the root."""
-    key = decision.run.form_key(Form(schema.name, schema.version, schema.table))
+    return say_form(decision, Form(schema.name, schema.version, schema.table))
+
+
+def say_form(decision: Decision, form: Form) -> str:
+    """Say what a schema is, once a run, and how the run refers to it: the files say only that of the root."""
+    key = decision.run.form_key(form)
     if key not in decision.run.forms:
-        decision.note(Formed(key, schema.version, schema.table, "" if key == schema.name else schema.name))
+        decision.note(Formed(key, form.version, form.fields, "" if key == form.name else form.name))
     return key
 
 

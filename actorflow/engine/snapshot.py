@@ -5,11 +5,15 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct, msgpack
+from msgspec import Struct, field, msgpack
+from msgspec.structs import replace
 
+from actorflow.engine.mail import Letter, Mail
+from actorflow.engine.memos import Memo, Undoable
 from actorflow.engine.operations import Grown, Values, thaw
 from actorflow.engine.records import Ask, ErrorInfo, Handed, Status
 from actorflow.engine.run import Activation, Answer, FanOut, Form, RunState, Scope, Token
+from actorflow.engine.supervision import RestartType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +61,10 @@ class _More(Struct, frozen=True, omit_defaults=True):
     asks: dict[str, Ask] = {}
     answers: dict[str, Answer] = {}
     began: float | None = None
+    memos: dict[bytes, Memo] = {}
+    undone: list[str] = []
+    letter: Letter | None = None
+    until: dict[str, float | None] = {}
 
 
 class _Activation(Struct, frozen=True, array_like=True):
@@ -122,9 +130,15 @@ class _Run(Struct, frozen=True):
     queue: list[tuple[tuple[Handed, ...], str | None]] = []
     rewinds: int = 0
     tags: dict[str, int] = {}
+    saga: list[Undoable] = []
+    lifetime: Literal["run", "actor"] = "run"
+    closing: bool = False
+    mail: Mail = field(default_factory=Mail)
+    supervisor: str = ""
+    restart: RestartType | None = None
 
 
-_SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open", "fans"})
+_SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open", "fans", "saga"})
 _NONE = _More()
 _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(_Run)
@@ -162,7 +176,10 @@ def dump(run: RunState, *, shorten: Callable[[Any], Any] = thaw) -> bytes:
     same = {name: getattr(run, name) for name in _SAME}
     scopes = tuple(_dump_scope(scope, shorten) for scope in run.scopes.values())
     fans = {owner: _dump_fan(fan, run.open[owner], shorten) for owner, fan in run.fans.items()}
-    return _encoder.encode(_Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), fans=fans, **same))
+    saga = _changed(run.saga, shorten)
+    return _encoder.encode(
+        _Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), fans=fans, saga=saga, **same)
+    )
 
 
 def load(data: bytes, *, restore: Callable[[Any], Any] = thaw) -> RunState:
@@ -183,11 +200,18 @@ def load(data: bytes, *, restore: Callable[[Any], Any] = thaw) -> RunState:
         **{name: getattr(kept, name) for name in _SAME},
     )
     run.fans = {owner: _load_fan(fan, run, owner, restore) for owner, fan in kept.fans.items()}
+    run.saga = _changed(kept.saga, restore)
     for activation in run.open.values():
         run.scopes[activation.scope].live += 1
+        if activation.letter is not None:
+            run.turn = activation.id
         if activation.fan is not None:
             run.fans[activation.fan].open += 1
     return run
+
+
+def _changed(saga: list[Undoable], change: Callable[[Any], Any]) -> list[Undoable]:
+    return [replace(one, value=change(one.value)) for one in saga]
 
 
 def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More | None:
@@ -207,6 +231,10 @@ def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More |
         asks=activation.asks,
         answers=activation.answers,
         began=activation.began,
+        memos={step: replace(memo, value=shorten(memo.value)) for step, memo in activation.memos.items()},
+        undone=activation.undone,
+        letter=activation.letter,
+        until=activation.until,
     )
     return None if more == _NONE else more
 
@@ -232,6 +260,9 @@ def _load_activation(kept: _Activation, base: Values, restore: Callable[[Any], A
         activation.error, activation.failed, activation.handling = more.error, more.failed, more.handling
         activation.asks, activation.answers = dict(more.asks), dict(more.answers)
         activation.began = more.began
+        activation.memos = {step: replace(memo, value=restore(memo.value)) for step, memo in more.memos.items()}
+        activation.undone = list(more.undone)
+        activation.letter, activation.until = more.letter, dict(more.until)
     return activation
 
 

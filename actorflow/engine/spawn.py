@@ -41,6 +41,7 @@ def spawn(
         digest=input_digest(plan.schema, values),
         values=values,
         opens=tuple(Open(node, key_of(seed, b"entry", node.encode())) for node in plan.entries),
+        lifetime=plan.lifetime,
     )
     decision = Decision(plan, begin(record), [record], now=now)
     decision.begin.extend(decision.run.open)

@@ -84,6 +84,13 @@ def affected(strategy: Strategy, members: Sequence[T], exited: T) -> tuple[T, ..
             return tuple(members[members.index(exited) :])
 
 
+class Under(Struct, frozen=True):
+    """Under which supervisor a run is to be, by its path, and as what: None is as usual there."""
+
+    path: str
+    restart: RestartType | None
+
+
 class Window(Struct):
     """The restarts of a supervisor within its last ``period`` seconds: more than ``max_restarts`` are too many."""
 

@@ -10,8 +10,15 @@
     │   ├── UndeclaredTarget (LookupError)   a branch or Goto named a target that was not declared
     │   ├── StateMutated                     a node changed its state in place (debug mode only)
     │   ├── NodeTimeout (TimeoutError)       a node took longer than its timeout
+    │   │   └── StepTimeout                  a step of it did
     │   ├── StateTooLarge                    an update would make the state larger than max_state
-    │   ├── WaitInMiddleware (RuntimeError)  middleware asked somebody; only nodes can wait
+    │   ├── WaitInMiddleware (RuntimeError)  middleware, or a step, asked somebody; only nodes can wait
+    │   ├── AmbiguousStep                    two steps of one name side by side, without a key=
+    │   ├── OutcomeUnknown                   a step that must not run twice was begun, and nobody knows its outcome
+    │   ├── StepFailed                       a step failed for good
+    │   ├── BadStepResult (TypeError)        what a step returned can't be kept, or is of another type
+    │   ├── UnknownUndo (LookupError)        a step is undone by what the graph does not declare
+    │   ├── AttemptOver (RuntimeError)       a node recorded something after its attempt was over
     │   ├── WorkerDied (ChildProcessError)   the worker process of a node ended under it
     │   ├── NotInWorker (AttributeError)     a node in a worker process asked for what is not there
     │   └── NestedWorkers (RuntimeError)     a module that a worker process imports starts workers itself
@@ -52,6 +59,12 @@
     │   ├── RunCancelled                     the run ended as cancelled
     │   ├── BadCallerId (ValueError)         this string can't be the id of a message
     │   ├── IdempotencyConflict              the id of a message was used for another content
+    │   ├── MailboxFull                      so much waits for the run that it takes no more
+    │   ├── BadMessage                       the run takes no messages of this type
+    │   ├── MessageRejected                  the graph refused the message
+    │   ├── AskFailed                        the run did not answer
+    │   ├── LinkedExit                       a run that it is linked to ended badly
+    │   ├── OutOfOrder                       a message came before others of its lane
     │   ├── WindowFull                       the run remembers as many ids of messages as it can
     │   ├── Quarantined                      the run is set aside: a crash loop
     │   └── Blocked                          this process can't run what the newest header says
@@ -76,6 +89,11 @@
     │       ├── UnsupportedFormat            a file of a format or with a flag this version can't read
     │       └── NotSealed                    a file is protected less than the store requires
     ├── BadKeyring (ValueError)              these keys can't be used
+    ├── ReloadRefused                        runs can't go on under new code, and stay with the old
+    ├── SupervisorError                      about one supervisor
+    │   ├── RestartIntensity                 its children crashed more often than it may restart them
+    │   ├── SupervisorExists (ValueError)    one of this name is entered already
+    │   └── SupervisorClosed (RuntimeError)  it was left, or gave up
     └── RuntimeClosed (RuntimeError)         the runtime is not open
 
 User exceptions travel unchanged as ``__cause__``; from another process they
@@ -85,7 +103,10 @@ come back as `RemoteError`, with type name, message and traceback as text.
 from __future__ import annotations
 
 from actorflow.errors.graph import (
+    AmbiguousStep,
+    AttemptOver,
     BadContext,
+    BadStepResult,
     BadUpdate,
     ConcurrentWrite,
     GraphError,
@@ -95,14 +116,18 @@ from actorflow.errors.graph import (
     NodeTimeout,
     NoItems,
     NotInWorker,
+    OutcomeUnknown,
     ReducerError,
     StateMutated,
     StateTooLarge,
+    StepFailed,
+    StepTimeout,
     TooDeep,
     TooManyActivations,
     TooManyItems,
     UndeclaredTarget,
     UnknownNode,
+    UnknownUndo,
     WaitInMiddleware,
     WorkerDied,
 )
@@ -124,19 +149,26 @@ from actorflow.errors.root import (
 )
 from actorflow.errors.run import (
     AmbiguousTarget,
+    AskFailed,
     BadAnswer,
     BadCallerId,
+    BadMessage,
     BadRunId,
     Blocked,
     CheckpointGone,
     IdempotencyConflict,
     ImportUnfinished,
     InputPending,
+    LinkedExit,
+    MailboxFull,
+    MessageRejected,
     NoSuchRun,
     NoSuchTarget,
     NotPaused,
     NotWaiting,
+    OutOfOrder,
     Quarantined,
+    ReloadRefused,
     RunCancelled,
     RunDeleted,
     RunEnded,
@@ -172,17 +204,28 @@ from actorflow.errors.store import (
     UnsafeStore,
     UnsupportedFormat,
 )
+from actorflow.errors.supervision import (
+    RestartIntensity,
+    SupervisorClosed,
+    SupervisorError,
+    SupervisorExists,
+)
 
 __all__ = [
     "ActorflowError",
     "AmbiguousMigration",
+    "AmbiguousStep",
     "AmbiguousTarget",
+    "AskFailed",
+    "AttemptOver",
     "BadAnswer",
     "BadCallerId",
     "BadContext",
     "BadKeyring",
+    "BadMessage",
     "BadMigration",
     "BadRunId",
+    "BadStepResult",
     "BadStoreUrl",
     "BadUpdate",
     "Blocked",
@@ -201,6 +244,9 @@ __all__ = [
     "ImportUnfinished",
     "InputPending",
     "JoinStarved",
+    "LinkedExit",
+    "MailboxFull",
+    "MessageRejected",
     "MessageTooLarge",
     "MigrationError",
     "MigrationFailed",
@@ -219,9 +265,13 @@ __all__ = [
     "NotPaused",
     "NotSealed",
     "NotWaiting",
+    "OutOfOrder",
+    "OutcomeUnknown",
     "Quarantined",
     "ReducerError",
+    "ReloadRefused",
     "RemoteError",
+    "RestartIntensity",
     "RunCancelled",
     "RunDeleted",
     "RunEnded",
@@ -235,17 +285,23 @@ __all__ = [
     "SchemaTooNew",
     "StateMutated",
     "StateTooLarge",
+    "StepFailed",
+    "StepTimeout",
     "StoreDenied",
     "StoreError",
     "StoreFull",
     "StoreMarkerMissing",
     "StoreUnavailable",
+    "SupervisorClosed",
+    "SupervisorError",
+    "SupervisorExists",
     "TooDeep",
     "TooManyActivations",
     "TooManyItems",
     "UndeclaredTarget",
     "UnknownGraph",
     "UnknownNode",
+    "UnknownUndo",
     "UnsafeStore",
     "UnsupportedFormat",
     "WaitInMiddleware",

@@ -137,15 +137,112 @@ class StateTooLarge(NodeError):
 
 
 class WaitInMiddleware(NodeError, RuntimeError):
-    """A middleware asked somebody. Only the node itself can wait: it is called again when it has its answer."""
+    """What is around a node, or inside a step of it, asked somebody or slept. Only the node itself can wait.
 
-    def __init__(self, node: str, question: str) -> None:
+    The node is called again when it has its answer; a middleware, a step and a
+    function that undoes one are not.
+    """
+
+    def __init__(self, node: str, question: str, within: str = "a middleware") -> None:
         super().__init__(
             node,
-            f"a middleware of node {node!r} asks {question!r}, and middleware can't wait; "
+            f"{within} of node {node!r} asks {question!r}, and {within.rsplit(maxsplit=1)[-1]} can't wait; "
             "ask in the node, or in one before it",
         )
         self.question = question
+
+
+class AmbiguousStep(NodeError):
+    """Two steps of one name go on side by side, and nothing says which is which. Neither of the two was begun twice.
+
+    Which of them began first is timing, so that after a restart each could
+    get the result of the other.
+    """
+
+    def __init__(self, node: str, step: str, key: str | None = None) -> None:
+        which = repr(step) if key is None else f"{step!r} with key={key!r}"
+        remedy = "say key= in each of them" if key is None else "give each a key= of its own"
+        super().__init__(node, f"node {node!r} has two steps {which} side by side; {remedy}")
+        self.step = step
+        self.key = key
+
+
+class OutcomeUnknown(NodeError):
+    """A step that must not run twice was begun, and nobody knows what came of it. It was not run again.
+
+    ``idempotency_key`` is what it was done under. With ``reconcile=`` the
+    step asks whoever knows; a node can catch this and ask a human.
+    """
+
+    def __init__(self, node: str, step: str, key: str | None, idempotency_key: str) -> None:
+        which = repr(step) if key is None else f"{step!r} (key={key!r})"
+        super().__init__(
+            node,
+            f"node {node!r}: step {which} was begun and its outcome is unknown, so that it is not run again; say "
+            f"reconcile= to ask whoever knows, by its idempotency key {idempotency_key}",
+        )
+        self.step = step
+        self.key = key
+        self.idempotency_key = idempotency_key
+
+
+class StepFailed(NodeError):
+    """A step failed for good: its retries are used up, or it must not run twice. ``type_name`` is what it raised.
+
+    It is the same on every attempt of the node. ``__cause__`` is the exception,
+    where it was raised just now, and a `RemoteError` after that.
+    """
+
+    def __init__(self, node: str, step: str, key: str | None, type_name: str, message: str) -> None:
+        which = repr(step) if key is None else f"{step!r} (key={key!r})"
+        super().__init__(node, f"node {node!r}: step {which} failed for good: {type_name}: {message}")
+        self.step = step
+        self.key = key
+        self.type_name = type_name
+
+
+class StepTimeout(NodeTimeout):
+    """A step took longer than its timeout: one attempt of it, or all of them together."""
+
+    def __init__(self, node: str, step: str, seconds: float, limit: Literal["attempt", "total"] = "attempt") -> None:
+        super().__init__(node, seconds, limit)
+        whole = "" if limit == "attempt" else ", its total timeout for all attempts"
+        self.args = (f"node {node!r}: step {step!r} took longer than {seconds:g} s{whole}",)
+        self.step = step
+
+
+class BadStepResult(NodeError, TypeError):
+    """What a step returned can't be kept, or is not of the type that is wanted."""
+
+    def __init__(self, node: str, step: str, problem: str) -> None:
+        super().__init__(node, f"node {node!r}: the result of step {step!r} {problem}")
+        self.step = step
+
+
+class UnknownUndo(NodeError, LookupError):
+    """A step names a function to undo it that the graph does not declare. Nothing was done."""
+
+    def __init__(self, node: str, step: str, undo: str, declared: Iterable[str]) -> None:
+        names = ", ".join(sorted(declared)) or "none"
+        super().__init__(
+            node,
+            f"node {node!r}: step {step!r} is undone by {undo!r}, which no graph of the run declares (declared: "
+            f"{names}); declare it with @graph.undo",
+        )
+        self.step = step
+        self.undo = undo
+
+
+class AttemptOver(NodeError, RuntimeError):
+    """A node wanted to record something after its attempt was over: it was too slow, cancelled, or has returned.
+
+    Nothing was recorded.
+    """
+
+    def __init__(self, node: str | None, what: str) -> None:
+        which = "a node" if node is None else f"node {node!r}"
+        super().__init__(node, f"{which}: {what} came after its attempt was over; nothing of it was recorded")
+        self.what = what
 
 
 class WorkerDied(NodeError, ChildProcessError):

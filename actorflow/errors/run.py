@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from actorflow.errors.root import ActorflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+_FEW = 5
+"""Of how many runs a message tells."""
 
 
 class RunError(ActorflowError):
@@ -229,6 +232,68 @@ class IdempotencyConflict(RunError):
         self.message = message
 
 
+class MailboxFull(RunError):
+    """So much waits for the run to handle it that it takes no more. The message was not taken."""
+
+    def __init__(self, run_id: str, messages: int, size: int) -> None:
+        super().__init__(
+            run_id,
+            f"the mailbox of run {run_id!r} is full: {messages:,} messages of {size:,} bytes wait; send again later, "
+            "let send() wait for room, or raise Graph(mailbox=)",
+        )
+        self.messages = messages
+        self.size = size
+
+
+class BadMessage(RunError, TypeError):
+    """The run takes no messages of this type, or this is no message. Nothing was changed."""
+
+    def __init__(self, run_id: str, type_name: str, known: Sequence[str], problem: str = "") -> None:
+        takes = f"it takes {', '.join(known)}" if known else "it takes none; declare what handles it with Graph.on"
+        super().__init__(run_id, f"run {run_id!r} can't be sent {type_name}: {problem or takes}")
+        self.type_name = type_name
+        self.known = tuple(known)
+
+
+class MessageRejected(RunError):
+    """The graph refused the message before anything was changed. What it raised is the cause."""
+
+    def __init__(self, run_id: str, type_name: str, reason: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} rejected {type_name}: {reason}")
+        self.type_name = type_name
+        self.reason = reason
+
+
+class AskFailed(RunError):
+    """The run could not answer: its handler raised, or it ended before. The text of that is in ``reason``.
+
+    The message is a dead letter of the run: `Run.dead_letters` has it.
+    """
+
+    def __init__(self, run_id: str, reason: str, traceback: str = "") -> None:
+        super().__init__(run_id, f"run {run_id!r} did not answer: {reason}")
+        self.reason = reason
+        self.traceback = traceback
+
+
+class LinkedExit(RunError):
+    """A run that this one is linked to ended, and not well, so that this one fails with it."""
+
+    def __init__(self, run_id: str, other: str, status: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} is linked to run {other!r}, which is {status}")
+        self.other = other
+        self.status = status
+
+
+class OutOfOrder(RunError):
+    """A message of a lane came before others of it. It was not taken; it is sent again after those."""
+
+    def __init__(self, run_id: str, sender: str, generation: int, number: int) -> None:
+        super().__init__(
+            run_id, f"run {run_id!r} was sent number {number} of generation {generation} by {sender} before others"
+        )
+
+
 class WindowFull(RunError):
     """The run remembers as many ids of messages as it can, and may not forget one yet. The message was not taken.
 
@@ -264,3 +329,19 @@ class Blocked(RunError):
     def __init__(self, run_id: str, reason: str) -> None:
         super().__init__(run_id, f"run {run_id!r} is blocked in this process: {reason}")
         self.reason = reason
+
+
+class ReloadRefused(ActorflowError):
+    """Runs that live here can't go on under the new code of their graph, so that all of them stay with the old.
+
+    ``reasons`` has what is in the way, by the id of the run.
+    """
+
+    def __init__(self, graph: str, reasons: Mapping[str, str]) -> None:
+        few = list(reasons.items())[:_FEW]
+        more = f"\n  - and {len(reasons) - len(few):,} more" if len(reasons) > len(few) else ""
+        lines = "".join(f"\n  - run {run_id!r}: {reason}" for run_id, reason in few)
+        many = "1 run" if len(reasons) == 1 else f"{len(reasons):,} runs"
+        super().__init__(f"graph {graph!r} goes on as it was: {many} can't go on under the new code:{lines}{more}")
+        self.graph = graph
+        self.reasons = dict(reasons)

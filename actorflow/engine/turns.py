@@ -1,0 +1,255 @@
+"""Turns: messages are accepted, handled one at a time, and answered.
+
+A turn is an activation like any other, whose node is a handler and whose input
+is the message. Each sees the state with all turns before it, also of those
+that are not committed yet; nothing leaves the run before the commit that holds
+it. What two write is settled in favour of both: a turn that overlooked a
+node's write is handled again, and so is a node that overlooked a turn's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actorflow.engine.events import Expire, Tell
+from actorflow.engine.keys import key_of
+from actorflow.engine.mail import HANDLED_IN_CRASHES, HOUR, Letter, Said, follows
+from actorflow.engine.records import (
+    Answered,
+    Buried,
+    Ended,
+    ErrorInfo,
+    Received,
+    Taken,
+    TimerFired,
+    TurnOpened,
+    TurnRetaken,
+    Watched,
+    Woken,
+    describe,
+)
+from actorflow.engine.scopes import say_form
+from actorflow.errors import BadMessage, IdempotencyConflict, LinkedExit, MailboxFull, OutOfOrder, WindowFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorflow.engine.decision import Decision
+    from actorflow.engine.events import Receiving, Taking
+    from actorflow.engine.run import Activation
+
+
+def receive(decision: Decision, event: Receiving) -> None:
+    """Accept what was sent to the run, once.
+
+    Raises:
+        BadMessage: the run takes no messages of this type.
+        MailboxFull, WindowFull: there is no room now.
+        IdempotencyConflict: the id was used before for another message.
+        OutOfOrder: others of its lane come first.
+    """
+    run, mail = decision.run, decision.run.mail
+    if event.lane is not None and not follows(mail, *event.lane):
+        if event.lane[1:] <= mail.marks.get(event.lane[0], (1, 0)):
+            return  # it was taken before
+        raise OutOfOrder(run.run_id, *event.lane)
+    if event.caller is not None and (seen := mail.seen.get(event.caller)) is not None:
+        if seen.content != event.content:
+            raise IdempotencyConflict(run.run_id, "this id")
+        if seen.said is not None:
+            decision.commands.append(Tell(0, event.id, seen.said))
+        return
+    match event.kind:
+        case "message":
+            _accept(decision, event)
+        case "reply":
+            _mark(decision, event)
+            answer_wait(decision, event.ask, event.values, event.error)
+        case "down":
+            _hear_of_end(decision, event)
+        case "monitor":
+            _mark(decision, event)
+            watched = Watched(event.sender or "", event.ask, linked=bool(event.values))
+            decision.note(watched)
+        case "cancel":
+            _mark(decision, event)
+            decision.note(Ended("cancelled", by=f"run {event.sender}"))
+        case _:
+            _mark(decision, event)
+
+
+def _mark(decision: Decision, event: Receiving) -> None:
+    decision.note(Received(event.id, decision.now, sender=event.sender, lane=event.lane))
+
+
+def _accept(decision: Decision, event: Receiving) -> None:
+    plan, run, mail = decision.plan, decision.run, decision.run.mail
+    assert event.form is not None, "a message has a type"
+    known = event.form.name in plan.messages
+    if not known and event.lane is None and not event.kept:
+        raise BadMessage(run.run_id, event.form.name, sorted(plan.messages))
+    bounds = plan.mailbox
+    if event.bounded and mail.queue and (len(mail.queue) >= bounds.messages or mail.size + event.size > bounds.bytes):
+        raise MailboxFull(run.run_id, len(mail.queue), mail.size)
+    forgets: tuple[str, ...] = ()
+    if event.caller is not None:
+        forgets = _forgotten(decision, event.present)
+    decision.note(
+        Received(
+            id=event.id,
+            at=decision.now,
+            form=say_form(decision, event.form),
+            values=event.values,
+            sender=event.sender,
+            lane=event.lane,
+            caller=event.caller,
+            content=event.content,
+            forgets=forgets,
+            ask=event.ask,
+            by=event.by,
+            size=event.size,
+        )
+    )
+    if not known:
+        bury(decision, None, event.id, "unknown", BadMessage(run.run_id, event.form.name, sorted(plan.messages)))
+    elif event.form.name not in plan.handlers:
+        wake_for(decision, event.form.name)
+
+
+def _forgotten(decision: Decision, present: Iterable[str]) -> tuple[str, ...]:
+    """The ids of callers that make room for another one: the oldest, no more than must, and none that may come again.
+
+    Raises:
+        WindowFull: none may be forgotten yet.
+    """
+    seen, bounds = decision.run.mail.seen, decision.plan.mailbox
+    if len(seen) < bounds.ids:
+        return ()
+    before, there = decision.now - bounds.hours * HOUR, frozenset(present)
+    names: list[str] = []
+    for name, one in seen.items():
+        if len(seen) - len(names) < bounds.ids or one.time > before:
+            break
+        if name not in there and one.said is not None:
+            names.append(name)
+    if len(seen) - len(names) >= bounds.ids:
+        oldest = next(iter(seen.values())).time
+        wait = max(0.0, oldest + bounds.hours * HOUR - decision.now)
+        raise WindowFull(decision.run.run_id, ids=len(seen), hours=bounds.hours, wait=wait)
+    return tuple(names)
+
+
+# -- one at a time ------------------------------------------------------------------
+
+
+def next_letter(decision: Decision) -> Letter | None:
+    """The oldest message that is to be handled now."""
+    run = decision.run
+    if not run.mail.queue or run.turn is not None or run.paused or run.closing:
+        return None
+    handlers = decision.plan.handlers
+    return next((one for one in run.mail.queue.values() if run.forms[one.form].name in handlers), None)
+
+
+def open_turn(decision: Decision, letter: Letter) -> None:
+    """Begin to handle a message."""
+    run = decision.run
+    seed = key_of(b"run", run.run_id.encode(), run.life.to_bytes(8, "big"))
+    node = decision.plan.handlers[run.forms[letter.form].name]
+    decision.note(TurnOpened(letter.id, node, key_of(seed, b"turn", letter.id)))
+
+
+def bury(decision: Decision, turn: Activation | None, message: bytes, reason: Any, error: BaseException) -> None:
+    """Make a dead letter of a message: of that of a turn, which is over, or of one that waits."""
+    said = describe(error)
+    decision.note(Buried(None if turn is None else turn.id, message, reason, said, decision.now))
+    decision.commands.append(Tell(0, message, Said(error=said)))
+
+
+def retake(decision: Decision, *, unclean: bool) -> None:
+    """See to the turn that was open when a process died: after too many of that it was the message that killed them."""
+    run = decision.run
+    turn = None if run.turn is None else run.open[run.turn]
+    if turn is None or turn.letter is None or not unclean:
+        return
+    if turn.letter.takes + 1 >= HANDLED_IN_CRASHES:
+        died = RuntimeError(f"{HANDLED_IN_CRASHES} processes died while they handled it")
+        bury(decision, turn, turn.letter.id, "poison", died)
+    else:
+        decision.note(TurnRetaken(turn.id))
+
+
+# -- what waits for messages ----------------------------------------------------------
+
+
+def wake_for(decision: Decision, type_name: str) -> None:
+    """Nodes that wait for a message of this type run again, to see whether it is theirs."""
+    for activation in list(decision.run.open.values()):
+        if any(ask.kind == "receive" and ask.question == type_name for ask in activation.asks.values()):
+            decision.note(Woken(activation.id))
+            decision.begin.append(activation.id)
+
+
+def take(decision: Decision, event: Taking) -> None:
+    """A node takes a message that it waited for; nothing happens if somebody else was faster."""
+    if event.message in decision.run.mail.queue and event.id in decision.run.open:
+        decision.note(Taken(event.id, event.key, event.message))
+
+
+def name_of_wait(activation: Activation, key: str) -> str:
+    """How a reply refers to the wait that it answers: the same after every restart."""
+    return f"{activation.key.hex()}.{key}"
+
+
+def answer_wait(decision: Decision, name: str | None, value: Any, error: ErrorInfo | None) -> None:
+    """Hand a reply to the activation that waits for it, if there still is one."""
+    for activation in list(decision.run.open.values()):
+        for key, ask in activation.asks.items():
+            if ask.kind in ("reply", "child") and name_of_wait(activation, key) == name:
+                said = None if error is None else [error.type, error.message, error.traceback]
+                decision.note(Answered(activation.id, key, [value, said]))
+                decision.begin.append(activation.id)
+                return
+
+
+def _hear_of_end(decision: Decision, event: Receiving) -> None:
+    """A run that this one watches ended: whoever waits for that goes on, a link ends this one, too, else it is told."""
+    values: dict[str, Any] = event.values
+    run, mail = decision.run, decision.run.mail
+    ended = str(values["status"])
+    if event.ask is not None:
+        _mark(decision, event)
+        failed = None if ended == "finished" else ErrorInfo("RunEnded", f"run {event.sender!r} is {ended}")
+        answer_wait(decision, event.ask, values.get("result"), event.error or failed)
+    elif values.get("linked") and ended != "finished":
+        _mark(decision, event)
+        decision.fail(None, LinkedExit(run.run_id, str(event.sender), ended))
+    elif event.form is not None and event.form.name in decision.plan.messages:
+        _accept(decision, event)
+    else:
+        _mark(decision, event)
+    if event.sender in mail.watchers:
+        decision.note(Watched(event.sender or "", on=False))
+
+
+# -- timers ---------------------------------------------------------------------------
+
+
+def fire(decision: Decision) -> None:
+    """Put the messages of timers whose time has come into the mailbox; be told when the next one is due."""
+    run = decision.run
+    for name, timer in sorted(run.mail.timers.items(), key=lambda one: (one[1].due, one[0])):
+        if timer.due > decision.now:
+            break
+        seed = key_of(b"run", run.run_id.encode(), run.life.to_bytes(8, "big"))
+        id_ = key_of(seed, b"timer", name.encode(), timer.set.to_bytes(8, "big"))
+        decision.note(TimerFired(name, id_, decision.now))
+        if (type_name := run.forms[timer.form].name) not in decision.plan.handlers:
+            wake_for(decision, type_name)
+    await_timers(decision)
+
+
+def await_timers(decision: Decision) -> None:
+    """Be told when the next timer is due."""
+    if timers := decision.run.mail.timers:
+        decision.commands.append(Expire(0, min(timer.due for timer in timers.values())))
