@@ -65,7 +65,12 @@ def problems_of_shape(plan: Plan, loose: Collection[str]) -> Iterator[str]:
 
 
 def warnings_of(plan: Plan) -> Iterator[str]:
-    """Joins that can starve, and joins whose tokens can pair up in an order that nothing fixes."""
+    """Actors without an end, joins that can starve, and joins whose tokens pair up in an order that nothing fixes."""
+    if plan.lifetime == "actor" and not plan.handlers:
+        yield (
+            "lifetime='actor', and nothing handles messages: when its nodes are done a run waits until it is "
+            "cancelled; declare a handler with on(), or leave lifetime= out"
+        )
     if not plan.joins:
         return
     concurrent = _concurrent(plan)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draw_dot(sketch: Sketch, progress: Progress | None = None) -> str:
-    """A digraph: joins as hexagons, what is decided at run time as dotted arrows."""
+    """A digraph: joins as hexagons, handlers as thick arrows, what is decided at run time as dotted ones."""
     lines = [
         f"digraph {_quoted(sketch.graph)} {{",
         "    compound=true;",
@@ -30,7 +30,8 @@ def draw_dot(sketch: Sketch, progress: Progress | None = None) -> str:
 def _lines(sketch: Sketch, progress: Progress | None) -> Iterator[str]:
     boxes = {box.name: box for box in sketch.boxes}
     start, finish = _id((*sketch.path, "start"), "point"), _id((*sketch.path, "end"), "point")
-    yield f'{start} [shape=circle, label="", width=0.15, fillcolor=black];'
+    if sketch.entries:
+        yield f'{start} [shape=circle, label="", width=0.15, fillcolor=black];'
     for box in sketch.boxes:
         yield from _box(box, progress)
     if sketch.ends:
@@ -75,6 +76,7 @@ def _box(box: Box, progress: Progress | None) -> Iterator[str]:
         its += [f'fillcolor="{fill}"', f'color="{stroke}"', f'fontcolor="{text}"']
     if box.inside is None:
         its += ["peripheries=2"] if box.items or box.graph else []
+        its += ["shape=cds"] if box.handles else []
         yield f"{_end_of(box)} [{', '.join(its)}];"
         return
     yield f"subgraph {_cluster(box)} {{"

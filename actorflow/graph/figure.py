@@ -61,7 +61,7 @@ class Figure(Struct, frozen=True):
 def figure(sketch: Sketch, progress: Progress | None) -> Figure:
     """Measure and place all that a sketch has."""
     loops = {way.source for way in sketch.ways if way.kind == "edge" and way.source in way.targets}
-    parts = [Part(kind="start", width=12, height=12)]
+    parts = [Part(kind="start", width=12, height=12)] if sketch.entries else []
     at: dict[str | End, int] = {}
     for box in sketch.boxes:
         at[box.name] = len(parts)

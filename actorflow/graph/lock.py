@@ -15,10 +15,13 @@ import msgspec
 from msgspec import Struct
 
 from actorflow.errors import MigrationError, SchemaDrift
+from actorflow.graph.message import Down
 from actorflow.graph.migrate import chain, check_table, migrations_of
 from actorflow.graph.state import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actorflow.graph.graph import Graph
     from actorflow.graph.schema import Schema
 
@@ -75,35 +78,46 @@ class SchemaLock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2) + b"\n"
 
     def add(self, graph: Graph[Any], *, replace: bool = False) -> SchemaLock:
-        """The lock with the schema of this graph in it, as it is now; other versions stay.
+        """The lock with the schemas of this graph in it, of its State and its messages, as they are now.
+
+        Other versions stay.
 
         Args:
-            graph: whose State it is.
+            graph: whose State and messages they are.
             replace: take the version as it is now, whatever was locked: nothing was saved under it yet.
 
         Raises:
             SchemaDrift: this version is locked with other fields. Fields that were added with a default are no others.
         """
-        schema = graph.schema
-        locked = self.schemas.get(schema.name, ())
-        others = tuple(one for one in locked if one.version != schema.version)
-        for one in locked:
-            if one.version == schema.version and not replace and (problem := _drift(schema, one)) is not None:
-                raise SchemaDrift(problem, schema=schema.name, found=one.version, wanted=schema.version)
-        ours = Locked(version=schema.version, fields=schema.table, fingerprint=fingerprint(schema))
-        return SchemaLock(schemas={**self.schemas, schema.name: (*others, ours)})
+        schemas = dict(self.schemas)
+        for schema in _schemas(graph):
+            locked = schemas.get(schema.name, ())
+            others = tuple(one for one in locked if one.version != schema.version)
+            for one in locked:
+                if one.version == schema.version and not replace and (problem := _drift(schema, one)) is not None:
+                    raise SchemaDrift(problem, schema=schema.name, found=one.version, wanted=schema.version)
+            ours = Locked(version=schema.version, fields=schema.table, fingerprint=fingerprint(schema))
+            schemas[schema.name] = (*others, ours)
+        return SchemaLock(schemas=schemas)
 
     def problems(self, graph: Graph[Any]) -> tuple[str, ...]:
         """Why runs that were saved under what is locked could not go on with this graph, or why the lock is stale."""
-        schema = graph.schema
-        locked = self.schemas.get(schema.name, ())
-        found = [problem for one in locked if (problem := _problem(graph, schema, one)) is not None]
-        if not any(one.version == schema.version for one in locked):
-            found.append(f"{schema.name!r} version {schema.version!r} is not locked yet")
+        found: list[str] = []
+        for schema in _schemas(graph):
+            locked = self.schemas.get(schema.name, ())
+            found += [problem for one in locked if (problem := _problem(graph, schema, one)) is not None]
+            if not any(one.version == schema.version for one in locked):
+                found.append(f"{schema.name!r} version {schema.version!r} is not locked yet")
         return tuple(found)
 
 
 _decode = msgspec.json.Decoder(SchemaLock).decode
+
+
+def _schemas(graph: Graph[Any]) -> Iterator[Schema]:
+    """Of all that is kept of a run under a version of ours: its state, and the messages that wait."""
+    yield graph.schema
+    yield from (schema for schema in graph.compiled()[0].messages.values() if schema.state_type is not Down)
 
 
 def _problem(graph: Graph[Any], schema: Schema, locked: Locked) -> str | None:

@@ -18,7 +18,7 @@ _ESCAPES = str.maketrans(_ENTITIES)
 
 
 def draw_mermaid(sketch: Sketch, progress: Progress | None = None) -> str:
-    """A flowchart: joins as hexagons, what is decided at run time as dotted arrows, graphs inside as boxes."""
+    """A flowchart: joins as hexagons, handlers as flags, what is decided at run time dotted, graphs inside as boxes."""
     marks: dict[str, Mark] = {}
     lines = ["flowchart TD", *_lines(sketch, progress, "", marks)]
     for mark in dict.fromkeys(marks.values()):
@@ -35,7 +35,8 @@ def _lines(sketch: Sketch, progress: Progress | None, outer: str, marks: dict[st
         box.name: f"{outer or 'n'}{'_' * bool(outer)}{i}" for i, box in enumerate(sketch.boxes)
     }
     ids[END] = finish
-    yield f'    {start}(["start"])'
+    if sketch.entries:
+        yield f'    {start}(["start"])'
     for box in sketch.boxes:
         id_ = ids[box.name]
         if progress is not None and (mark := progress.mark(box.path)) is not None:
@@ -69,6 +70,8 @@ def _box(box: Box, id_: str, progress: Progress | None, marks: dict[str, Mark]) 
         yield "    end"
     elif box.items or box.graph:
         yield f"    {id_}[[{text}]]"
+    elif box.handles:
+        yield f"    {id_}>{text}]"
     else:
         yield f"    {id_}[{text}]"
 

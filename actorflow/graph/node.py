@@ -176,8 +176,10 @@ def problems_of_parameters(
         return
     positional, wanted = positional_of(signature), f"({', '.join(names)})"
     parameters = signature.parameters.values()
-    if not positional and not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        yield f"it takes no positional parameter; it is called as {wanted}"
+    needed = len(names) - (names[-1] == "ctx")  # whoever does not ask for the context is called without
+    if len(positional) < needed and not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        taken = f"only {positional[0].name!r}" if positional else "no positional parameter"
+        yield f"it takes {taken}; it is called as {wanted}"
     if excess := [parameter.name for parameter in positional[len(names) :] if parameter.default is parameter.empty]:
         yield f"it also asks for {', '.join(map(repr, excess))}; it is called as {wanted}"
     for parameter in parameters:

@@ -1,6 +1,6 @@
 """Outline: a graph as lines for a terminal, one a node, each after those that lead to it.
 
-``*`` marks an entry, ``→`` an edge, ``⇢`` what is decided when a node has
+``*`` marks an entry, ``on`` what messages lead to, ``→`` an edge, ``⇢`` what is decided when a node has
 finished or failed, and ``↺`` a way back to a node further up. A graph inside a
 node stands below it, behind a line.
 """

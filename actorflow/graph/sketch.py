@@ -52,6 +52,7 @@ class Box(Struct, frozen=True):
     graph: str  # the graph inside; else empty
     size: int  # how many nodes that has
     inside: Sketch | None  # that graph, if it is drawn expanded
+    handles: bool  # messages lead to it, and nothing that is drawn
 
 
 class Sketch(Struct, frozen=True):
@@ -127,6 +128,7 @@ class _Sketcher:
             graph="" if inner is None else inner.graph,
             size=0 if inner is None else len(inner.nodes),
             inside=inside,
+            handles=node.message is not None,
         )
 
 
@@ -142,6 +144,8 @@ def _called(function: object) -> str:
 
 def _remarks(plan: Plan, node: Node) -> Iterator[str]:
     fan, inner, handler = node.fan, node.inner, node.on_error
+    if node.message is not None:
+        yield f"on {node.message}"
     if fan is not None:
         if callable(fan.limit):
             yield f"at most {_called(fan.limit)} at a time"

@@ -106,7 +106,7 @@ class _Drawing:
         )
         if stacked:
             yield _rect(kind, x + STACK, y + STACK, (wide, high), 7)
-        yield _rect(kind, x, y, (wide, high), 7)
+        yield _rect(kind, x, y, (wide, high), 16 if box.handles else 7)
         if box.graph and part.inside is None:
             yield _rect(kind, x + 3, y + 3, (wide - 6, high - 6), 5)
         yield from self._words(part, box, x, y, wide)
