@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actorflow.graph.check import Finding
     from actorflow.graph.codec import Codec
     from actorflow.graph.context import Context
+    from actorflow.graph.effects import Done, Intent, NotDone, Unknown
     from actorflow.graph.fan import ItemError
     from actorflow.graph.graph import Graph
     from actorflow.graph.lock import SchemaLock
@@ -88,6 +89,7 @@ else:
         "DataEvent": "runtime.events",
         "Diagnosis": "store.doctor",
         "Down": "graph.message",
+        "Done": "graph.effects",
         "DroppedEvent": "runtime.events",
         "END": "graph.routing",
         "End": "graph.routing",
@@ -98,6 +100,7 @@ else:
         "Graph": "graph.graph",
         "HookEvent": "runtime.events",
         "Interrupt": "runtime.steered",
+        "Intent": "graph.effects",
         "ItemError": "graph.fan",
         "Keyring": "store.keyring",
         "LoggingBackend": "store.observing",
@@ -108,6 +111,7 @@ else:
         "Migration": "graph.migrate",
         "NodeEvent": "runtime.events",
         "Offset": "runtime.events",
+        "NotDone": "graph.effects",
         "OpenMap": "runtime.overview",
         "Overview": "runtime.overview",
         "Overwrite": "graph.reducers",
@@ -130,6 +134,7 @@ else:
         "Timeout": "graph.timeouts",
         "Update": "graph.state",
         "UpdateEvent": "runtime.events",
+        "Unknown": "graph.effects",
         "ValuesEvent": "runtime.events",
         "Verdict": "runtime.dryrun",
         "View": "runtime.view",
@@ -178,6 +183,7 @@ __all__ = [
     "Diagnosis",
     "Down",
     "DroppedEvent",
+    "Done",
     "End",
     "Event",
     "EventStream",
@@ -187,6 +193,7 @@ __all__ = [
     "HookEvent",
     "Interrupt",
     "ItemError",
+    "Intent",
     "Keyring",
     "LoggingBackend",
     "Mailbox",
@@ -197,6 +204,7 @@ __all__ = [
     "NodeEvent",
     "Offset",
     "OpenMap",
+    "NotDone",
     "Overview",
     "Overwrite",
     "Progress",
@@ -219,6 +227,7 @@ __all__ = [
     "Update",
     "UpdateEvent",
     "ValuesEvent",
+    "Unknown",
     "Verdict",
     "View",
     "WaitEvent",

@@ -73,7 +73,7 @@ def fold_step(run: RunState, record: Intended | Tried | Stepped | Undone) -> Non
             )
         case Stepped(step=step, name=name, key=key, value=value, shape=shape):
             once = step in activation.memos and activation.memos[step].once
-            activation.memos[step] = Memo(name, key, True, value, record.error, shape, once)
+            activation.memos[step] = Memo(name, key, over=True, value=value, error=record.error, shape=shape, once=once)
             if record.undo is not None:
                 run.saga.append(Undoable(record.undo, step, name, value, shape))
         case Undone(step=step):

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 BEFORE = "(before)"
 """The key of the question that `interrupt_before` asks."""
 
+SLEEP = "(sleep)"
+"""How the keys of sleeps begin; no question of a user's has one."""
+
+OUTSIDE = frozenset({"ask", "before", "after"})
+"""The kinds of waits that somebody outside ends, by an answer."""
+
 
 def hold(decision: Decision, place: Place) -> bool:
     """Ask before an activation begins, if its graph wants that; whether it waits."""
@@ -87,10 +93,11 @@ def _go_on(decision: Decision, activation: Activation) -> None:
 
 
 def questions(run: RunState) -> Iterator[tuple[Activation, Ask]]:
-    """Every open question, oldest activation first."""
+    """Every open question to somebody outside, oldest activation first."""
     for activation in run.open.values():
         for ask in activation.asks.values():
-            yield activation, ask
+            if ask.kind in OUTSIDE:
+                yield activation, ask
 
 
 def name_of(activation: Activation, ask: Ask) -> str:

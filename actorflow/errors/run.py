@@ -119,6 +119,8 @@ class RunWaiting(RunError):
     def __init__(self, run_id: str, status: str, questions: Sequence[str]) -> None:
         asks = f" for an answer to {', '.join(map(repr, questions))}" if questions else ""
         remedy = "answer() it, and wait for its result() then" if questions else "unpause() it"
+        if not questions and status == "waiting":
+            remedy = "it goes on when its time has come, or a message for it; a runtime that is open sees to that"
         super().__init__(run_id, f"run {run_id!r} is {status}{asks}; {remedy}")
         self.status = status
         self.questions = tuple(questions)

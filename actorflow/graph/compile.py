@@ -48,6 +48,7 @@ from actorflow.graph.signature import (
 )
 from actorflow.graph.state import State
 from actorflow.graph.timeouts import problems_of_timeout, timeout_of
+from actorflow.graph.undo import problems_of_undos, undos_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,6 +140,7 @@ class _Compilation:
         self._note("the graph", problems_of_retry(graph.retry))
         self._note("the graph", problems_of_timeout(graph.timeout, sync=False))
         self._note("the graph", problems_of_middleware(graph.middleware))
+        self.problems.extend(problems_of_undos(graph.undos))
 
     # -- nodes ----------------------------------------------------------------
 
@@ -451,6 +453,7 @@ class _Compilation:
             record_backoff_over=self.graph.record_backoff_over,
             interrupt_before=self._held("interrupt_before", self.graph.interrupt_before, nodes),
             interrupt_after=self._held("interrupt_after", self.graph.interrupt_after, nodes),
+            undos=MappingProxyType(undos_of(self.graph.undos)),
             lifetime="actor" if self.graph.lifetime == "actor" else "run",
             handlers=MappingProxyType(accepts.handlers),
             messages=MappingProxyType(accepts.messages),

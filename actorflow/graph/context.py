@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+    from random import Random
+    from uuid import UUID
 
     from actorflow.errors import RemoteError
+    from actorflow.graph.effects import Mode, Reconcile
+    from actorflow.graph.retry import Retries
+    from actorflow.graph.timeouts import Timeout
+
+R = TypeVar("R")
 
 
 class Context(Protocol):
@@ -115,6 +124,188 @@ class Context(Protocol):
             >>> async def review(state: Draft, ctx: Context) -> Update:
             ...     return {"published": await ctx.interrupt("Publish?", state.text, type=bool)}
         """
+        ...
+
+    @overload
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        key: str | None = None,
+        mode: Mode = "at_least_once",
+        reconcile: Reconcile | None = None,
+        retry: Retries = None,
+        timeout: float | Timeout | None = None,  # noqa: ASYNC109 - it may be of each attempt, or of all
+        undo: str | Callable[..., Any] | None = None,
+        type: type[R],
+    ) -> R: ...
+    @overload
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[R]],
+        /,
+        *args: Any,
+        key: str | None = None,
+        mode: Mode = "at_least_once",
+        reconcile: Reconcile | None = None,
+        retry: Retries = None,
+        timeout: float | Timeout | None = None,  # noqa: ASYNC109 - it may be of each attempt, or of all
+        undo: str | Callable[..., Any] | None = None,
+        type: None = None,
+    ) -> R: ...
+    @overload
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., R],
+        /,
+        *args: Any,
+        key: str | None = None,
+        mode: Mode = "at_least_once",
+        reconcile: Reconcile | None = None,
+        retry: Retries = None,
+        timeout: float | Timeout | None = None,  # noqa: ASYNC109 - it may be of each attempt, or of all
+        undo: str | Callable[..., Any] | None = None,
+        type: None = None,
+    ) -> R: ...
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        key: str | None = None,
+        mode: Mode = "at_least_once",
+        reconcile: Reconcile | None = None,
+        retry: Retries = None,
+        timeout: float | Timeout | None = None,  # noqa: ASYNC109 - it may be of each attempt, or of all
+        undo: str | Callable[..., Any] | None = None,
+        type: type[Any] | None = None,
+    ) -> Any:
+        """Do something outside, and remember what came of it: it is not done again when this node runs again.
+
+        The result is durable before it is returned, and what is returned is the
+        decoded copy of it. A later attempt of this activation, in this process
+        or another one, gets it at once. A crash between the effect and its
+        record repeats the effect, under the same key (or, at most once, leaves
+        it unknown): nothing makes a foreign system do something exactly once.
+
+        A step is known by its name and ``key``, so steps may be added, removed
+        and reordered. Of a name without ``key`` there is the first, the second,
+        and so on, as in a loop; side by side, in several tasks, each needs a
+        ``key``, else it is `AmbiguousStep`. What is done inside a step may be
+        steps, too. What is remembered belongs to the activation: it is closed
+        with it, and a rewind or a fork begins without.
+
+        An exception leaves the step as it is, and nothing is remembered: the
+        node's own `Retry`, or the restart after a crash, does it again. With
+        ``retry`` used up, or at most once, it is final: `StepFailed`, now and
+        on every later attempt, until the run is resumed.
+
+        Args:
+            name: says what it does.
+            fn: async, or sync: it runs in a worker thread. If it has a parameter ``idempotency_key``, it is given
+                the step's: the same each time, and no other step's.
+            *args: for it. They are not compared with those of an earlier attempt.
+            key: tells steps of one name apart.
+            mode: ``"at_most_once"`` records the intent before it begins; if nobody recorded the outcome, the step
+                is not run again: that is `OutcomeUnknown`, or what ``reconcile`` says.
+            reconcile: is asked what became of it, with an `Intent`: `Done`, `NotDone` or `Unknown`. It is asked
+                after a crash, and after an exception of the function.
+            retry: how it is tried again at once. A pause of ``Graph(record_backoff_over=)`` or more is recorded.
+            timeout: seconds for each attempt, or a `Timeout` (``attempt``, ``total``). Of async functions.
+            undo: a function declared by `Graph.undo`, which undoes it if the run is rolled back.
+            type: of the result; by default what ``fn`` is annotated with, and without that, plain values.
+
+        Raises:
+            AmbiguousStep, OutcomeUnknown, StepFailed, StepTimeout, BadStepResult, UnknownUndo, AttemptOver
+            What ``fn`` raises.
+
+        Example:
+            >>> from actorflow import Context, State, Update
+            >>> class Order(State):
+            ...     total: int
+            ...     receipt: str = ""
+            >>> async def charge(total: int, idempotency_key: str = "") -> str:
+            ...     return f"charged {total}"
+            >>> async def pay(state: Order, ctx: Context) -> Update:
+            ...     return {"receipt": await ctx.step("charge", charge, state.total)}
+        """
+        ...
+
+    async def rollback(self) -> list[str]:
+        """Undo what the steps of this run have done that said ``undo=``, the latest first, in whichever node they ran.
+
+        Each is taken off the list by the record that says that it was undone,
+        so that a crash in the middle goes on where it was. Only one node of a
+        run rolls back at a time. The results of steps that are undone stay what
+        they are for their activations.
+
+        Returns:
+            The names of the steps that this activation has undone, also before a crash.
+
+        Raises:
+            UnknownUndo: the code no longer declares one of the functions.
+            What a function raises when its retries are used up; what is left stays to be undone.
+
+        Example:
+            >>> from actorflow import Context, State, Update
+            >>> class Trip(State):
+            ...     undone: list[str] = []
+            >>> async def give_up(state: Trip, ctx: Context) -> Update:  # the on_error= of other nodes
+            ...     return {"undone": await ctx.rollback()}
+        """
+        ...
+
+    async def sleep(
+        self,
+        seconds: float = 0.0,
+        /,
+        *,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+        until: datetime | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Wait, without keeping anything in memory: the node is left, and runs again from its start when it is time.
+
+        The time is durable. If nobody runs the run then, it goes on as soon as
+        somebody does; it never waits twice. What was done before in a `step` is
+        not done again. Like a question, sleeps side by side need a ``key`` each.
+
+        Args:
+            seconds: and the following are added up.
+            minutes: see ``seconds``.
+            hours: see ``seconds``.
+            days: of 24 hours.
+            until: a time with a time zone, instead.
+            key: tells sleeps apart that are side by side.
+
+        Example:
+            >>> from actorflow import Context, State, Update
+            >>> class Trial(State):
+            ...     reminded: bool = False
+            >>> async def remind(state: Trial, ctx: Context) -> Update:
+            ...     await ctx.sleep(days=14)
+            ...     return {"reminded": True}
+        """
+        ...
+
+    async def now(self) -> datetime:
+        """The time, in UTC: the same on every later attempt. It is durable before it is returned, as a step is."""
+        ...
+
+    def uuid(self, name: str = "") -> UUID:
+        """A UUID that is the same on every attempt, and no other's; of one name the first, the second, and so on."""
+        ...
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that are the same on every attempt, from the first on, and other ones in other activations."""
         ...
 
     def emit(self, data: Any) -> None:

@@ -20,6 +20,7 @@ from actorflow.graph.retry import Retries
 from actorflow.graph.routing import End, NodeHandle, NodeRef, Target
 from actorflow.graph.state import State
 from actorflow.graph.timeouts import Timeout
+from actorflow.graph.undo import DeclaredUndo
 
 Join = int | Literal["all", "any"]
 """How many legs of a join open it."""
@@ -183,3 +184,4 @@ class Declaration(Struct):
     nodes: list[DeclaredNode] = field(default_factory=list[DeclaredNode])
     edges: list[DeclaredEdge] = field(default_factory=list[DeclaredEdge])
     branches: list[DeclaredBranch] = field(default_factory=list[DeclaredBranch])
+    undos: list[DeclaredUndo] = field(default_factory=list[DeclaredUndo])

@@ -29,6 +29,7 @@ from actorflow.graph.routing import End, NodeHandle, NodeRef, Target, label
 from actorflow.graph.schema import Schema, schema_of
 from actorflow.graph.signature import site_of_caller
 from actorflow.graph.state import State, Version
+from actorflow.graph.undo import DeclaredUndo
 
 if TYPE_CHECKING:
     from actorflow.graph.codec import Codec
@@ -45,6 +46,7 @@ R = TypeVar("R", bound=Outcome | Awaitable[Outcome])
 B = TypeVar("B", bound=Target | Sequence[Target])
 M = TypeVar("M", bound=Message)
 A = TypeVar("A", bound=Answer | Awaitable[Answer])
+U = TypeVar("U", bound=Callable[..., Any])
 In = TypeVar("In")  # what a node takes: the state, or what is sent to it
 
 
@@ -544,6 +546,39 @@ class Graph(Generic[S]):
         def declare(fn: Callable[[S], Any]) -> Callable[[S], Any]:
             self._compiled = None
             self._declaration.branches.append(DeclaredBranch(fn, after, to))
+            return fn
+
+        return declare if fn is None else declare(fn)
+
+    @overload
+    def undo(self, fn: U, /, *, name: str | None = None, retry: Retries = None) -> U: ...
+    @overload
+    def undo(self, /, *, name: str | None = None, retry: Retries = None) -> Callable[[U], U]: ...
+    def undo(self, fn: Any = None, /, *, name: str | None = None, retry: Retries = None) -> Any:
+        """Declare a function that undoes what a step did: see ``undo=`` of `Context.step`.
+
+        It takes the result of the step and, if it has a second parameter, a
+        `Context`, whose ``idempotency_key`` is this undoing's own. A run finds it
+        by its name, after any restart and under newer code: no code is stored.
+
+        Args:
+            fn: sync (it runs in a worker thread) or async. What it returns does not matter.
+            name: the function's own by default; unique among the graphs of a run.
+            retry: how it is tried again; a step whose undoing fails stays to be undone.
+
+        Example:
+            >>> from actorflow import Graph, State
+            >>> class Trip(State):
+            ...     city: str
+            >>> trip = Graph("trip", Trip)
+            >>> @trip.undo
+            ... async def cancel_hotel(booking: str) -> None:
+            ...     print("cancelled", booking)
+        """
+
+        def declare(fn: Any) -> Any:
+            self._compiled = None
+            self._declaration.undos.append(DeclaredUndo(fn, name, retry))
             return fn
 
         return declare if fn is None else declare(fn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actorflow.graph.inner import warnings_of_inner
+from actorflow.graph.undo import clashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ def graphs_inside(graph: Graph[Any]) -> Iterator[Compiled]:
 def problems_inside(graph: Graph[Any]) -> Iterator[str]:
     """What is wrong with the graphs inside, and with this one as what contains them."""
     types: dict[str, type[Any]] = {}
+    yield from clashes(graph.compiled()[0])
     received = _received(graph.compiled()[0])
     for one, plan, problems in graphs_inside(graph):
         if one is not graph:

@@ -16,6 +16,7 @@ from actorflow.graph.node import Node
 from actorflow.graph.routing import END, End, as_tuple, label
 from actorflow.graph.schema import Schema
 from actorflow.graph.signature import identity
+from actorflow.graph.undo import Undo, undos_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,7 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
     record_backoff_over: float = 1.0  # seconds
     interrupt_before: frozenset[str] = frozenset()
     interrupt_after: frozenset[str] = frozenset()
+    undos: Mapping[str, Undo] = MappingProxyType({})  # what undoes steps, by name
     lifetime: Lifetime = "run"
     handlers: Mapping[str, str] = _NONE  # by the schema name of the messages: the node that handles them
     messages: Mapping[str, Schema] = _NONE  # by name: all that a run takes, whether handled or received by its nodes
@@ -85,6 +87,11 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
         if mail != ("run", []):  # else as it was before there were any
             data += msgpack.encode(mail)
         return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
+
+    @cached_property
+    def all_undos(self) -> Mapping[str, Undo]:
+        """What undoes steps of this graph and of those inside it, by name."""
+        return undos_within(self)
 
     def is_leaf(self, node: str) -> bool:
         """Whether nothing leaves this node; an edge to END does."""

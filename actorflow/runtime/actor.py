@@ -25,6 +25,7 @@ from actorflow.engine.events import (
     Crash,
     Due,
     Expire,
+    Effect,
     GaveUp,
     Raised,
     Retry,
@@ -37,7 +38,7 @@ from actorflow.engine.events import (
     Warn,
 )
 from actorflow.engine.records import Released
-from actorflow.errors import CommitUnknown
+from actorflow.errors import AttemptOver, CommitUnknown
 from actorflow.runtime import clock
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.writer import due
@@ -69,7 +70,8 @@ class Crashed(Struct, frozen=True):
 class Request(Struct, eq=False):
     """Something that somebody asks of a live run, and what became of it."""
 
-    event: Asking | None  # None: only that the run was taken up, and what it was taken up with is committed
+    event: Asking | Effect | None  # None: only that the run was taken up, and what it was taken up with is committed
+    reply: bool = False  # it is done when the message is replied to, and not already when it is accepted
     done: Event = field(default_factory=Event)
     error: Exception | None = None  # it was refused, or the store failed
     seq: int | None = None  # of the commit that holds it; None without an error: the actor left before
@@ -411,7 +413,21 @@ class Actor:
         activation = self.run.open[id_]
         if self._observers.live:
             self._observers.started(activation, attempt)
-        return await self._caller.attempt(self.run, activation, attempt, seq=self.header.seq)
+        return await self._caller.attempt(self.run, activation, attempt, seq=self.header.seq, record=self._record)
+
+    async def _record(self, event: Effect) -> None:
+        """Commit what an attempt wants recorded while it goes on; back when it is durable.
+
+        Raises:
+            AttemptOver: the activation is not open any more, or this actor left before it came to it.
+            StoreError: it could not be committed.
+        """
+        request = Request(event)
+        await self.ask(request)
+        if request.error is not None:
+            raise request.error
+        if request.seq is None:
+            raise AttemptOver(None, "what it did")
 
     def _expire_later(self, tasks: TaskGroup, id_: int, due: float) -> None:
         if self._expiring.get(id_) != due:

@@ -11,11 +11,11 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import CapacityLimiter, to_thread
-from msgspec import Struct
+from anyio import CapacityLimiter, Lock, to_thread
+from msgspec import Struct, field
 
 from actorflow.engine.decision import place_of
-from actorflow.engine.events import Raised, Returned, Suspended
+from actorflow.engine.events import Effect, Raised, Returned, Suspended
 from actorflow.engine.merge import typed
 from actorflow.engine.run import Activation
 from actorflow.engine.scopes import item_of
@@ -25,6 +25,7 @@ from actorflow.runtime import clock
 from actorflow.runtime.context import NodeContext, Suspend
 from actorflow.runtime.limits import Course, within
 from actorflow.runtime.results import Results
+from actorflow.runtime.steps import Means, in_thread
 from actorflow.runtime.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -46,8 +47,17 @@ class Caller(Struct, frozen=True):
     workers: Workers  # the processes of isolated nodes
     tell: Callable[[Activation, int, str, tuple[Any, ...]], None]  # what a node emits and reports
     results: Results  # of nodes that have a cache
+    undoing: Lock = field(default_factory=Lock)  # one rolls back at a time
 
-    async def attempt(self, run: RunState, activation: Activation, attempt: int, *, seq: int) -> _Event:
+    async def attempt(
+        self,
+        run: RunState,
+        activation: Activation,
+        attempt: int,
+        *,
+        seq: int,
+        record: Callable[[Effect], Awaitable[None]],
+    ) -> _Event:
         """Call a node, or what takes over for it, once.
 
         Args:
@@ -55,11 +65,18 @@ class Caller(Struct, frozen=True):
             activation: what to call.
             attempt: the first is 1.
             seq: the newest commit, for messages.
+            record: commits what it records while it goes on; back when that is durable.
         """
         place = place_of(self.plan, run, activation)
         course = Course(partial(self.tell, activation, attempt))
         ctx = NodeContext(
-            activation, attempt, run_id=run.run_id, context=self.context, codecs=place.schema.codecs, tell=course
+            activation,
+            attempt,
+            run_id=run.run_id,
+            context=self.context,
+            codecs=place.schema.codecs,
+            tell=course,
+            means=Means(place, self.threads, record, self.undoing, course),
         )
         started = time.perf_counter()
         value = None
@@ -98,7 +115,7 @@ class Caller(Struct, frozen=True):
         arguments: tuple[Any, ...] = (state, ctx.error, ctx) if handler.takes_context else (state, ctx.error)
         if handler.is_async:
             return await handler.fn(*arguments)
-        return await to_thread.run_sync(handler.fn, *arguments, limiter=self.threads)
+        return await to_thread.run_sync(in_thread, partial(handler.fn, *arguments), limiter=self.threads)
 
     async def _call(self, place: Place, argument: Any, ctx: NodeContext, course: Course) -> Any:
         node: Node = place.node
@@ -132,13 +149,13 @@ class Caller(Struct, frozen=True):
     async def _function(self, node: Node, arguments: tuple[Any, ...]) -> Any:
         if node.is_async:
             return await node.fn(*arguments)
-        value = await to_thread.run_sync(node.fn, *arguments, limiter=self.threads)
+        value = await to_thread.run_sync(in_thread, partial(node.fn, *arguments), limiter=self.threads)
         return await value if isawaitable(value) else value  # a plain function may return a coroutine
 
 
 def _surrounded(node: Node, argument: Any, ctx: NodeContext, function: Call) -> Call:
     """The function with the middleware around it. Only the function can wait: it alone is called again for that."""
-    outer = ctx.unable_to_wait()
+    outer = ctx.around()
 
     def anew() -> Awaitable[Any]:
         ctx.ask_anew()

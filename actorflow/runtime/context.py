@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from actorflow.engine.flow import AFTER
+from actorflow.engine.keys import key_of
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Ask
-from actorflow.engine.waits import BEFORE
+from actorflow.engine.waits import BEFORE, SLEEP
 from actorflow.errors import BadAnswer, RemoteError, WaitInMiddleware
 from actorflow.runtime import clock
 from actorflow.runtime.options import check_texts
+from actorflow.runtime.sagas import roll_back
+from actorflow.runtime.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
 
+    from actorflow.engine.events import Effect
     from actorflow.engine.run import Activation
     from actorflow.graph.codec import Codecs
+    from actorflow.graph.effects import Mode, Reconcile
+    from actorflow.graph.retry import Retries
+    from actorflow.graph.timeouts import Timeout
+    from actorflow.runtime.steps import Means
 
 _OF_GRAPHS = frozenset({BEFORE, AFTER})
 
@@ -37,7 +49,20 @@ class Suspend(BaseException):
 class NodeContext:
     """The `Context` of one attempt. Made for each, so that what few nodes ask for is made when it is asked for."""
 
-    __slots__ = ("_activation", "_questions", "attempt", "codecs", "context", "may_wait", "run_id", "tell")
+    __slots__ = (
+        "_activation",
+        "_key",
+        "_means",
+        "_questions",
+        "_random",
+        "_steps",
+        "attempt",
+        "codecs",
+        "context",
+        "run_id",
+        "tell",
+        "within",
+    )
 
     def __init__(
         self,
@@ -48,7 +73,9 @@ class NodeContext:
         context: Any,
         codecs: Codecs,
         tell: Callable[[str, tuple[Any, ...]], None],
-        may_wait: bool = True,
+        means: Means,
+        within: str | None = None,
+        key: bytes | None = None,
     ) -> None:
         """Describe one attempt.
 
@@ -59,19 +86,28 @@ class NodeContext:
             context: given by the user.
             codecs: of its State.
             tell: is told what the node emits and reports.
-            may_wait: whether it may ask questions.
+            means: what its steps are done with.
+            within: what is around the function, and must not ask; None: this is for the function.
+            key: of what is done instead of the node; None: that of the activation.
         """
         self.run_id = run_id
         self.attempt = attempt
         self.context = context
         self.codecs = codecs
         self.tell = tell
-        self.may_wait = may_wait
+        self.within = within
         self._activation = activation
+        self._key = key
+        self._means = means
         self._questions: _Questions | None = None
+        self._steps: Steps | None = None
+        self._random: Random | None = None
 
-    def unable_to_wait(self) -> NodeContext:
+    def around(self) -> NodeContext:
         """The same for what is around the function, which must not ask."""
+        return self._other("a middleware")
+
+    def _other(self, within: str, key: bytes | None = None) -> NodeContext:
         return NodeContext(
             self._activation,
             self.attempt,
@@ -79,7 +115,9 @@ class NodeContext:
             context=self.context,
             codecs=self.codecs,
             tell=self.tell,
-            may_wait=False,
+            means=self._means,
+            within=within,
+            key=key,
         )
 
     @property
@@ -90,7 +128,7 @@ class NodeContext:
     @property
     def idempotency_key(self) -> str:
         """See `Context.idempotency_key`."""
-        return self._activation.key.hex()
+        return (self._activation.key if self._key is None else self._key).hex()
 
     @property
     def scope(self) -> str:
@@ -136,6 +174,107 @@ class NodeContext:
         """The function is called once more: it asks from its first question on."""
         if self._questions is not None:
             self._questions.begin_again()
+        if self._steps is not None:
+            self._steps.begin_again()
+        self._random = None
+
+    # -- effects ------------------------------------------------------------------
+
+    @property
+    def steps(self) -> Steps:
+        """What is remembered of this function."""
+        if self._steps is None:
+            handles = b"handling" if self._activation.handling else b"node"
+            self._steps = Steps(self._means, handles if self.within is None else self.within.encode(), self._key)
+        return self._steps
+
+    async def commit(self, event: Effect) -> None:
+        """Record something of this attempt while it goes on; back when it is durable.
+
+        Raises:
+            AttemptOver: too late.
+        """
+        await self._means.commit(event)
+
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        key: str | None = None,
+        mode: Mode = "at_least_once",
+        reconcile: Reconcile | None = None,
+        retry: Retries = None,
+        timeout: float | Timeout | None = None,  # noqa: ASYNC109 - it may be of each attempt, or of all
+        undo: str | Callable[..., Any] | None = None,
+        type: Any = None,
+    ) -> Any:
+        """See `Context.step`."""
+        return await self.steps.step(
+            name,
+            fn,
+            args,
+            key=key,
+            mode=mode,
+            reconcile=reconcile,
+            retry=retry,
+            timeout=timeout,
+            undo=undo,
+            type=type,
+        )
+
+    async def rollback(self) -> list[str]:
+        """See `Context.rollback`."""
+        return await roll_back(self._means, partial(self._other, "an undo function"))
+
+    async def now(self) -> datetime:
+        """See `Context.now`."""
+        return await self.steps.now()
+
+    def uuid(self, name: str = "") -> UUID:
+        """See `Context.uuid`."""
+        return self.steps.uuid(name)
+
+    @property
+    def random(self) -> Random:
+        """See `Context.random`."""
+        if self._random is None:
+            self._random = Random(key_of(bytes.fromhex(self.idempotency_key), b"random"))
+        return self._random
+
+    # -- waits --------------------------------------------------------------------
+
+    async def sleep(
+        self,
+        seconds: float = 0.0,
+        /,
+        *,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+        until: datetime | None = None,
+        key: str | None = None,
+    ) -> None:
+        """See `Context.sleep`."""
+        due = wake_time(seconds + 60.0 * minutes + 3600.0 * hours + 86_400.0 * days, until)
+        self._check_waiting("to sleep")
+        if self._questions is None:
+            self._questions = _Questions()
+        if key is None:
+            key = self._questions.key_of(SLEEP)
+        else:
+            check_texts("key", [key])
+            key = f"{SLEEP} {key}"
+        if due > clock.now() and key not in self._activation.answers:
+            self._questions.asked.append(Ask(key, "sleep", SLEEP, due=due, asked=clock.now()))
+            raise Suspend(key)
+
+    def _check_waiting(self, question: str) -> None:
+        if self.within is not None:
+            raise WaitInMiddleware(self.node, question, self.within)
+        if self._steps is not None and self._steps.are_inside:
+            raise WaitInMiddleware(self.node, question, "a step")
 
     async def interrupt(
         self,
@@ -148,14 +287,13 @@ class NodeContext:
         default: Any = None,
     ) -> Any:
         """See `Context.interrupt`."""
-        if not self.may_wait:
-            raise WaitInMiddleware(self.node, question)
+        self._check_waiting(question)
         if self._questions is None:
             self._questions = _Questions()
         key = self._questions.key_of(question) if key is None else key
         check_texts("question", [question, key])
-        if key in _OF_GRAPHS:
-            raise ValueError(f"key={key!r} is what the graph's own questions are called; give another one")
+        if key in _OF_GRAPHS or key.startswith(SLEEP):
+            raise ValueError(f"key={key!r} is what waits of other kinds are called; give another one")
         if timeout is not None and not 0 <= timeout <= LONGEST:  # NaN is neither
             raise ValueError(f"timeout={timeout}: give seconds, at most {LONGEST}, or None to wait without an end")
         # none comes while it runs: it runs only when nothing that it asked is open
@@ -206,6 +344,23 @@ class _Questions:
             if key not in self._keys and key not in _OF_GRAPHS:
                 self._keys.add(key)
                 return key
+
+
+def wake_time(seconds: float, until: datetime | None) -> float:
+    """When somebody wakes who is to sleep so long, or until then, in seconds since the epoch.
+
+    Raises:
+        ValueError: that is no time.
+    """
+    if until is not None:
+        if seconds:
+            raise ValueError("a sleep is so long, or until= a time; say one of them")
+        if until.tzinfo is None:
+            raise ValueError(f"until={until!r} has no time zone, and this machine's is not the next one's; give one")
+        return until.timestamp()
+    if not 0 <= seconds <= LONGEST:  # NaN is neither
+        raise ValueError(f"sleep({seconds}): give a time that is not negative, and at most a century")
+    return clock.now() + seconds
 
 
 def _schema(wanted: Any) -> Any:

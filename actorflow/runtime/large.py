@@ -29,6 +29,7 @@ from actorflow.engine.records import (
     ItemDone,
     Merged,
     Spawned,
+    Stepped,
     Updated,
     decode_body,
 )
@@ -303,7 +304,7 @@ def _changed(record: Record, change: Callable[[Any], Any]) -> Record:
             return replace(record, items=change(items))
         case ItemDone(result=result):
             return replace(record, result=change(result))
-        case Answered(value=value):
+        case Answered(value=value) | Stepped(value=value):
             return replace(record, value=change(value))
         case _:
             return record

@@ -30,10 +30,15 @@ class Course:
 
     def __call__(self, verb: str, arguments: tuple[Any, ...]) -> None:
         """Pass it on, unless the attempt is over, or its time is."""
-        if self.ended or (self._scope is not None and self._scope.cancel_called):
+        if self.over:
             return
         self.heard = clock.monotonic()
         self._tell(verb, arguments)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is heard of it: it is over, or its time is."""
+        return self.ended or (self._scope is not None and self._scope.cancel_called)
 
     def lasts(self, scope: anyio.CancelScope) -> None:
         """Not to be heard any more once this is cancelled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from msgspec import Struct
 
@@ -65,7 +65,7 @@ class Steered(ABC, Generic[S]):
         return [
             Interrupt(
                 name_of(one, ask),
-                ask.kind,
+                cast("Literal['ask', 'before', 'after']", ask.kind),
                 ask.question,
                 ask.payload,
                 one.node,

@@ -11,7 +11,6 @@ import anyio
 from anyio import Event
 
 from actorflow.engine.merge import typed
-from actorflow.engine.waits import questions
 from actorflow.errors import CommitRefused, CommitUnknown, StoreError
 from actorflow.runtime.pending import Pending
 from actorflow.runtime.validation import Commit, pass_or_refuse
@@ -234,7 +233,13 @@ class Writer:
 
 
 def due(run: RunState) -> int | None:
-    """When the first of the questions in a run expires, in seconds since the epoch."""
+    """When the first of the waits in a run is over, in whole seconds since the epoch, as headers have it."""
+    exactly = first_due(run)
+    return None if exactly is None else math.ceil(exactly)
+
+
+def first_due(run: RunState) -> float | None:
+    """When the first of the waits in a run is over, in seconds since the epoch."""
     if run.paused:
         return None  # nobody need come for it: it is seen to when the run goes on
     dues = [ask.due for _, ask in questions(run) if ask.due is not None]
