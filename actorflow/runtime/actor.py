@@ -9,6 +9,7 @@ releases (the start of successors, under ``sync``) waits for it.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,18 @@ from actorflow.engine.events import (
     Command,
     Crash,
     Due,
-    Expire,
     Effect,
+    Expire,
     GaveUp,
     Raised,
+    Receiving,
     Retry,
     Returned,
     Start,
     Stop,
     Suspended,
     Sweep,
+    Tell,
     Updating,
     Warn,
 )
@@ -41,7 +44,8 @@ from actorflow.engine.records import Released
 from actorflow.errors import AttemptOver, CommitUnknown
 from actorflow.runtime import clock
 from actorflow.runtime.groups import first_of
-from actorflow.runtime.writer import due
+from actorflow.runtime.noticing import Noticed
+from actorflow.runtime.writer import first_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from actorflow.engine.decision import Decision
+    from actorflow.engine.mail import Said
     from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.attempt import Caller
@@ -57,6 +62,13 @@ if TYPE_CHECKING:
     from actorflow.store.frames import Header
 
 _logger = logging.getLogger("actorflow.actor")
+
+
+_TURNS = 256
+"""So many turns are committed together at most."""
+
+_TURNS_SECONDS = 0.005
+"""For so long they are collected at most."""
 
 
 class Crashed(Struct, frozen=True):
@@ -76,6 +88,7 @@ class Request(Struct, eq=False):
     error: Exception | None = None  # it was refused, or the store failed
     seq: int | None = None  # of the commit that holds it; None without an error: the actor left before
     taken: bool = False  # by an actor
+    said: Said | None = None  # the reply, if it is for one; None without an error: the actor left before
 
 
 class Actor:
@@ -90,6 +103,7 @@ class Actor:
         caller: Caller,
         observers: Observers,
         leaving: Callable[[], bool],
+        linger: float,
         first: list[Command] | None = None,
         request: Request | None = None,
     ) -> None:
@@ -102,6 +116,7 @@ class Actor:
             caller: calls the nodes.
             observers: those who watch the run here.
             leaving: whether the runtime is being left, so that nobody waits for what is not due yet.
+            linger: seconds for which it is worth staying in memory for what is due then.
             first: the commands of a spawn; None for a run that was loaded, which is swept.
             request: what the run was loaded for.
         """
@@ -116,11 +131,15 @@ class Actor:
         self._swept = first is not None
         self._commands: list[Command] = first or []
         self._leaving = leaving
+        self._linger = linger
         self._events: list[Returned | Raised | Suspended | Due] = []
         self._requests: list[Request] = [] if request is None else [request]
         if request is not None:
             request.taken = True
         self._accepted: list[Request] = []  # decided, and not committed yet
+        self._askers: dict[bytes, list[Request]] = {}  # by message: those who wait for the reply
+        self._turns = 0  # handled since the last commit
+        self._since = 0.0  # when the first of them began, on the monotonic clock
         self._left = False  # nobody takes requests any more
         self._wake = Event()
         self._ready: dict[int, int] = {}  # activation: attempt
@@ -178,9 +197,8 @@ class Actor:
         request.taken = True
         self._requests.append(request)
         self._wake.set()
-        if self._inline and (self._serving is None or self._serving.is_set()) and self._tasks is not None:
-            self._serving = Event()
-            self._tasks.start_soon(self._serve, self._tasks, self._serving)
+        if self._inline and self._tasks is not None:
+            self._begin_service(self._tasks)
         await request.done.wait()
 
     def nudge(self) -> None:
@@ -218,7 +236,7 @@ class Actor:
         if not self._swept:
             self._swept = True
             self._answer_requests()  # before the sweep: it would end a run that was reopened for this
-            self._take(decide(self._plan, self.run, Sweep(clock.now())))
+            self._take(decide(self._plan, self.run, Sweep(clock.now(), self.header.crashes > 0)))
         while True:
             await self._settle(tasks)
             if self.run.ended:
@@ -235,7 +253,7 @@ class Actor:
                 await self.writer.settled()
                 return None
             if self._is_lone():
-                await self._run_inline(*self._ready.popitem())
+                await self._run_inline(tasks, *self._ready.popitem())
             else:
                 self._start_ready(tasks)
                 if not self._events and not self._requests and self._interrupt is None:
@@ -259,7 +277,8 @@ class Actor:
         """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
         if self._ready or self._events or self._requests or self._flying or self.run.standing == "running":
             return False
-        return self._leaving() or due(self.run) is None
+        until = first_due(self.run)
+        return until is None or self._leaving() or until - clock.now() > self._linger
 
     def _answer_requests(self) -> None:
         """Do what was asked for, in the order in which it was; what is refused changes nothing."""
@@ -275,7 +294,10 @@ class Actor:
                 request.error = error
                 request.done.set()
             else:
-                self._accepted.append(request)
+                if request.reply and isinstance(event, Receiving):
+                    self._askers.setdefault(event.id, []).append(request)
+                else:
+                    self._accepted.append(request)
 
     def _acknowledge(self) -> None:
         """Tell those whose requests are committed now."""
@@ -291,7 +313,9 @@ class Actor:
             request.error = self.writer.failure or CommitUnknown(
                 self.writer.ownership.path, "its run was left meanwhile"
             )
-        requests, self._requests, self._accepted = [*self._accepted, *self._requests], [], []
+        asking = [request for requests in self._askers.values() for request in requests]
+        requests, self._requests, self._accepted = [*self._accepted, *self._requests, *asking], [], []
+        self._askers.clear()
         for request in requests:
             request.done.set()
 
@@ -302,11 +326,18 @@ class Actor:
         if decision.cause is not None:
             self.cause = decision.cause
 
-    async def _settle(self, tasks: TaskGroup) -> None:
-        """Commit as the durability of the run asks, and carry out what may be carried out."""
+    async def _settle(self, tasks: TaskGroup, *, batching: bool = True) -> None:
+        """Commit as the durability of the run asks, and carry out what may be carried out.
+
+        Turns that follow one another are committed together: the next one may
+        begin at once, since nothing leaves the run before that commit.
+        """
         self._cancel_needless()
         if (error := self._interrupt or self.writer.failure) is not None:
             raise error
+        if batching and self._begin_turn():
+            return
+        self._turns = 0
         mode, writer = self.run.durability, self.writer
         if writer and (mode == "sync" or self._is_forced() or (mode == "exit" and writer.is_much())):
             await writer.commit(self.run)
@@ -322,7 +353,28 @@ class Actor:
         """Whether what waits is to be committed now, whatever the durability."""
         if self._accepted or self.run.standing != "running":  # it waits, or is over
             return True
-        return Crash in map(type, self._commands)
+        return not {Crash, Tell}.isdisjoint(map(type, self._commands))
+
+    def _begin_turn(self) -> bool:
+        """Let the turn that was just opened begin, though it is not committed; whether it did.
+
+        Not after a process died with this run: then it must be known which message was being handled.
+        """
+        turn = self.run.turn
+        if turn is None or self._flying or self._expiring or self._ready or self.header.crashes or self._parking:
+            return False
+        start = Start(turn)
+        if start not in self._commands or self._turns >= _TURNS or self.writer.is_much():
+            return False
+        now = clock.monotonic()
+        if not self._turns:
+            self._since = now
+        elif now - self._since > _TURNS_SECONDS:
+            return False
+        self._turns += 1
+        self._commands.remove(start)
+        self._ready[turn] = self.run.open[turn].attempt + 1
+        return True
 
     def _carry_out(self, tasks: TaskGroup) -> None:
         """What was decided may be done now: its records are as durable as they need to be."""
@@ -337,6 +389,10 @@ class Actor:
                     self._expire_later(tasks, id_, due)
                 case Crash():
                     self._crash = command
+                case Tell(message=message, said=said):
+                    for request in self._askers.pop(message, ()):
+                        request.said = said
+                        request.done.set()
                 case Warn(text=text):
                     _logger.warning("run %r: %s", self.run.run_id, text)
                 case _:
@@ -362,18 +418,27 @@ class Actor:
 
     def _is_lone(self) -> bool:
         """Whether one activation is ready and nothing else goes on: it needs no task of its own."""
-        if len(self._ready) != 1 or self._flying or self._events or self._requests or self._expiring:
+        if len(self._ready) != 1 or self._flying or self._events or self._expiring:
+            return False
+        if self._requests and not self._turns:  # a few turns, one after the other, hold nobody up
             return False
         return self.run.open[next(iter(self._ready))].due is None
 
-    async def _run_inline(self, id_: int, attempt: int) -> None:
-        """Run a lone node in the loop's own task. Who asks something meanwhile is served beside it."""
+    async def _run_inline(self, tasks: TaskGroup, id_: int, attempt: int) -> None:
+        """Run a lone node in the loop's own task. Who asks something meanwhile is served beside it.
+
+        What is not committed yet, because a turn began before that, is committed when it first waits.
+        """
+        if self._turns == 1:
+            await anyio.lowlevel.checkpoint()  # those who send get their turn first, so that more is collected
         self._inline = True
         self._flying[id_] = self._looping
         try:
-            await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
+            if not self._turns:
+                await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
             if id_ in self.run.open and not self.run.paused:
-                event = await self._attempt(id_, attempt)
+                attempted = self._attempt(id_, attempt)
+                event = await (Noticed(attempted, partial(self._begin_service, tasks)) if self._turns else attempted)
                 self._events.append(event)
         finally:
             del self._flying[id_]
@@ -386,12 +451,18 @@ class Actor:
             await self._serving.wait()
             self._serving = None
 
+    def _begin_service(self, tasks: TaskGroup) -> None:
+        if self._serving is None or self._serving.is_set():
+            self._serving = Event()
+            tasks.start_soon(self._serve, tasks, self._serving)
+
     async def _serve(self, tasks: TaskGroup, served: Event) -> None:
         """Do what is asked for while the loop itself runs a node, and waits for this before it goes on."""
         try:
+            await self._settle(tasks, batching=False)
             while self._requests and not self.run.ended:
                 self._answer_requests()
-                await self._settle(tasks)
+                await self._settle(tasks, batching=False)
                 if not self._parking:
                     self._start_ready(tasks)
         except (KeyboardInterrupt, SystemExit) as error:

@@ -114,7 +114,7 @@ def _finish_deletion(store: Store, run_id: str, to: Opening, tip: Tip) -> Archiv
 def _copy(store: Store, log: RunLog, target: Store) -> tuple[str, Tip]:
     """Claim the run, and see that all of it is in the archive: as what, and up to which commit of ours."""
     try:
-        ownership = claim_as_is(log)
+        ownership = claim_as_is(store, log)
     except EndedMeanwhile as error:
         raise RunDeleted(log.run_id) from error
     try:
@@ -131,7 +131,7 @@ def _copy(store: Store, log: RunLog, target: Store) -> tuple[str, Tip]:
         return whole or free, _check_ours(log, frames[-1])
     except BaseException:
         with suppress(StoreError):  # as without it: the claim counts as that of a process which died
-            release_as_is(ownership)
+            release_as_is(store, ownership)
         raise
     finally:
         ownership.close()

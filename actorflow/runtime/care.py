@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +23,10 @@ from actorflow.errors import ActorflowError, NoSuchRun, RunOwned
 from actorflow.runtime import clock
 from actorflow.runtime.claiming import EndedMeanwhile, check_there, near_ids
 from actorflow.runtime.large import Joiner, referenced
+from actorflow.runtime.listing import log_of
 from actorflow.runtime.replay import reading, replay
+from actorflow.runtime.sleeping import got_up, is_asleep, lying_down, mark_getting_up, next_opening
+from actorflow.store.backend import whole
 from actorflow.store.cache import ResultCache
 from actorflow.store.deletion import DELETED, clear_away, is_tombstone
 from actorflow.store.frames import Draft
@@ -30,10 +34,11 @@ from actorflow.store.retention import Retention, floor_of
 from actorflow.store.transfer import IMPORTING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from actorflow.engine.run import RunState
-    from actorflow.store.frames import Kind
+    from actorflow.store.frames import Header, Kind
+    from actorflow.store.keys import Sleeper
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.ownership import Ownership
     from actorflow.store.store import Store
@@ -71,15 +76,8 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
     failed: dict[str, str] = {}
     trimmed: dict[str, int] = {}
     now = clock.now()
-    names = [summary.run_id for summary in store.markers.ended()]
-    for encoded in dict.fromkeys(encoded for encoded, _ in store.markers.active()):
-        try:
-            run_id = store.run_id(encoded)
-        except ActorflowError as error:
-            failed[encoded] = str(error)
-        else:
-            names += [] if run_id is None else [run_id]
-    runs = list(dict.fromkeys(names))
+    runs = _led_to(store, failed)
+    sleepers = store.markers.asleep()
     for run_id in runs:
         try:
             log = store.log(run_id)
@@ -100,6 +98,8 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
         except Exception as error:  # noqa: BLE001 - one bad run never stops the others (guarantee 8)
             _logger.warning("run %r is left as it is: %r", run_id, error)
             failed[run_id] = str(error)
+    if not dry_run:
+        store.markers.drop_asleep(_that_got_up(store, sleepers))
     return Collected(
         len(runs),
         sum(trimmed.values()),
@@ -110,6 +110,29 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
         trimmed,
         ResultCache(store.backend, store=store.uuid, sealing=store.sealing).sweep(now=now, dry_run=dry_run),
     )
+
+
+def _led_to(store: Store, failed: dict[str, str]) -> list[str]:
+    """The id of every run that a marker leads to. What can't be told goes to ``failed``."""
+    names = [summary.run_id for summary in store.markers.ended()]
+    for encoded in store.markers.unfinished():
+        try:
+            run_id = store.run_id(encoded)
+        except ActorflowError as error:
+            failed[encoded] = str(error)
+        else:
+            names += [] if run_id is None else [run_id]
+    return list(dict.fromkeys(names))
+
+
+def _that_got_up(store: Store, sleepers: list[Sleeper]) -> Iterator[Sleeper]:
+    """Those whose sleep is over: their runs have a newer commit."""
+    for sleeper in sleepers:
+        with suppress(ActorflowError):  # told with the run
+            log = log_of(store, sleeper.run)
+            tip = None if log is None else log.tip()
+            if tip is not None and tip.header.seq > sleeper.seq:
+                yield sleeper
 
 
 def delete_run(store: Store, run_id: str, *, by: str | None, seen: Tip | None = None) -> None:
@@ -148,7 +171,7 @@ def tombstone_of(store: Store, run_id: str) -> Tip | None:
 
 def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
     """Claim the run as deleted, and commit its tombstone."""
-    before: dict[bytes, RunState] = {}
+    before: dict[bytes, tuple[RunState, Header]] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None or is_tombstone(tip.header):
@@ -157,7 +180,7 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise EndedMeanwhile(f"run {log.run_id!r} went on meanwhile")
         header = tip.header
         frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
-        before[frames[-1].digest] = run
+        before[frames[-1].digest] = run, header
         opening = header.opening if header.status == DELETED else header.opening + 1
         if opening > header.opening:
             store.markers.put_active(log.run_id, opening)
@@ -180,7 +203,9 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise
         return
     try:
-        run = fold(before[ownership.header.parent], Claimed(ownership.header.epoch, ownership.header.opening))
+        run, header = before[ownership.header.parent]
+        got_up(store, log.run_id, header)
+        run = fold(run, Claimed(ownership.header.epoch, ownership.header.opening))
         left = dump(_emptied(fold(run, Ended(DELETED, by))))
         _commit(ownership, "release", Body((Ended(DELETED, by),), left), snapshot=True)
     finally:
@@ -205,16 +230,16 @@ def sweep_unowned(store: Store, log: RunLog, *, dry_run: bool) -> int:
     if not stale or dry_run:
         return len(stale)
 
-    ownership = claim_as_is(log)
+    ownership = claim_as_is(store, log)
     try:
         gone = blobs.sweep(referenced(log.read(first=0)), epoch=ownership.header.epoch)
-        release_as_is(ownership)
+        release_as_is(store, ownership)
     finally:
         ownership.close()
     return len(gone)
 
 
-def claim_as_is(log: RunLog) -> Ownership:
+def claim_as_is(store: Store, log: RunLog) -> Ownership:
     """Claim a run that nobody owns, only so that nobody goes on with it for a while.
 
     Raises:
@@ -222,32 +247,39 @@ def claim_as_is(log: RunLog) -> Ownership:
         CorruptCheckpoint: it is damaged.
         EndedMeanwhile: it was deleted, or is being imported.
     """
+    before: dict[bytes, Header] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None or tip.header.status in _NOT_OURS:
             raise EndedMeanwhile(f"run {log.run_id!r} was deleted meanwhile, or is being imported")
         log.read(tip=tip)  # no claim follows a damaged commit (guarantee 7)
-        header = tip.header
+        before[tip.digest] = header = tip.header
+        opening = next_opening(header)
+        mark_getting_up(store, log.run_id, header)
         return Draft(
             kind="claim",
             epoch=header.epoch + 1,
             status=header.status,
-            opening=header.opening,
+            opening=opening,
             crashes=header.crashes + (header.kind != "release"),
             file=tip.file,
-            body=encode_body(Body((Claimed(header.epoch + 1, header.opening),))),
+            body=encode_body(Body((Claimed(header.epoch + 1, opening),))),
             node=header.node,
             tags=header.tags,
             due=header.due,
             marks=header.marks,
         )
 
-    return log.claim(draft_for, actor=os.urandom(16))
+    ownership = log.claim(draft_for, actor=os.urandom(16))
+    got_up(store, log.run_id, before[ownership.header.parent])
+    return ownership
 
 
-def release_as_is(ownership: Ownership) -> None:
-    """Let go of a run that was claimed so: it is what it was before."""
-    _commit(ownership, "release", Body((Released(),)))
+def release_as_is(store: Store, ownership: Ownership, record: Tagged | None = None) -> None:
+    """Let go of a run that was claimed so: it is what it was before, but for this record."""
+    _commit(ownership, "release", Body((Released(),) if record is None else (record, Released())))
+    if is_asleep(ownership.header):
+        whole(lying_down(store, ownership.file.run_id, ownership.header))
 
 
 def tag_as_is(store: Store, run_id: str, record: Tagged) -> int:
@@ -261,9 +293,9 @@ def tag_as_is(store: Store, run_id: str, record: Tagged) -> int:
     if tip is None:
         raise NoSuchRun(run_id, near_ids(store, run_id))
     check_there(tip)
-    ownership = claim_as_is(log)
+    ownership = claim_as_is(store, log)
     try:
-        _commit(ownership, "release", Body((record, Released())))
+        release_as_is(store, ownership, record)
         return ownership.header.seq
     finally:
         ownership.close()

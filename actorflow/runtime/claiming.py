@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from actorflow.engine.fold import fold
 from actorflow.engine.records import ENDED, Body, Claimed, Ended, Rewound, encode_body
@@ -30,6 +31,7 @@ from actorflow.errors import (
 from actorflow.runtime.adopt import adopt, current_part, file_part
 from actorflow.runtime.large import BLOB_MIN, Joiner, Known, Splitter
 from actorflow.runtime.replay import reading, replay
+from actorflow.runtime.sleeping import got_up, mark_getting_up, next_opening
 from actorflow.store.deletion import DELETED, is_tombstone
 from actorflow.store.frames import Draft, FilePart
 from actorflow.store.keys import decode_id
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.decision import Decision
     from actorflow.engine.records import Status
+    from actorflow.engine.supervision import Under
     from actorflow.graph.graph import Graph
     from actorflow.store.backend import Steps
     from actorflow.store.frames import Frame, Header
@@ -86,6 +89,7 @@ def claim_run(
     *,
     reopen: int | None,
     preview: Preview | None = None,
+    under: Under | None = None,
 ) -> Adopted:
     """Become the owner of an existing run.
 
@@ -98,22 +102,25 @@ def claim_run(
             end that the caller has not seen stays, since its result may have been told.
         preview: what was adopted already; used if the claim is built on that commit, so
             that a migration runs once.
+        under: the supervisor that it is a child of from now on; None: of the one it was.
 
     Raises:
         NoSuchRun, RunDeleted, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint, EndedMeanwhile
     """
     previews = {} if preview is None else {preview.digest: preview}
+    before: dict[bytes, Header] = {}
     log = store.log(run_id)
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
             raise NoSuchRun(run_id, near_ids(store, run_id))
         check_graph(graph, log, tip)
-        draft = _claim_draft(store, tip, reopen=reopen)
+        draft = _claim_draft(store, tip, reopen=reopen, under=under)
         if tip.digest not in previews:
             # read to its end before anything is written: no claim follows a damaged commit (guarantee 7)
             read = preview_run(store, graph, log, tip, limits)
             previews[read.digest] = read
+        before[tip.digest] = tip.header
         if draft.opening > tip.header.opening:
             # before the claim that opens it, and after all that may refuse it: a refusal writes nothing
             store.markers.put_active(run_id, draft.opening)
@@ -123,7 +130,8 @@ def claim_run(
     try:
         header = ownership.header
         read = previews[header.parent]
-        run = fold(read.run, Claimed(header.epoch, header.opening))
+        got_up(store, run_id, before[header.parent])
+        run = fold(read.run, _claimed(header.epoch, header.opening, under))
         if header.crashes > limits.max_crashes:
             run = fold(run, _commit_end(ownership, "quarantined"))
             end_markers(store, run, ownership.header)
@@ -137,6 +145,20 @@ def claim_run(
     return Adopted(run, ownership, current_part(graph, ownership.file), large)
 
 
+def adopted_anew(adopted: Adopted, graph: Graph[Any], limits: Limits) -> Adopted:
+    """A run that was just claimed, under code that is newer than the one it was claimed for.
+
+    Raises:
+        Blocked: that can't run it; it is not owned any more.
+    """
+    try:
+        run = adopt(graph, adopted.run, adopted.file, time_limit=limits.migration_timeout)
+    except (MigrationError, UnknownNode) as error:
+        adopted.ownership.close()
+        raise Blocked(adopted.run.run_id, str(error)) from error
+    return replace(adopted, run=run, file=current_part(graph, adopted.file))
+
+
 def creating_run(
     store: Store,
     graph: Graph[Any],
@@ -146,6 +168,7 @@ def creating_run(
     *,
     tombstone: Tip | None = None,
     begins: RunState | None = None,
+    under: Under | None = None,
 ) -> Steps[Adopted]:
     """Make a run durable, and own it; in steps, since many are often begun together.
 
@@ -157,6 +180,7 @@ def creating_run(
         tags: kept in every header.
         tombstone: of the id's life before, whose openings, epochs and marks this one continues.
         begins: for a fork, the run before those records, which its first commit carries in full.
+        under: the supervisor that it is a child of.
 
     Raises:
         RunExists: the id is taken.
@@ -168,9 +192,12 @@ def creating_run(
         _check_reuse(tip, tombstone)
     run, records, marks = decision.run, list(decision.records), b""
     if tombstone is not None:
-        goes_on = Claimed(tombstone.header.epoch + 1, tombstone.header.opening + 1)
+        goes_on = _claimed(tombstone.header.epoch + 1, tombstone.header.opening + 1, under)
         run, marks = fold(run, goes_on), tombstone.header.marks
         records.append(goes_on)
+    elif under is not None:
+        records.append(_claimed(run.epoch, run.opening, under))
+        run = fold(run, records[-1])
     file = file_part(graph, run_id=run_id, life=run.life, store=store.uuid)
     yield from store.markers.putting_active(run_id, run.opening)
     large = Splitter(store.blobs(run_id), epoch=run.epoch, known={})
@@ -220,6 +247,7 @@ def end_unowned(
         EndedMeanwhile: it has ended.
     """
     log = store.log(run_id)
+    tips: dict[bytes, Header] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
@@ -227,10 +255,13 @@ def end_unowned(
         draft = _claim_draft(store, tip, reopen=None)
         # no claim follows a damaged commit (guarantee 7)
         reading(log, lambda frames: replay(frames, Joiner(store.blobs(run_id))))
+        tips[tip.digest] = tip.header
+        mark_getting_up(store, run_id, tip.header)
         return draft
 
     ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
+        got_up(store, run_id, tips[ownership.header.parent])
         before()
         run = fold(replay(ownership.load(), Joiner(store.blobs(run_id))), _commit_end(ownership, status, by))
         end_markers(store, run, ownership.header)
@@ -295,7 +326,7 @@ def nodes_to_start(graph: Graph[Any], preview: Preview) -> tuple[str, ...]:
 def near_ids(store: Store, run_id: str) -> list[str]:
     """Ids of this store that look like a misspelt one."""
     known = [summary.run_id for summary in store.markers.ended()] + [
-        name for encoded, _ in store.markers.active() if (name := decode_id(encoded)) is not None
+        name for encoded in store.markers.unfinished() if (name := decode_id(encoded)) is not None
     ]
     import difflib  # only a mistake needs it
 
@@ -319,7 +350,13 @@ def end_markers(store: Store, run: RunState, header: Header) -> None:
     store.markers.drop_active(run.run_id, run.opening)
 
 
-def _claim_draft(store: Store, tip: Tip, *, reopen: int | None) -> Draft:
+def _claimed(epoch: int, opening: int, under: Under | None) -> Claimed:
+    if under is None:
+        return Claimed(epoch, opening)
+    return Claimed(epoch, opening, under.path, under.restart)
+
+
+def _claim_draft(store: Store, tip: Tip, *, reopen: int | None, under: Under | None = None) -> Draft:
     header = tip.header
     check_there(tip)
     if header.status == IMPORTING:
@@ -327,7 +364,7 @@ def _claim_draft(store: Store, tip: Tip, *, reopen: int | None) -> Draft:
     reopened = header.status in ENDED
     if reopened and header.opening != reopen:
         raise EndedMeanwhile(f"run {tip.file.run_id!r} is {header.status} by now")
-    opening = header.opening + 1 if reopened else header.opening
+    opening = header.opening + 1 if reopened else next_opening(header)
     # a restart inside this process is counted by its supervisor, not as the death of a process
     died = header.kind != "release" and header.owner.incarnation != store.incarnation.name
     return Draft(
@@ -337,7 +374,7 @@ def _claim_draft(store: Store, tip: Tip, *, reopen: int | None) -> Draft:
         opening=opening,
         crashes=0 if reopened else header.crashes + died,
         file=tip.file,
-        body=encode_body(Body((Claimed(header.epoch + 1, opening),))),
+        body=encode_body(Body((_claimed(header.epoch + 1, opening, under),))),
         node=header.node,
         tags=header.tags,
         marks=header.marks,

@@ -9,6 +9,7 @@ looked at: what looks wrong of it is looked at again before it is told.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from msgspec.structs import replace
@@ -18,11 +19,13 @@ from actorflow.errors import CorruptCheckpoint, MissingExtra, MissingKey, NoSuch
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import near_ids
 from actorflow.runtime.large import Joiner, referenced, references
+from actorflow.runtime.listing import log_of
 from actorflow.runtime.repair import NAMED
 from actorflow.runtime.replay import reading, replay
+from actorflow.runtime.sleeping import is_asleep
 from actorflow.store.damage import find_damage
 from actorflow.store.deletion import DELETED
-from actorflow.store.keys import active_key, encode_id, log_prefix
+from actorflow.store.keys import active_key, asleep_key, encode_id, log_prefix
 from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.markers import summary_of
 from actorflow.store.strays import stray_letters, strays_of
@@ -42,6 +45,8 @@ class _Index:
     """What leads to runs, as of one look."""
 
     def __init__(self, store: Store) -> None:
+        # asleep first: whoever gets up meanwhile has its active marker by then
+        self.asleep = {(sleeper.run, sleeper.seq) for sleeper in store.markers.asleep()}
         self.active = set(store.markers.active())
         self.ended = {(encode_id(one.run_id), one.opening) for one in store.markers.ended()}
 
@@ -92,6 +97,7 @@ def _of_store(store: Store) -> Iterator[_Found]:
         if run_id is not None:
             yield from _of_run(store, store.log(run_id), index)
     yield from _lost_markers(store)
+    yield from _old_sleeps(store)
     yield from map(_Found, stray_letters(store))
     yield from _litter(store)
 
@@ -178,11 +184,11 @@ def _of_markers(store: Store, log: RunLog, tip: Tip, index: _Index) -> Iterator[
     if header.status == DELETED:
         yield from _of_deletion(store, log, header, index)
         return
-    if header.status not in get_args(Status) or _is_right(header.status, run, index):
+    if header.status not in get_args(Status) or _is_right(tip, run, index):
         return
     index = _Index(store)
     again = log.tip()
-    if again is None or again.digest != tip.digest or _is_right(header.status, run, index):
+    if again is None or again.digest != tip.digest or _is_right(tip, run, index):
         return  # it has moved on meanwhile
     marked, indexed = run in index.active, run in index.ended
     marker = active_key(log.encoded, header.opening)
@@ -232,9 +238,11 @@ def _of_deletion(store: Store, log: RunLog, header: Header, index: _Index) -> It
         yield _Found(finding, lambda: delete_run(store, log.run_id, by=None))
 
 
-def _is_right(status: str, run: tuple[str, int], index: _Index) -> bool:
+def _is_right(tip: Tip, run: tuple[str, int], index: _Index) -> bool:
     """Whether a marker leads to the run if it is unfinished, and only a summary if it has ended."""
-    return (run not in index.active and run in index.ended) if status in ENDED else run in index.active
+    if tip.header.status in ENDED:
+        return run not in index.active and run in index.ended
+    return run in index.active or (is_asleep(tip.header) and (run[0], tip.header.seq) in index.asleep)
 
 
 def _finish(store: Store, tip: Tip, *, indexed: bool) -> None:
@@ -272,6 +280,24 @@ def _lost_markers(store: Store) -> Iterator[_Found]:
 
 def _drop(store: Store, run_id: str, opening: int) -> Callable[[], object]:
     return lambda: store.markers.drop_active(run_id, opening)
+
+
+def _old_sleeps(store: Store) -> Iterator[_Found]:
+    """Asleep markers of runs that have got up since."""
+    for sleeper in store.markers.asleep():
+        try:
+            log = log_of(store, sleeper.run)
+            tip = None if log is None else log.tip()
+        except StoreError:
+            continue  # told with the run
+        if tip is not None and tip.header.seq > sleeper.seq:
+            finding = Finding(
+                path=asleep_key(sleeper),
+                what=f"run {tip.file.run_id!r} has got up since commit {sleeper.seq}, and a marker says that it sleeps",
+                remedy="none needed: whoever looks for what is due takes it away, and so do gc and repair",
+                repairable=True,
+            )
+            yield _Found(finding, partial(store.markers.drop_asleep, [sleeper]))
 
 
 def _lost_summaries(store: Store) -> Iterator[_Found]:

@@ -46,7 +46,7 @@ def list_runs(store: Store) -> list[RunInfo]:
         )
         for summary in store.markers.ended()
     }
-    for encoded in dict.fromkeys(encoded for encoded, _ in store.markers.active()):
+    for encoded in store.markers.unfinished():
         info = _look(store, encoded)
         if info is not None:
             found[info.id] = info

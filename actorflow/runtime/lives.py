@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -25,6 +27,7 @@ from actorflow.errors import (
 )
 from actorflow.graph.graph import Graph
 from actorflow.runtime.actor import Actor, Request
+from actorflow.runtime.adopt import current_part
 from actorflow.runtime.attempt import Caller
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import (
@@ -32,6 +35,7 @@ from actorflow.runtime.claiming import (
     EndedMeanwhile,
     Limits,
     Preview,
+    adopted_anew,
     check_there,
     claim_run,
     end_markers,
@@ -43,10 +47,14 @@ from actorflow.runtime.events import Offset
 from actorflow.runtime.life import Life
 from actorflow.runtime.observers import Observers
 from actorflow.runtime.options import check_context
+from actorflow.runtime.outage import Outage
 from actorflow.runtime.results import Results
+from actorflow.runtime.sleepers import Sleepers
+from actorflow.runtime.sleeping import is_asleep, lying_down
 from actorflow.runtime.stream import EventStream
 from actorflow.runtime.writer import Writer
 from actorflow.store.cache import ResultCache
+from actorflow.store.keys import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,14 +62,20 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from actorflow.engine.policy import RestartPolicy
+    from actorflow.engine.run import RunState
+    from actorflow.engine.supervision import Under
     from actorflow.runtime.hooks import Hooks
+    from actorflow.runtime.supervisor import Supervisor
     from actorflow.runtime.validation import Validate
     from actorflow.runtime.workers.pool import Workers
     from actorflow.store.backend import Steps
+    from actorflow.store.frames import Header
     from actorflow.store.log import Tip
     from actorflow.store.store import Store
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("actorflow.supervisor")
 
 SYNC_NODES = 40
 """How many sync nodes run in worker threads at once, as anyio's own default."""
@@ -90,6 +104,9 @@ class Lives:
         contexts: Mapping[str, Any],
         workers: Workers,
         hooks: Hooks,
+        newest: Callable[[Graph[Any]], Graph[Any]],
+        graphs: Mapping[str, Graph[Any]],
+        linger: float,
     ) -> None:
         self.store = store
         self.limits = limits
@@ -108,6 +125,15 @@ class Lives:
         cache = ResultCache(store.backend, store=store.uuid, sealing=store.sealing)
         self._results = Results(cache, in_store=self.in_store)
         self._hooks = hooks
+        marker = partial(store.backend.get, MARKER)
+        self._outage = Outage(tasks, lambda: self.in_store(marker), policy=policy)
+        self.supervisors: dict[str, Supervisor] = {}  # those that are entered, by their paths
+        self._aside: dict[str, str] = {}  # runs that wait for a supervisor to be entered again, and its path
+        self._newest = newest  # the graph that a reload put in the place of one
+        self.one_reload = anyio.Lock()  # at a time
+        self.reloading: set[str] = set()  # names of graphs; a life of one that begins meanwhile halts at once
+        self.sleepers = Sleepers(self, graphs)
+        self._linger = linger
         # held by actors, and by those who watch their runs
         self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
         self._by_id: dict[str, Life] = {}
@@ -127,6 +153,10 @@ class Lives:
     def get(self, run_id: str) -> Life | None:
         """The life of a run, if it has one here."""
         return self._by_id.get(run_id)
+
+    def of_graph(self, name: str) -> list[Life]:
+        """The lives of the runs of a graph."""
+        return [life for life in self._by_id.values() if life.graph.name == name]
 
     def observers(self, run_id: str) -> Observers:
         """Those who watch a run in this process, whether or not it lives here now."""
@@ -180,6 +210,7 @@ class Lives:
         awaited: bool = True,
         preview: Preview | None = None,
         request: Request | None = None,
+        under: Under | None = None,
     ) -> Life:
         """The life of an existing run: the one it has here, or a new one after a claim.
 
@@ -191,6 +222,7 @@ class Lives:
             awaited: whether leaving the runtime waits for it.
             preview: see `claim_run`.
             request: what it is claimed for, if it has no life here yet.
+            under: the supervisor that it is to be under; None: the one it was under.
 
         Raises:
             What `claim_run` raises.
@@ -198,13 +230,17 @@ class Lives:
         life = self._by_id.get(run_id)
         if life is not None and not life.actor.run.ended:
             life.awaited = life.awaited or awaited
+            if under is not None:
+                self._move(life, under)
             return life
         try:
             life = await self.launch(
                 graph,
                 run_id,
                 lambda: self.in_store(
-                    lambda: claim_run(self.store, graph, run_id, self.limits, reopen=reopen, preview=preview)
+                    lambda: claim_run(
+                        self.store, graph, run_id, self.limits, reopen=reopen, preview=preview, under=under
+                    )
                 ),
                 context=context,
                 awaited=awaited,
@@ -214,6 +250,7 @@ class Lives:
             self.blocked[run_id] = error.reason
             raise
         self.blocked.pop(run_id, None)
+        self._aside.pop(run_id, None)
         return life
 
     async def launch(
@@ -242,6 +279,8 @@ class Lives:
             BadContext: it is not what the graph declares; nothing was written.
             What ``claim`` raises.
         """
+        if context is None:
+            context = self.sleepers.context_of(run_id)
         context = self._contexts.get(graph.name) if context is None else context
         check_context(graph, context)
         start = _Start(graph, run_id, claim, first, context, awaited, request)
@@ -262,14 +301,17 @@ class Lives:
         if life is None:
             return
         try:
-            await life.supervise(self._reopen)
+            await life.supervise(self._reopen, self._renew)
         except (KeyboardInterrupt, SystemExit) as error:
             # out of this task it would stop asyncio's loop, with runs that nobody released and threads that nobody ends
             self.interrupt = error
             self._tasks.cancel_scope.cancel()
         finally:
             del self._by_id[life.run_id]
+            self.sleepers.lay_down(life)
             self.observers(life.run_id).wake()
+            if life.supervisor is not None:
+                life.supervisor.left(life)
             if life.error is not None and not _may_pass(life.error):
                 self.blocked[life.run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
 
@@ -284,6 +326,10 @@ class Lives:
                 start.life = other
                 return None
             adopted = await start.claim()
+            while (newest := self._newest(start.graph)) is not start.graph:  # reloaded since this was asked for
+                adopted = await self.in_store(partial(adopted_anew, adopted, newest, self.limits))
+                start.graph, start.first = newest, None
+            self.sleepers.get_up(start.run_id)
             life = Life(
                 run_id=start.run_id,
                 graph=start.graph,
@@ -293,11 +339,60 @@ class Lives:
                     start.graph, adopted, first=start.first, context=start.context, request=start.request
                 ),
                 policy=self._policy,
+                outage=self._outage.over,
+                supervisor=self.supervisors.get(adopted.run.supervisor),
             )
+            self._admit(life, adopted.run)
+            if start.graph.name in self.reloading:
+                life.halt()
             self._by_id[start.run_id] = start.life = life
             if self._hooks:
                 self._tasks.start_soon(self._hooks.follow, *self._watched(life))
             return life
+
+    def _admit(self, life: Life, run: RunState) -> None:
+        if life.supervisor is not None:
+            life.supervisor.admit(life, run.restart)
+        elif run.supervisor:
+            _logger.warning(
+                "run %r was under supervisor %r, which is not entered in this process: the root takes it",
+                run.run_id,
+                run.supervisor,
+            )
+
+    def _move(self, life: Life, under: Under) -> None:
+        """Put a run that lives here under another supervisor; its next claim says so."""
+        if life.supervisor is not None:
+            life.supervisor.dismiss(life)
+        life.supervisor, life.under = self.supervisors.get(under.path), under
+        if life.supervisor is not None:
+            life.supervisor.admit(life, under.restart)
+
+    # -- supervisors ------------------------------------------------------------------
+
+    def enter(self, supervisor: Supervisor) -> None:
+        """Make a supervisor known: runs that are its children, by their files, join it."""
+        self.supervisors[supervisor.path] = supervisor
+        for run_id in [run_id for run_id, path in self._aside.items() if path == supervisor.path]:
+            del self._aside[run_id]
+            self.blocked.pop(run_id, None)
+        for life in self._by_id.values():
+            if life.supervisor is None and life.actor.run.supervisor == supervisor.path:
+                life.supervisor = supervisor
+                supervisor.admit(life, life.actor.run.restart)
+
+    def set_aside(self, run_id: str, path: str) -> None:
+        """Leave a run alone in this process until somebody resumes it, or enters this supervisor again."""
+        self._aside[run_id] = path
+        self.blocked[run_id] = f"supervisor {path!r} was left; resume the run, or enter a supervisor of that name"
+
+    def unblock(self) -> None:
+        """Look again at the runs that this process could not run: its code is another one now."""
+        self.blocked = {run_id: reason for run_id, reason in self.blocked.items() if run_id in self._aside}
+
+    def in_background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do this beside everything else, until it is over or the runtime is left."""
+        self._tasks.start_soon(work)
 
     def _watched(self, life: Life) -> tuple[EventStream, Observers]:
         """What the hooks are told of a life: all since its claim, while it lasts."""
@@ -334,6 +429,7 @@ class Lives:
             observers=observers,
             alone=lambda: len(self._by_id) == 1,
             on_end=lambda run, header: end_markers(self.store, run, header),
+            on_rest=self._lying_down,
             rewound=adopted.rewound,
         )
         caller = Caller(graph.plan, context, self._debug, self._threads, self.workers, observers.told, self._results)
@@ -344,12 +440,26 @@ class Lives:
             caller=caller,
             observers=observers,
             leaving=lambda: self.leaving,
+            linger=self._linger,
             first=first,
             request=request,
         )
 
+    def _lying_down(self, run: RunState, header: Header) -> Steps[None]:
+        if is_asleep(header):
+            yield from lying_down(self.store, run.run_id, header)
+
     async def _reopen(self, life: Life) -> Actor:
-        adopted = await self.in_store(lambda: claim_run(self.store, life.graph, life.run_id, self.limits, reopen=None))
+        graph = life.graph
+        under, life.under = life.under, None
+        adopted = await self.in_store(
+            lambda: claim_run(self.store, graph, life.run_id, self.limits, reopen=None, under=under)
+        )
+        return self._actor(graph, adopted, first=None, context=life.context)
+
+    def _renew(self, life: Life, run: RunState) -> Actor:
+        writer = life.actor.writer
+        adopted = Adopted(run, writer.ownership, current_part(life.graph, writer.file), writer.large)
         return self._actor(life.graph, adopted, first=None, context=life.context)
 
     # -- ending -----------------------------------------------------------------------

@@ -138,6 +138,7 @@ class Observers:
         self._feeds: list[weakref.ref[Feed]] = []
         self.seq = -1  # the newest commit of whoever owns the run here
         self._told = 0  # live-only events since
+        self._begun: anyio.Event | None = None  # only while somebody waits for the next life
         self._thread = threading.get_ident()
         self._token = current_token()
 
@@ -158,7 +159,16 @@ class Observers:
     def begins(self, header: Header) -> None:
         """The run was claimed here."""
         self.seq, self._told = header.seq, 0
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.set()
         self.wake()
+
+    async def next_life(self) -> None:
+        """Wait until the run is claimed here."""
+        if self._begun is None:
+            self._begun = anyio.Event()
+        await self._begun.wait()
 
     def wake(self) -> None:
         """Let all look again: the run began or ended to live here, or the runtime is left."""

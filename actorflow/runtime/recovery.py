@@ -9,7 +9,6 @@ more at once than a share, so that a dead process's runs are spread.
 from __future__ import annotations
 
 import logging
-import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,9 @@ from actorflow.runtime.claiming import EndedMeanwhile, end_markers
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.listing import log_of
 from actorflow.runtime.replay import reading, replay
+from actorflow.runtime.sleepers import overdue
+from actorflow.runtime.sleeping import is_asleep, lying_down
+from actorflow.store.backend import whole
 from actorflow.store.deletion import DELETED
 from actorflow.store.frames import Owner
 from actorflow.store.keys import encode_id
@@ -57,8 +59,8 @@ Measured: 1,000 runs take 2.6 s three at once, 3.2 s eight at once, and at least
 _LOOK_ANYWAY = 1 / 8
 """The chance that a run's log is read although who owned it at an earlier look lives."""
 
-Known = dict[str, Owner | float]
-"""By a run's name in keys: who owns it, or until when (seconds since 1970) it rests."""
+Known = dict[str, Owner]
+"""By a run's name in keys: who owns it."""
 
 _logger = logging.getLogger("actorflow.runtime")
 
@@ -110,6 +112,8 @@ async def recover(
     busy = {*lives, *(() if awaited else lives.blocked)}
     seen: Known = {} if known is None else known
     orphaned = await lives.in_store(lambda: orphans(lives.store, busy, anywhere=anywhere, known=seen))
+    if awaited:
+        orphaned += await lives.in_store(lambda: overdue(lives.store, busy, anywhere=anywhere))
     ours = [(run_id, graphs[name]) for run_id, name in orphaned if name in graphs][:most]
     limiter = anyio.CapacityLimiter(CLAIMS_ON_DISK if lives.store.heartbeat is None else CLAIMS_AT_ONCE)
 
@@ -138,14 +142,16 @@ async def _take_up(lives: Lives, graph: Graph[Any], run_id: str, *, awaited: boo
 
 
 def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known) -> list[tuple[str, str]]:
-    """Unfinished runs (id, graph) whose owner is gone, in random order; takes away the markers of runs that are over.
+    """Unfinished runs (id, graph) whose owner is gone, in random order; puts right the markers of others.
+
+    What is over needs none. What its last owner let go of to sleep, and died, is laid down.
 
     Args:
         store: where to look. Blocks.
         busy: ids that live here, or are being claimed.
         anywhere: also those last owned by another machine.
         known: what an earlier look found of which run (by its name in keys), to be kept for the next. As
-            long as its owner lives, or it waits for somebody, the run's log is mostly not read. But now and then
+            long as its owner lives, the run's log is mostly not read. But now and then
             it is: that process may have let go of the run, or lost it to one that has died since, and live on.
     """
     found: list[tuple[str, str]] = []
@@ -159,9 +165,7 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known
             continue
         try:
             before = known.get(encoded) if random.random() >= _LOOK_ANYWAY else None
-            if isinstance(before, Owner) and store.incarnation.is_dead(before, encoded) is False:
-                continue
-            if isinstance(before, float) and before > clock.now():
+            if before is not None and store.incarnation.is_dead(before, encoded) is False:
                 continue
             log = log_of(store, encoded)
             tip = None if log is None else log.tip()
@@ -171,8 +175,9 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known
                 known[encoded] = tip.header.owner
             if _is_over(tip.header, opening):
                 _clear(store, log, opening)
-            elif (until := _rests_until(tip.header)) is not None:
-                known[encoded] = until  # or somebody answers it, who takes it up for that
+            elif is_asleep(tip.header):
+                if tip.header.opening == opening:  # otherwise somebody is about to wake it
+                    whole(lying_down(store, tip.file.run_id, tip.header))  # and is found by when it is due
             elif _is_orphan(log, tip.header, opening) and (anywhere or tip.header.owner.machine == machine_id()):
                 found.append((tip.file.run_id, tip.file.graph))
         except Exception as error:  # noqa: BLE001 - one bad run never stops the recovery of others (guarantee 8)
@@ -186,14 +191,6 @@ def _is_over(header: Header, opening: int) -> bool:
 
 def _is_orphan(log: RunLog, header: Header, opening: int) -> bool:
     return header.opening == opening and log.is_owned(header) is False
-
-
-def _rests_until(header: Header) -> float | None:
-    """When a run goes on by itself that its last owner let go of because nothing in it did; None: it does now."""
-    if header.kind != "release" or header.status not in {"waiting", "paused"}:
-        return None
-    until = math.inf if header.due is None else float(header.due)
-    return until if until > clock.now() else None
 
 
 def _clear(store: Store, log: RunLog, opening: int) -> None:

@@ -19,6 +19,8 @@ from actorflow.errors import ActorflowError, CommitTooLarge, NoSuchRun, RunError
 from actorflow.runtime.claiming import near_ids
 from actorflow.runtime.large import Joiner, Splitter, references
 from actorflow.runtime.replay import reading, replay
+from actorflow.runtime.sleeping import got_up, is_asleep, lying_down, mark_getting_up, next_opening
+from actorflow.store.backend import whole
 from actorflow.store.deletion import DELETED
 from actorflow.store.frames import Draft, Header
 from actorflow.store.framing import MAX_BODY
@@ -41,7 +43,7 @@ class Rekeyed(Struct, frozen=True):
 
 
 def rekey_run(store: Store, run_id: str) -> Header:
-    """Write a run anew. Its status, opening and crash count stay what they are; the header of the new commit.
+    """Write a run anew. Its status and crash count stay what they are; the header of the new commit.
 
     Raises:
         NoSuchRun: there is no such run.
@@ -52,6 +54,7 @@ def rekey_run(store: Store, run_id: str) -> Header:
     """
     log = store.log(run_id)
     snapshots: dict[bytes, Snapshot] = {}
+    before: dict[bytes, Header] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None:
@@ -67,14 +70,17 @@ def rekey_run(store: Store, run_id: str) -> Header:
         if len(snapshot.data) > _MAX_SNAPSHOT:
             raise CommitTooLarge(frames[-1].path, len(snapshot.data), _MAX_SNAPSHOT)
         snapshots[frames[-1].digest] = snapshot
+        before[tip.digest] = tip.header
+        mark_getting_up(store, run_id, tip.header)
         return draft
 
     ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
         header = ownership.header
+        got_up(store, run_id, before[header.parent])
         snapshot = snapshots[header.parent]
         store.blobs(run_id).put(snapshot.blobs)
-        return ownership.commit(
+        released = ownership.commit(
             Draft(
                 kind="release",
                 epoch=header.epoch,
@@ -90,6 +96,9 @@ def rekey_run(store: Store, run_id: str) -> Header:
                 marks=header.marks,
             )
         )
+        if is_asleep(released):
+            whole(lying_down(store, run_id, released))
+        return released
     finally:
         ownership.close()
 
@@ -124,14 +133,15 @@ def _is_fresh(store: Store, run_id: str) -> bool:
 def _claim_draft(store: Store, tip: Tip) -> Draft:
     header = tip.header
     died = header.kind != "release" and header.owner.incarnation != store.incarnation.name
+    opening = next_opening(header)
     return Draft(
         kind="claim",
         epoch=header.epoch + 1,
         status=header.status,
-        opening=header.opening,
+        opening=opening,
         crashes=header.crashes + died,
         file=tip.file,
-        body=encode_body(Body((Claimed(header.epoch + 1, header.opening),))),
+        body=encode_body(Body((Claimed(header.epoch + 1, opening),))),
         node=header.node,
         tags=header.tags,
         due=header.due,

@@ -66,11 +66,15 @@ class Run(Steered[S]):
     def __init__(self, runtime: Runtime, run_id: str, graph: Graph[Any] | None, life: Life | None) -> None:
         self.id = run_id
         self._runtime = runtime
-        self._graph = graph
+        self._given = graph
         self._life = life
 
     def __repr__(self) -> str:
         return f"<Run {self.id!r}>"
+
+    @property
+    def _graph(self) -> Graph[Any] | None:
+        return None if self._given is None else self._runtime.newest(self._given)
 
     async def result(self) -> S:
         """Wait for the end of the run; its final state, typed.
@@ -87,7 +91,8 @@ class Run(Steered[S]):
                 if newer code wrote it.
             StoreError: this process had to let go of the run.
         """
-        living = self._runtime.life_of(self.id)
+        lives = self._runtime.living()
+        living = lives.get(self.id)
         life = living or self._life
         if life is not None:
             await life.done.wait()
@@ -98,11 +103,11 @@ class Run(Steered[S]):
                 return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
         pause = _POLL[0]
         while (tip := await self._runtime.tip(self.id)).header.status not in ENDED:
-            if (next_life := self._runtime.life_of(self.id)) is not None and next_life is not life:
-                return await self.result()  # somebody answered it here
+            if (next_life := lives.get(self.id)) is not None and next_life is not life:
+                return await self.result()  # somebody answered it here, or its time had come
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            await clock.rest(pause)
+            await clock.rest(pause, until=lives.observers(self.id).next_life)
             pause = min(pause * 2, _POLL[1])
         _, run = await self._runtime.load(self.id)
         return self._judge(
@@ -134,26 +139,29 @@ class Run(Steered[S]):
     async def wait(self) -> str:
         """Wait until nothing goes on in the run by itself: it is over, waits for an answer, or is paused; its status.
 
+        A run that this process is to wake at a time goes on by itself.
+
         Raises:
             NoSuchRun, Blocked
             StoreError: this process had to let go of the run.
         """
-        pause = _POLL[0]
+        pause, lives = _POLL[0], self._runtime.living()
         while True:
-            living = self._runtime.life_of(self.id)
+            living = lives.get(self.id)
             life = living or self._life
             if life is not None:
                 await life.done.wait()
                 if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
                     raise life.error
-                if living is not None and (known := living.actor.header.status) != "running":
+                known = living.actor.header.status if living is not None else "running"
+                if known != "running" and not lives.sleepers.will_wake(self.id):
                     return known
             status = (await self._runtime.tip(self.id)).header.status
-            if status != "running":
+            if status in ENDED or (status != "running" and not lives.sleepers.will_wake(self.id)):
                 return status
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            await clock.rest(pause)
+            await clock.rest(pause, until=lives.observers(self.id).next_life)
             pause = min(pause * 2, _POLL[1])
 
     def _handle(self, life: Life) -> Run[S]:

@@ -6,6 +6,7 @@ import itertools
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
 
 import anyio
 from anyio import to_thread
@@ -38,8 +39,10 @@ from actorflow.runtime.listing import RunInfo, list_runs
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_context, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
+from actorflow.runtime.reload import Reloading
 from actorflow.runtime.run import Run
-from actorflow.runtime.steering import Steering
+from actorflow.runtime.sleepers import LOOKS_APART
+from actorflow.runtime.supervising import Supervising
 from actorflow.runtime.upkeep import Upkeep
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.runtime.workers.pool import Workers
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from actorflow.engine.supervision import Under
     from actorflow.graph.graph import Graph
     from actorflow.graph.schema import Schema
     from actorflow.runtime.validation import Validate
@@ -65,7 +69,7 @@ S = TypeVar("S", bound=State)
 T = TypeVar("T")
 
 
-class Runtime(Upkeep, Steering):
+class Runtime(Upkeep, Reloading, Supervising):
     """Runs graphs durably: a store, and the actors of its runs that live in this process.
 
     Leaving it normally waits until every run that was spawned or resumed
@@ -92,6 +96,8 @@ class Runtime(Upkeep, Steering):
             (`CommitRefused`). Called on the event loop.
         debug: raise `StateMutated` when a node changes its state in place.
         scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket.
+        linger: seconds: a run that only waits, until a time further off than this, leaves memory and sleeps in
+            the store, and is woken then. See docs/sleeping.md.
         migration_timeout: seconds that migrating one run may take.
         hooks: functions and objects that are told what happens in the runs that live here, after it is committed:
             see `Hook`. What one raises is logged, and no matter of the run.
@@ -134,6 +140,7 @@ class Runtime(Upkeep, Steering):
         validate: Validate | None = None,
         debug: bool = False,
         scan_every: float | None = None,
+        linger: float = 1.0,
         migration_timeout: float = 60.0,
         hooks: Iterable[Any] = (),
         processes: int | None = None,
@@ -146,6 +153,8 @@ class Runtime(Upkeep, Steering):
         check_word("drain", drain, Drain)
         if scan_every is not None and not scan_every > 0:  # NaN is neither
             raise ValueError(f"scan_every={scan_every}: must be a number of seconds above 0")
+        if not linger >= 0:
+            raise ValueError(f"linger={linger}: must be a number of seconds, 0 or more")
         if processes is not None and (type(processes) is not int or processes < 1):
             raise ValueError(f"processes={processes!r}: give a number of at least 1")
         self.url = str(store) if isinstance(store, Backend) else os.fspath(store)
@@ -161,6 +170,7 @@ class Runtime(Upkeep, Steering):
         self._validate = validate
         self._debug = debug
         self._scan_every = scan_every
+        self._linger = linger
         self._hooks = [Hook(hook) for hook in hooks]
         self._processes = (os.cpu_count() or 1) if processes is None else processes
         self._max_open_files = default_limit() if max_open_files is None else max_open_files
@@ -168,6 +178,7 @@ class Runtime(Upkeep, Steering):
         self._sealing = sealing
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
         self.contexts: dict[str, Any] = {}  # by the name of the graph
+        self._replaced: WeakSet[Graph[Any]] = WeakSet()
         self._lives: Lives | None = None  # while it is entered
         self._tasks: TaskGroup | None = None
 
@@ -207,12 +218,20 @@ class Runtime(Upkeep, Steering):
             contexts=self.contexts,
             workers=Workers(self._processes),
             hooks=Hooks(self._hooks),
+            newest=self.newest,
+            graphs=self._graphs,
+            linger=self._linger,
         )
         if store.heartbeat is not None and not self._readonly:
             self._tasks.start_soon(beat, store.heartbeat)
+        look_every: float | None = None
         if self._recover != "never":
             every = self._scan_every or (SCAN_EVERY if store.heartbeat is None else self._lease / 2)
             self._tasks.start_soon(partial(scan, self._lives, self._graphs, every=every, anywhere=self._anywhere))
+            look_every = LOOKS_APART * every
+        if not self._readonly:
+            turn = partial(self._lives.sleepers.turn, every=look_every, anywhere=self._anywhere)
+            self._tasks.start_soon(turn)
         return self
 
     async def __aexit__(
@@ -263,6 +282,7 @@ class Runtime(Upkeep, Steering):
         """Make a graph known: its orphaned runs are recovered, its states are typed.
 
         Of several graphs of one name the newest counts, and is asked anew about runs that were blocked.
+        One that a `reload` replaced stays replaced.
 
         Args:
             graph: as the code has it.
@@ -277,16 +297,25 @@ class Runtime(Upkeep, Steering):
         check_context(graph, context)
         if context is not None:
             self.contexts[graph.name] = context
-        if self._graphs.get(graph.name) is not graph:
+        if self._graphs.get(graph.name) is not self.newest(graph):
             self._graphs[graph.name] = graph
             if self._lives is not None:
-                self._lives.blocked.clear()
+                self._lives.unblock()
+                self._lives.sleepers.hurry()
 
-    async def run(self, graph: Graph[S], state: S | None = None, *, id: str | None = None, context: Any = None) -> S:
+    async def run(
+        self,
+        graph: Graph[S],
+        state: S | None = None,
+        *,
+        id: str | None = None,
+        context: Any = None,
+        under: Under | None = None,
+    ) -> S:
         """Spawn a run, or go on with the one that has this id; then its result.
 
         A finished run only returns its result: nothing runs. A failed one is
-        tried again from where it failed.
+        tried again from where it failed. ``under`` is what `Supervisor.run` gives.
 
         Raises:
             RunExists: the id is taken by a run that began with another input, in the schema of this one.
@@ -294,15 +323,16 @@ class Runtime(Upkeep, Steering):
             WrongGraph, RunOwned, RunFailed, RunCancelled, Quarantined, Blocked, GraphError, BadUpdate, StoreError
         """
         if id is None:
-            return await (await self.spawn(graph, state, context=context)).outcome()
+            return await (await self.spawn(graph, state, context=context, under=under)).outcome()
         self.register(graph)
         lives = self._open()
         tip = await lives.find(id)
         if tip is None:
-            run = await self.spawn(graph, state, id=id, on_conflict="attach", context=context)
+            run = await self.spawn(graph, state, id=id, on_conflict="attach", context=context, under=under)
             return await run.outcome()
         check_graph(graph, lives.store.log(id), tip)
         await self._check_input(graph, state, id)
+        graph = self.newest(graph)
         match tip.header.status:
             case "finished":
                 return await Run[S](self, id, graph, None).result()
@@ -316,9 +346,11 @@ class Runtime(Upkeep, Steering):
                 raise await Run[S](self, id, graph, None).waiting(tip.header.status)
             case _:
                 try:
-                    life = await self._writable().take_up(graph, id, context=context, reopen=_ended_opening(tip))
+                    life = await self._writable().take_up(
+                        graph, id, context=context, reopen=_ended_opening(tip), under=under
+                    )
                 except EndedMeanwhile:
-                    return await self.run(graph, state, id=id, context=context)
+                    return await self.run(graph, state, id=id, context=context, under=under)
                 return await Run[S](self, id, graph, life).outcome()
 
     async def spawn(
@@ -332,6 +364,7 @@ class Runtime(Upkeep, Steering):
         tags: Mapping[str, str] | None = None,
         durability: Durability = "sync",
         context: Any = None,
+        under: Under | None = None,
     ) -> Run[S]:
         """Begin a run; it is durable when this returns. Without ``id`` it gets one that sorts by time.
 
@@ -345,6 +378,7 @@ class Runtime(Upkeep, Steering):
             durability: when a successor may start: after the commit (``sync``), while it is
                 in flight (``async``), or at once, committing only when forced (``exit``).
             context: clients and settings that nodes read as ``ctx.context``; never stored.
+            under: the supervisor that it is a child of, as `Supervisor.spawn` gives it; by default the root.
 
         Raises:
             RunExists: the id is taken, and ``on_conflict`` is "fail".
@@ -372,7 +406,7 @@ class Runtime(Upkeep, Steering):
                 graph,
                 run_id,
                 lambda: lives.in_steps(
-                    creating_run(store, graph, run_id, decision, dict(tags or {}), tombstone=tombstone)
+                    creating_run(store, graph, run_id, decision, dict(tags or {}), tombstone=tombstone, under=under)
                 ),
                 first=decision.commands or None,
                 context=context,
@@ -380,19 +414,22 @@ class Runtime(Upkeep, Steering):
         except RunExists:
             if on_conflict == "fail":
                 raise
-            return await self.resume(graph, run_id, context=context)
+            return await self.resume(graph, run_id, context=context, under=under)
         return Run(self, run_id, graph, life)
 
-    async def resume(self, graph: Graph[S], id: str, *, context: Any = None) -> Run[S]:
+    async def resume(self, graph: Graph[S], id: str, *, context: Any = None, under: Under | None = None) -> Run[S]:
         """Go on with a run: after a crash, after a failure, out of quarantine, or under a graph that grew.
 
-        A run that is over and has nowhere to go is not touched: the handle gives its result.
+        A run that is over and has nowhere to go is not touched: the handle
+        gives its result. ``under`` is what `Supervisor.resume` gives; by default
+        the run stays a child of the supervisor it was under.
 
         Raises:
             NoSuchRun: with ids that look alike.
             WrongGraph, RunOwned, Blocked, CorruptCheckpoint, GraphError
         """
         self.register(graph)
+        graph = self.newest(graph)
         lives = self._open()
         tip = await lives.tip(id)
         log, preview = lives.store.log(id), None
@@ -405,9 +442,11 @@ class Runtime(Upkeep, Steering):
                 return Run(self, id, graph, None)
         try:
             reopen = _ended_opening(tip)
-            life = await self._writable().take_up(graph, id, context=context, reopen=reopen, preview=preview)
+            life = await self._writable().take_up(
+                graph, id, context=context, reopen=reopen, preview=preview, under=under
+            )
         except EndedMeanwhile:
-            return await self.resume(graph, id, context=context)
+            return await self.resume(graph, id, context=context, under=under)
         return Run(self, id, graph, life)
 
     def get(self, id: str) -> Run[Any]:

@@ -59,6 +59,7 @@ class Writer:
         observers: Observers,
         alone: Callable[[], bool],
         on_end: Callable[[RunState, Header], None],
+        on_rest: Callable[[RunState, Header], Steps[None]],
         rewound: Rewound | None,
     ) -> None:
         """Begin with nothing to commit, or with ``rewound``.
@@ -74,18 +75,20 @@ class Writer:
             observers: those who watch the run here.
             alone: whether no other actor of the runtime is live.
             on_end: blocking work after the commit that ended the run: its markers.
+            on_rest: blocking work, in steps, after a release of a run that has not ended: its markers.
             rewound: says that the run is not as it was read; it is committed in full, with what comes next.
         """
         self.ownership = ownership
         self.file = file
+        self.large = large
         self.failure: StoreError | None = None  # of a commit: nothing may follow the gap
         self._schema = schema
         self._committer = committer
-        self._large = large
         self._validate = validate
         self._observers = observers
         self._alone = alone
         self._on_end = on_end
+        self._on_rest = on_rest
         self._committing: Event | None = None
         anew = file != ownership.file or run.renewed
         self._pending = Pending(
@@ -175,7 +178,7 @@ class Writer:
             if sealed.blobs:
                 # shielded like the commit that they belong to; bounded by the store's timeouts
                 with anyio.CancelScope(shield=True):
-                    await self._committer.call(lambda: self._large.blobs.put(sealed.blobs))
+                    await self._committer.call(lambda: self.large.blobs.put(sealed.blobs))
             await self._committer.commit(sealed.steps, alone=self._alone() and self._committing is None)
         except BaseException as error:
             # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
@@ -207,6 +210,8 @@ class Writer:
         self._refuse_invalid(run, draft)
         if ended:
             return Sealed(sealed.blobs, self._write_end(run, draft), draft)
+        if draft.kind == "release":
+            return Sealed(sealed.blobs, self._write_release(run, draft), draft)
         if not rest:
             self._pending.snapshot_if_due(run)
         return Sealed(sealed.blobs, self.ownership.committing(draft), draft)
@@ -231,6 +236,15 @@ class Writer:
             _logger.warning("the markers of run %r could not be changed: %s", run.run_id, error)
         self.ownership.close()  # here, in the thread: in the event loop it would hold up everybody
 
+    def _write_release(self, run: RunState, draft: Draft) -> Steps[None]:
+        yield from self.ownership.committing(draft)
+        try:
+            yield from self._on_rest(run, self.header)
+        except StoreError as error:
+            # anybody may claim the run, durably; a scan that finds its old marker puts the new one
+            _logger.warning("the markers of run %r could not be changed: %s", run.run_id, error)
+        self.ownership.close()
+
 
 def due(run: RunState) -> int | None:
     """When the first of the waits in a run is over, in whole seconds since the epoch, as headers have it."""
@@ -242,5 +256,5 @@ def first_due(run: RunState) -> float | None:
     """When the first of the waits in a run is over, in seconds since the epoch."""
     if run.paused:
         return None  # nobody need come for it: it is seen to when the run goes on
-    dues = [ask.due for _, ask in questions(run) if ask.due is not None]
-    return math.ceil(min(dues)) if dues else None
+    asks = (ask for activation in run.open.values() for ask in activation.asks.values())
+    return min((ask.due for ask in asks if ask.due is not None), default=None)

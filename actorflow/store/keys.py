@@ -6,6 +6,8 @@
     runs/<id>/log/<seq>.floor             retention let go of what is below (object log)
     runs/<id>/blobs/<digest>.<epoch>.<n>  its large values
     active/<shard>/<id>.<opening>         what must be recovered
+    asleep/<due hour>/<time>-<id>.<seq>   what sleeps until that minute and second of that hour
+    asleep/never/<shard>/<id>.<seq>       what sleeps until somebody wants something of it
     ended/<microseconds>-<id>             summaries for listings
     hosts/<machine>/<incarnation>.lock    a lock that dies with its process
     inbox/<shard>/<letter>                a message from elsewhere that may not have been taken
@@ -14,7 +16,8 @@
     probe/<digest>.json                   that a server passed the probe
 
 A letter is ``<id>~<sender>~<generation>~<n>``, the shard that of the run it is
-for. ``asleep`` is reserved for sleeping runs.
+for. A due hour is ``<year>/<month>/<day>/<hour>``, in UTC: what is overdue is
+found by a few listings, however long nobody has looked.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import os
 import re
 import time
 import unicodedata
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from actorflow.errors import BadCallerId, BadRunId
@@ -33,6 +37,7 @@ from actorflow.errors import BadCallerId, BadRunId
 MARKER = "actorflow.json"
 RUNS = "runs/"
 ACTIVE = "active/"
+ASLEEP = "asleep/"
 ENDED = "ended/"
 HOSTS = "hosts/"
 INBOX = "inbox/"
@@ -52,6 +57,11 @@ _SPAN = re.compile(r"([0-9]{20})-([0-9]{20})\.ckpt")
 _FLOOR = re.compile(r"([0-9]{20})\.floor")
 _BLOB = re.compile(r"[0-9a-f]{64}\.([0-9]{1,20})\.[0-9]{1,20}")
 _ACTIVE = re.compile(r"active/[0-9a-f]{2}/([^/]+)\.([0-9]{1,20})")
+_ASLEEP = re.compile(
+    r"asleep/(?:never/[0-9a-f]{2}/|([0-9]{4})/([0-9]{2})/([0-9]{2})/([0-9]{2})/([0-9]{2})([0-9]{2})-)"
+    r"([^/]+)\.([0-9]{1,20})"
+)
+_ISO = "{}-{}-{}T{}:{}:{}Z"
 _ENDED = re.compile(r"ended/[0-9]{20}-([^/]+)")
 _NAME = rf"~[0-9a-v]{{1,{MAX_NAME - 1}}}|{_VERBATIM.pattern}"
 _LETTER = re.compile(rf"({_NAME})~({_NAME}|-[0-9a-v]{{32}})~([0-9]{{20}})~([0-9]{{20}})")
@@ -165,6 +175,70 @@ def parse_active(key: str) -> tuple[str, int] | None:
     """Encoded id and opening of an active marker's key."""
     match = _ACTIVE.fullmatch(key)
     return (match[1], int(match[2])) if match else None
+
+
+class Sleeper(NamedTuple):
+    """What the name of an asleep marker says: who sleeps, since which commit, and until when (seconds since 1970)."""
+
+    run: str
+    seq: int
+    due: int | None  # None: until somebody wants something of it
+
+
+EARLIEST = 1_767_225_600
+"""The first moment of 2026, seconds since 1970: what was due before counts as due then, and is as late."""
+
+_LATEST = 253_402_300_799  # the last second of the year 9999: what is due later is never due
+
+
+def asleep_key(sleeper: Sleeper) -> str:
+    """The marker of a run that sleeps. No other sleep of any run ever has it."""
+    encoded, seq, due = sleeper
+    if due is None or due > _LATEST:
+        return f"{ASLEEP}never/{shard(encoded)}/{encoded}.{seq}"
+    return f"{ASLEEP}{datetime.fromtimestamp(max(due, EARLIEST), UTC):%Y/%m/%d/%H/%M%S}-{encoded}.{seq}"
+
+
+def parse_asleep(key: str) -> Sleeper | None:
+    """Who an asleep marker is of; None for a stranger's key."""
+    match = _ASLEEP.fullmatch(key)
+    if match is None:
+        return None
+    *when, encoded, seq = match.groups()
+    try:
+        due = None if when[0] is None else int(datetime.fromisoformat(_ISO.format(*when)).timestamp())
+    except ValueError:  # no such day
+        return None
+    return Sleeper(encoded, int(seq), due)
+
+
+def due_prefixes(until: float, *, since: float = EARLIEST) -> list[str]:
+    """The folders of all hours from one moment to another (seconds since 1970), both included; few, however far apart.
+
+    Whole years, months and days in between are one folder each.
+    """
+    first, last = (datetime.fromtimestamp(min(max(when, EARLIEST), _LATEST), UTC) for when in (since, until))
+    found: list[str] = []
+    _cover(first.timetuple()[:4], last.timetuple()[:4], ASLEEP, found)
+    return found
+
+
+_FIRST_OF = (0, 1, 1, 0)  # year, month, day, hour
+_LAST_OF = (9999, 12, 31, 23)
+
+
+def _cover(first: tuple[int, ...], last: tuple[int, ...], above: str, found: list[str]) -> None:
+    """Folders below ``above`` for all from ``first`` to ``last``: numbers of what is left of the way to the hours."""
+    left = len(first)
+    lowest, highest = _FIRST_OF[4 - left :], _LAST_OF[4 - left :]
+    for number in range(first[0], last[0] + 1):
+        begin = first[1:] if number == first[0] else lowest[1:]
+        end = last[1:] if number == last[0] else highest[1:]
+        folder = f"{above}{number:0{4 if left == 4 else 2}d}/"
+        if (begin, end) == (lowest[1:], highest[1:]):
+            found.append(folder)
+        else:
+            _cover(begin, end, folder, found)
 
 
 def ended_key(encoded: str, time: float) -> str:

@@ -2,7 +2,10 @@
 
 ``active`` says what must be recovered. It is put before the commit that opens
 a run, under a name that no other opening has, so a late deletion hits nothing
-that lives. ``ended`` is an index for listings, rebuilt by nobody's guarantee.
+that lives. ``asleep`` says when a run that nobody holds in memory is to go on;
+it is put after the release by which the run lay down, and before its active
+marker is deleted, under a name that no other sleep has. ``ended`` is an index
+for listings, rebuilt by nobody's guarantee.
 """
 
 from __future__ import annotations
@@ -14,10 +17,24 @@ from msgspec import Struct, msgpack
 
 from actorflow.store.backend import Missing, whole
 from actorflow.store.crashpoints import reached
-from actorflow.store.keys import ACTIVE, ENDED, active_key, encode_id, ended_key, parse_active, parse_ended
+from actorflow.store.keys import (
+    ACTIVE,
+    ASLEEP,
+    EARLIEST,
+    ENDED,
+    Sleeper,
+    active_key,
+    asleep_key,
+    due_prefixes,
+    encode_id,
+    ended_key,
+    parse_active,
+    parse_asleep,
+    parse_ended,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from actorflow.store.backend import Backend, Steps
     from actorflow.store.log import Tip
@@ -75,7 +92,8 @@ class Markers:
     def drop_active(self, run_id: str, opening: int) -> None:
         """Say that this opening is over.
 
-        Only when the newest commit says a later opening, or this one and that it ended. Idempotent.
+        Only when the newest commit says a later opening, or this one and that it ended, or is this one's release
+        and its asleep marker is there. Idempotent.
         """
         self._backend.delete([active_key(encode_id(run_id), opening)])
 
@@ -83,6 +101,37 @@ class Markers:
         """Encoded id and opening of each run that may be unfinished. `Store.run_id` gives the id."""
         found = (parse_active(key) for key in self._backend.list(ACTIVE))
         return [marker for marker in found if marker is not None]
+
+    def putting_asleep(self, sleeper: Sleeper) -> Steps[None]:
+        """Say, in steps, when the run is to go on. Durable, and after the release that it sleeps since. Idempotent."""
+        reached("asleep.before")
+        yield from self._backend.putting_new(asleep_key(sleeper), b"")
+        reached("asleep.after")
+
+    def drop_asleep(self, sleepers: Iterable[Sleeper]) -> None:
+        """Say that these sleeps are over: only of a run whose newest number is above theirs. Idempotent."""
+        self._backend.delete([asleep_key(sleeper) for sleeper in sleepers])
+
+    def asleep(self) -> list[Sleeper]:
+        """Every run that may sleep. Lists them all: for people, not for waking."""
+        return self._sleepers([ASLEEP])
+
+    def unfinished(self) -> list[str]:
+        """The encoded id of each run that may be unfinished, whether it is to be recovered or sleeps."""
+        # asleep first: whoever gets up meanwhile has its active marker by then
+        asleep = [sleeper.run for sleeper in self.asleep()]
+        return list(dict.fromkeys([*(encoded for encoded, _ in self.active()), *asleep]))
+
+    def due(self, until: float, *, since: float = EARLIEST) -> list[Sleeper]:
+        """Those that may sleep until an hour between two moments, seconds since 1970.
+
+        Costs a listing of these hours, however many sleep longer.
+        """
+        return self._sleepers(due_prefixes(until, since=since))
+
+    def _sleepers(self, prefixes: list[str]) -> list[Sleeper]:
+        found = (parse_asleep(key) for prefix in prefixes for key in self._backend.list(prefix))
+        return [sleeper for sleeper in found if sleeper is not None]
 
     def put_ended(self, summary: Summary) -> None:
         """Put the run into the index. Not durable, and lost without harm."""

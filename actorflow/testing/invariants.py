@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from actorflow.errors import StoreError
 from actorflow.runtime.inspection import verify_store
+from actorflow.runtime.sleeping import is_asleep
 from actorflow.store.keys import checkpoint_seq, encode_id, log_prefix
 from actorflow.testing.story import story_of
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from actorflow.store.frames import Frame
     from actorflow.store.store import Store
 
+_UNFINISHED = ("running", "waiting", "paused")
 _DIGEST = 32  # bytes, the last ones of a commit
 
 
@@ -40,10 +42,13 @@ def finished_keys(store: Store) -> set[tuple[str, str]]:
 def unmarked(store: Store) -> Iterator[str]:
     """Unfinished runs that no recovery would find."""
     marked = set(store.markers.active())
+    asleep = {(sleeper.run, sleeper.seq) for sleeper in store.markers.asleep()}
     for run_id, frames in _histories(store):
         header = frames[-1].header
-        if header.status == "running" and (encode_id(run_id), header.opening) not in marked:
-            yield f"run {run_id!r} is running, and no marker leads to it: nobody would recover it"
+        encoded = encode_id(run_id)
+        sleeps = is_asleep(header) and (encoded, header.seq) in asleep
+        if header.status in _UNFINISHED and (encoded, header.opening) not in marked and not sleeps:
+            yield f"run {run_id!r} is {header.status}, and no marker leads to it: nobody would recover it"
 
 
 def violations(store: Store, *, acknowledged: Mapping[str, bytes], calls: list[Call], sync: bool) -> Iterator[str]:

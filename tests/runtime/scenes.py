@@ -6,6 +6,7 @@ A child is started by ``scene(...)``; it says lines, and waits for one where it 
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import resource
 import signal
@@ -289,7 +290,7 @@ async def _answers(url: str, answer: str) -> None:
 
 async def _holds(url: str) -> None:
     """Owns a run whose question expires some time, until it is killed."""
-    async with Runtime(url) as rt:
+    async with Runtime(url, linger=math.inf) as rt:
         run = await rt.spawn(asker(str, timeout=900, default=""), id="x")
         await asked(run)
         say("asked")
