@@ -310,7 +310,7 @@ class _Compilation:
             self._note(where, ["worker processes are there on Linux and macOS"])
         else:
             try:
-                return remote(declared.fn, schema, takes=declared.takes, fan=declared.fan)
+                return remote(declared.fn, schema, takes=declared.takes, fan=declared.fan, message=declared.message)
             except NotImportable as error:
                 self._note(where, [str(error)])
         return None

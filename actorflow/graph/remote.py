@@ -30,9 +30,12 @@ class Remote(Struct, frozen=True, array_like=True):
     takes: Takes
     codecs: Importable | None  # a graph that has them; None: there are none
     is_item: bool  # of a map: what the function returns is a result, whatever it is
+    message: Importable | None = None  # of a handler: the type of its messages
 
 
-def remote(fn: Callable[..., Any], schema: Schema, *, takes: Any, fan: DeclaredFan | None) -> Remote:
+def remote(
+    fn: Callable[..., Any], schema: Schema, *, takes: Any, fan: DeclaredFan | None, message: type[Any] | None = None
+) -> Remote:
     """A node that runs in worker processes, as they find it.
 
     Args:
@@ -40,6 +43,7 @@ def remote(fn: Callable[..., Any], schema: Schema, *, takes: Any, fan: DeclaredF
         schema: of its graph.
         takes: as declared: None, or the type of what is sent to it.
         fan: of a map.
+        message: of a handler: the type of its messages.
 
     Raises:
         NotImportable: they would not find it.
@@ -47,7 +51,11 @@ def remote(fn: Callable[..., Any], schema: Schema, *, takes: Any, fan: DeclaredF
     path = locate(fn)
     source = _takes(fn, schema, takes=takes, fan=fan)
     modules = (path.module, schema.state_type.__module__)
-    return Remote(path, source, _codecs(schema, modules), is_item=fan is not None)
+    try:
+        letters = None if message is None else locate(message)
+    except NotImportable as error:
+        raise NotImportable(f"its messages: {error}") from error
+    return Remote(path, source, _codecs(schema, modules), is_item=fan is not None, message=letters)
 
 
 def _takes(fn: Callable[..., Any], schema: Schema, *, takes: Any, fan: DeclaredFan | None) -> Takes:

@@ -122,7 +122,7 @@ class Caller(Struct, frozen=True):
         try:
             if node.isolated is not None:  # its time does not run while it waits for a process
                 async with self.workers.one(node, node.isolated) as worker:
-                    function = partial(worker.call, place.plan, node, place.schema, argument, ctx)
+                    function = partial(worker.call, place.plan, node, place.schema, (argument,), ctx)
                     return await self._around(place, argument, ctx, course, function)
             arguments: tuple[Any, ...] = (argument, ctx) if node.takes_context else (argument,)
             if node.timeout is None and not node.middleware and node.cache is None:

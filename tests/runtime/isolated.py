@@ -23,7 +23,22 @@ import anyio
 import anyio.lowlevel
 from msgspec import Struct
 
-from actorflow import END, Codec, Context, End, Goto, Graph, Overwrite, Remove, State, Update, extend, merge
+from actorflow import (
+    END,
+    Codec,
+    Context,
+    End,
+    Goto,
+    Graph,
+    Message,
+    Overwrite,
+    Remove,
+    Reply,
+    State,
+    Update,
+    extend,
+    merge,
+)
 from actorflow.graph.routing import Send
 
 
@@ -128,6 +143,21 @@ async def where_async(state: Trail) -> Update:
 def count(state: Trail) -> Goto | End:
     """A loop of its own, in one process or several."""
     return Goto(count, update={"n": state.n + 1, "pids": [os.getpid()]}) if state.n < 200 else END
+
+
+class Price(Message, version=1):
+    """What a handler handles."""
+
+    amount: int
+
+
+def prices(state: Trail, msg: Price, ctx: Context) -> Reply:
+    """A handler: what is there, and who asks."""
+    return Reply(f"{state.n + msg.amount} {ctx.run_id}", update={"pids": [os.getpid()]})
+
+
+def prices_any(state: Trail, msg: Message) -> None:
+    """A handler of any message."""
 
 
 def gets(value: int) -> Update:

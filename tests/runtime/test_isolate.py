@@ -10,13 +10,27 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
 from anyio import to_thread
 
-from actorflow import END, Codec, Goto, Graph, Overwrite, Remove, RestartPolicy, Retry, Runtime, State, Update
+from actorflow import (
+    END,
+    Codec,
+    Goto,
+    Graph,
+    Message,
+    Overwrite,
+    Remove,
+    Reply,
+    RestartPolicy,
+    Retry,
+    Runtime,
+    State,
+    Update,
+)
 from actorflow.engine.run import Activation
 from actorflow.errors import (
     BadUpdate,
@@ -143,7 +157,7 @@ async def test_200_calls_reuse_the_processes() -> None:
 
     async def call() -> None:
         async with workers.one(node, node.isolated) as worker:  # type: ignore[arg-type]
-            update = await worker.call(graph.plan, node, graph.schema, Trail(), _context())
+            update = await worker.call(graph.plan, node, graph.schema, (Trail(),), _context())
         pids.extend(update["pids"])
 
     async with anyio.create_task_group() as tasks:
@@ -183,6 +197,8 @@ async def test_routes_come_back(store_url: str) -> None:
         END,
         Send("gets", {"any": [1]}),
         [Send(isolated.gets, 1, update={"n": 1}), Send("gets", None)],
+        Reply(None),
+        Reply({"n": [1]}, update={"n": 1}),
     ],
     ids=repr,
 )
@@ -197,6 +213,37 @@ def test_what_a_node_may_return_means_the_same_after_the_way(value: Any) -> None
 
     again = unpack(sent, graph.plan, "where", graph.schema)  # type: ignore[arg-type]
     assert _shown(again) == _shown([value] if isinstance(value, Send) else value)
+
+
+async def test_a_handler_in_another_process_gets_state_and_message() -> None:
+    """And its context after them; it is found, and so is the type of its messages, by import."""
+    graph = Graph("handled", Trail, lifetime="actor")
+    graph.on(isolated.Price, isolated.prices, isolate="process")
+    node, workers = graph.plan.nodes["prices"], Workers(1)
+    assert node.isolated is not None
+
+    async with workers.one(node, node.isolated) as worker:
+        message = isolated.Price(amount=3)
+        reply = await worker.call(graph.plan, node, graph.schema, (Trail(n=4), message), _context())
+    await workers.close()
+
+    assert isinstance(reply, Reply)
+    assert reply.value == "7 run"
+    assert reply.update is not None
+    assert reply.update["pids"] != [os.getpid()]
+
+
+def test_the_type_of_messages_must_be_found_by_a_worker_process() -> None:
+    """As must be the function."""
+
+    class Here(Message):
+        pass
+
+    graph = Graph("handled", Trail, lifetime="actor")
+    graph.on(Here, isolated.prices_any, isolate="process")
+
+    with pytest.raises(GraphError, match=r"its messages: .*Here is defined inside a function"):
+        _ = graph.plan
 
 
 def _shown(value: Any) -> Any:
@@ -282,7 +329,7 @@ async def test_what_is_emitted_is_told_here() -> None:
         node = graph.plan.nodes[name]
         assert node.isolated is not None
         async with workers.one(node, node.isolated) as worker:
-            update = await worker.call(graph.plan, node, graph.schema, Trail(), _context(told))
+            update = await worker.call(graph.plan, node, graph.schema, (Trail(),), _context(told))
     await workers.close()
 
     assert update == {"trace": ["1 late"]}
@@ -294,7 +341,7 @@ def _context(told: list[Any] | None = None) -> NodeContext:
     notes: list[Any] = [] if told is None else told
     activation = Activation(id=1, key=b"key", node="node", scope="scope", base={}, index=3)
     tell = lambda *what: notes.append(what)  # noqa: E731 - one line a test context
-    return NodeContext(activation, 1, run_id="run", context=None, codecs=NO_CODECS, tell=tell)
+    return NodeContext(activation, 1, run_id="run", context=None, codecs=NO_CODECS, tell=tell, means=cast("Any", None))
 
 
 @pytest.mark.parametrize(("node", "name"), [(isolated.uses_clients, "context"), (isolated.asks_a_human, "interrupt")])

@@ -124,14 +124,14 @@ class WorkerProcess:
             return
         raise WorkerDied(node.name, None, f"did not import {remote.fn.module} within {LOAD_TIMEOUT:g} s")
 
-    async def call(self, plan: Plan, node: Node, schema: Schema, argument: Any, ctx: NodeContext) -> Any:
+    async def call(self, plan: Plan, node: Node, schema: Schema, given: tuple[Any, ...], ctx: NodeContext) -> Any:
         """Call the function of a node that it has imported; what the function returned, or raises.
 
         Args:
             plan: of the graph.
             node: whose function.
             schema: of the graph's state.
-            argument: what the function takes: the state, an item, or what was sent.
+            given: what the function takes: the state, an item or what was sent; a handler the state and the message.
             ctx: the context of the attempt, whether the function takes one or not.
 
         Raises:
@@ -142,7 +142,8 @@ class WorkerProcess:
         remote = node.isolated
         assert remote is not None  # noqa: S101 - who calls has asked
         who = who_of(ctx) if node.takes_context else None
-        request = Call(self._next(), remote, Raw(schema.codecs.encode(argument)), who)
+        encoded = tuple(Raw(schema.codecs.encode(value)) for value in given)
+        request = Call(self._next(), remote, encoded, who)
         match await self._ask(node, request, ctx):
             case Returned() as returned:
                 return unpack(returned, plan, node.name, schema)

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from actorflow.errors import BadUpdate, UndeclaredTarget
 from actorflow.graph.reducers import Overwrite, Remove
-from actorflow.graph.routing import END, End, Goto, NodeHandle, Send, label
+from actorflow.graph.routing import END, End, Goto, NodeHandle, Reply, Send, label
 from actorflow.graph.schema import ENCODE_ERRORS
 from actorflow.graph.state import State
 from actorflow.runtime.workers.wire import Refused, Returned, Route, Sent, Whole, Write
@@ -31,6 +31,8 @@ def pack(value: Any, codecs: Codecs, *, is_item: bool, call: int) -> Returned | 
         if isinstance(value, Goto):
             routes = tuple(map(_route, value.targets))
             return Returned(call, _update(value.update, codecs), routes, parent=value.parent)
+        if isinstance(value, Reply):
+            return Returned(call, _update(value.update, codecs), reply=(codecs.plain(value.value),))
         if isinstance(value, Send):
             value = [value]
         if isinstance(value, list | tuple):
@@ -59,6 +61,8 @@ def unpack(returned: Returned, plan: Plan, node: str, schema: Schema) -> Any:
         ]
     update = returned.update
     value: Any = _state(update, node, schema) if isinstance(update, Whole) else _written(update)
+    if returned.reply is not None:
+        return Reply(returned.reply[0], value)
     if returned.routes is None:
         return value
     if [route.how for route in returned.routes] == ["end"] and value is None and not returned.parent:

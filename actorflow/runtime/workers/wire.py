@@ -50,7 +50,7 @@ class Call(Struct, frozen=True, array_like=True, tag="call"):
 
     call: int  # a number; every message about the call repeats it
     remote: Remote
-    argument: Raw
+    given: tuple[Raw, ...]  # the state, an item or what was sent; to a handler the state and the message
     who: Who | None  # None: the function takes no context
 
 
@@ -99,6 +99,7 @@ class Returned(Struct, frozen=True, array_like=True, tag="returned"):
     parent: bool = False  # whether the routes leave the subgraph
     sends: tuple[Sent, ...] | None = None
     result: tuple[Any] | None = None  # of an item
+    reply: tuple[Any] | None = None  # of a handler
 
 
 class Refused(Struct, frozen=True, array_like=True, tag="refused"):

@@ -127,7 +127,8 @@ class _Node:
         try:
             self._fn: Callable[..., Any] = remote.fn.load()
             schema: Schema | None = None if remote.codecs is None else remote.codecs.load().schema
-            self._takes = _type_of(remote.takes, self._fn, schema)
+            message = () if remote.message is None else (remote.message.load(),)
+            self._takes = (_type_of(remote.takes, self._fn, schema), *message)
             self._codecs: Codecs = NO_CODECS if schema is None else schema.codecs
         finally:
             IMPORTING.reset(token)
@@ -136,9 +137,10 @@ class _Node:
 
     def call(self, request: Call, channel: Channel) -> Answer:
         """Call the function. Raises what it raises."""
-        arguments: tuple[Any, ...] = (self._codecs.decode(bytes(request.argument), self._takes),)
+        given = zip(request.given, self._takes, strict=True)
+        arguments: list[Any] = [self._codecs.decode(bytes(value), type_) for value, type_ in given]
         if request.who is not None:
-            arguments += (WorkerContext(request.who, channel, self._codecs, call=request.call),)
+            arguments.append(WorkerContext(request.who, channel, self._codecs, call=request.call))
         value = self._fn(*arguments)
         if isawaitable(value):
             import anyio  # sync functions are called without it
