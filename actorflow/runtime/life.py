@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import anyio
 from anyio import Event
@@ -12,18 +13,24 @@ from msgspec import Struct, field
 
 from actorflow.engine.events import Asking, Stop
 from actorflow.engine.operations import Values
-from actorflow.engine.policy import GiveUp, RestartPolicy, after_crash
+from actorflow.engine.policy import GiveUp, Restart, RestartPolicy, after_crash, backoff
+from actorflow.engine.supervision import RestartType, Under, reason_of
 from actorflow.errors import ActorflowError, StoreError
 from actorflow.graph.graph import Graph
 from actorflow.runtime import clock
-from actorflow.runtime.actor import Actor, Request
+from actorflow.runtime.actor import Actor, Crashed, Request
+from actorflow.runtime.halt import Halt
+from actorflow.runtime.recall import Recall
 from actorflow.store.frames import FilePart
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    from actorflow.engine.run import RunState
 
 _logger = logging.getLogger("actorflow.supervisor")
+
+
+Activity = Literal["live", "restarting", "stalled", "over"]
+"""Whether a run has an actor, waits for its next one, waits for the store, or is not carried any more."""
 
 
 class Outcome(Struct, frozen=True):
@@ -37,7 +44,27 @@ class Outcome(Struct, frozen=True):
     cause: BaseException | None
 
 
-class Life(Struct):
+class Superior(Protocol):
+    """Who decides about the restarts of several lives."""
+
+    def crashed(self, life: Life, error: Exception) -> Restart | GiveUp:
+        """What becomes of a life whose node raised this; a restart may be for its `Life.recalled` to wait for."""
+        ...
+
+    def admit(self, life: Life, restart: RestartType | None) -> None:
+        """A life began that is a child of this supervisor."""
+        ...
+
+    def dismiss(self, life: Life) -> None:
+        """A life goes to another supervisor."""
+        ...
+
+    def left(self, life: Life) -> None:
+        """A life is over: its run has ended, sleeps, or this process let go of it."""
+        ...
+
+
+class Life(Struct, eq=False):
     """One run in this process. `supervise` is its task; handles wait for ``done``."""
 
     run_id: str
@@ -46,13 +73,23 @@ class Life(Struct):
     awaited: bool  # spawned or resumed by the user: leaving the runtime waits for it
     actor: Actor
     policy: RestartPolicy
+    outage: Callable[[], Awaitable[None]]  # waits until the store answers
     restarts: list[float] = field(default_factory=list[float])  # times, on the monotonic clock
+    supervisor: Superior | None = None  # None: the root, which counts for each run apart
+    under: Under | None = None  # its supervisor, where the next claim is to say so
     done: Event = field(default_factory=Event)
     outcome: Outcome | None = None  # set when the run ended
     error: Exception | None = None  # set when this process had to let go of it
     stopping: Stop | None = None
     parking: bool = False
     hurried: Event = field(default_factory=Event)  # set when a restart must not be waited for
+    halted: Halt | None = None  # somebody wants the run to stand still
+    recalled: Recall | None = None  # its supervisor restarts it with others
+    stalled: bool = False  # it waits for the store
+    stalls: int = 0  # how often in a row, without a commit between them but claims
+    outage_since: float = 0.0  # the first of them, on the monotonic clock
+    claimed: int = -1  # the number of its newest claim
+    pausing: bool = False  # between two actors
 
     async def ask(self, event: Asking) -> int | None:
         """Ask something of the run; the commit that holds it, or None if its actor left before it came to it.
@@ -69,53 +106,83 @@ class Life(Struct):
     def stop(self, stop: Stop) -> None:
         """End the run in this status; `done` tells when that is recorded."""
         self.stopping = stop
-        self.hurried.set()
+        self._hurry()
         self.actor.stop(stop)
 
     def let_go(self) -> None:
         """Cancel what runs, unrecorded, and let go of the run, so that it can be claimed."""
         self.parking = True
-        self.hurried.set()
+        self._hurry()
         self.actor.leave()
 
     def park(self) -> None:
         """Finish what runs, start nothing new, and let go."""
         self.parking = True
-        self.hurried.set()
+        self._hurry()
         self.actor.park()
 
-    async def supervise(self, reopen: Callable[[Life], Awaitable[Actor]]) -> None:
-        """Run the actor, restart it when it crashes, and let go of the run in the end, whatever happens."""
+    def halt(self) -> Halt:
+        """Finish what runs, start nothing new, and stand still until `go_on`. A restart is not waited for."""
+        if self.halted is None:
+            self.halted = Halt()
+            self.hurried.set()
+            self.actor.park()
+        return self.halted
+
+    def interrupt(self) -> None:
+        """Of a run that is to halt: cancel what still runs, unrecorded."""
+        self.actor.leave()
+
+    def go_on(self, graph: Graph[Any] | None = None, run: RunState | None = None) -> None:
+        """End a halt, if there is one; the run goes on as it stood, or as this run under this graph."""
+        if self.halted is not None and not self.halted.over.is_set():
+            self.graph, self.halted.run = graph or self.graph, run
+            self.halted.over.set()
+
+    @property
+    def stands(self) -> bool:
+        """Whether it halts, and everything is committed."""
+        return self.halted is not None and self.halted.settled.is_set() and not self.halted.over.is_set()
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the run goes on in this process, as far as is known."""
+        return not (self.parking or self.done.is_set() or self.actor.run.ended)
+
+    @property
+    def activity(self) -> Activity:
+        """What goes on in this life."""
+        if self.done.is_set():
+            return "over"
+        if self.stalled:
+            return "stalled"
+        return "restarting" if self.pausing else "live"
+
+    def pull(self) -> None:
+        """Of a run that was recalled: cancel what runs, unrecorded, so that it waits for its turn."""
+        self.hurried.set()
+        self.actor.leave()
+
+    def _hurry(self) -> None:
+        self.hurried.set()
+        if self.recalled is not None:
+            self.recalled.turn.set()
+        if self.halted is not None:
+            self.halted.over.set()
+
+    async def supervise(
+        self, reopen: Callable[[Life], Awaitable[Actor]], renew: Callable[[Life, RunState], Actor]
+    ) -> None:
+        """Run the actor, restart it when it crashes, and let go of the run in the end, whatever happens.
+
+        Args:
+            reopen: claims the run anew, from its last file.
+            renew: makes the next actor under the same claim, from the run as it stood.
+        """
         try:
-            while (crashed := await self.actor.live()) is not None:
-                now = clock.monotonic()
-                verdict = after_crash(
-                    self.policy,
-                    crashed.error,
-                    tuple(self.restarts),
-                    now=now,
-                    chance=random.random(),
-                )
-                if isinstance(verdict, GiveUp):
-                    await self.actor.give_up(crashed)
-                    return
-                self.restarts.append(now)
-                _logger.warning(
-                    "run %r crashed in node %r (%r); restart %d in %.2f s, from its last file",
-                    self.run_id,
-                    crashed.node,
-                    crashed.error,
-                    len(self.restarts),
-                    verdict.delay,
-                )
-                if not await self._pause(verdict.delay):
-                    return
-                self.actor.writer.ownership.close()
-                self.actor = await reopen(self)
-                if self.stopping is not None:
-                    self.actor.stop(self.stopping)
-                if self.parking:
-                    self.actor.park()
+            delay = await self._next(None, renew)
+            while delay is not None and await self._pause(delay):
+                delay = await self._next(reopen, renew)
         except ActorflowError as error:
             self.error = error
             _logger.error("run %r stopped in this process: %s", self.run_id, error)  # noqa: TRY400 - says it all
@@ -128,11 +195,136 @@ class Life(Struct):
             with anyio.CancelScope(shield=True):
                 await self._let_go()
 
+    async def _next(
+        self, reopen: Callable[[Life], Awaitable[Actor]] | None, renew: Callable[[Life, RunState], Actor]
+    ) -> float | None:
+        """Let one actor live; how long to wait before the next one, None if there is none.
+
+        Raises:
+            What keeps this process from going on with the run. A store that does not answer is waited for instead.
+        """
+        back: Recall | None = None
+        try:
+            if reopen is not None:
+                back, self.recalled = self.recalled, None
+                self.actor.writer.ownership.close()
+                self.actor = await reopen(self)
+                self.pausing = self.stalled = False
+                self.claimed = self.actor.header.seq
+                self._pass_on()
+            if back is not None:
+                back.back.set()
+            crashed = await self._live(renew)
+            if crashed is None:
+                return None if self.recalled is None or not self.lasts or self.stopping is not None else 0.0
+            verdict = self._judge(crashed)
+            if isinstance(verdict, GiveUp):
+                await self.actor.give_up(crashed)
+                return None
+        except StoreError as error:
+            return self._stall(error)
+        finally:
+            if back is not None:
+                back.back.set()
+        _logger.warning(
+            "run %r crashed in node %r (%r); restart %d in %.2f s, from its last file",
+            self.run_id,
+            crashed.node,
+            crashed.error,
+            len(self.restarts),
+            verdict.delay,
+        )
+        return verdict.delay
+
+    def _judge(self, crashed: Crashed) -> Restart | GiveUp:
+        if self.recalled is not None:  # it was about to be stopped, and is started again anyway
+            return Restart(0.0)
+        now = clock.monotonic()
+        if self.supervisor is not None:
+            verdict = self.supervisor.crashed(self, crashed.error)
+        else:
+            verdict = after_crash(self.policy, crashed.error, tuple(self.restarts), now=now, chance=random.random())
+        if isinstance(verdict, Restart):
+            self.restarts.append(now)
+        return verdict
+
+    def _stall(self, error: StoreError) -> float:
+        """How long to wait before the run is claimed again that a store which does not answer has stopped."""
+        if reason_of(error) != "storage" or not self.lasts or self.stopping is not None:
+            raise error
+        now, seq = clock.monotonic(), self.actor.header.seq
+        if not self.stalls or seq > self.claimed:  # nothing but claims succeeding is no progress
+            self.stalls, self.outage_since, self.claimed = 0, now, seq
+        if now - self.outage_since >= self.policy.max_outage:
+            raise error
+        self.stalled = True
+        delay = backoff(self.policy, self.stalls, chance=random.random())
+        self.stalls += 1
+        _logger.warning("run %r waits for the store: %s", self.run_id, error)
+        return delay
+
+    async def _live(self, renew: Callable[[Life, RunState], Actor]) -> Crashed | None:
+        """Let the actor live, and after each halt the next one; a crash, as `Actor.live`."""
+        while True:
+            crashed = await self.actor.live()
+            if crashed is not None or self.halted is None or self.parking or self.actor.run.ended:
+                return crashed
+            if self.recalled is not None:
+                return None
+            await self.actor.writer.commit(self.actor.run)
+            run = await self._stand_still() or self.actor.run
+            if not self.lasts:
+                return None
+            self.actor = renew(self, run)
+            self._pass_on()
+
+    async def _stand_still(self) -> RunState | None:
+        """Until whoever wanted a halt is done with it, or the run is to be left; the run as it goes on, if changed."""
+        halt = self.halted
+        if halt is None:
+            return None
+        halt.settled.set()
+        await halt.over.wait()
+        self.halted = None
+        if self.stopping is None and not self.parking:
+            self.hurried = Event()
+        return halt.run
+
+    def _pass_on(self) -> None:
+        """Tell a new actor what was wanted of the ones before."""
+        if self.stopping is not None:
+            self.actor.stop(self.stopping)
+        if self.parking or self.halted is not None:
+            self.actor.park()
+        if self.recalled is not None:
+            self.actor.leave()
+
     async def _pause(self, delay: float) -> bool:
         """Wait before a restart, or until the run is to be stopped or parked; whether a restart still makes sense."""
+        self.pausing = True
         with anyio.move_on_after(delay):
             await self.hurried.wait()
+        if self.stalled:
+            await self._until_answered()
+        if self.recalled is not None:
+            self.recalled.stopped.set()
+            await self.recalled.turn.wait()
+            if self.stopping is None and not self.parking and self.halted is None:
+                self.hurried = Event()
+        await self._stand_still()
         return not self.parking
+
+    async def _until_answered(self) -> None:
+        """Wait until the store answers, or the run is not to wait for that."""
+
+        async def wait() -> None:
+            await self.outage()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await self.hurried.wait()
+            tasks.cancel_scope.cancel()
 
     async def _let_go(self) -> None:
         actor = self.actor
@@ -154,4 +346,10 @@ class Life(Struct):
                     node=actor.run.failed_in,
                     cause=actor.cause,
                 )
+            if self.halted is not None:
+                self.halted.settled.set()
+                self.halted.over.set()
+            if self.recalled is not None:
+                self.recalled.stopped.set()
+                self.recalled.back.set()
             self.done.set()

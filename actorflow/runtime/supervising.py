@@ -134,7 +134,7 @@ class Supervising(Steering):
             raise SupervisorExists(path)
         group = Supervisor(self, lives, path, strategy=strategy, restart=restart, policy=policy, parent=parent)
         if parent is not None:
-            parent.join(group)
+            group.join(parent)
         lives.enter(group)
         try:
             with group.scope:

@@ -228,8 +228,11 @@ class Supervisor(Superior):
         chain = [self, *self._around()]
         found = level([one.window for one in chain], now)
         if found is None:
-            chain[-1].give_up(child.run_id, error)
-            return GiveUp(f"supervisor {chain[-1].path!r} gave up")
+            top = chain[-1]
+            failure = RestartIntensity(top.path, child.run_id, top.policy.max_restarts, top.policy.period)
+            failure.__cause__ = error
+            top.give_up(failure)
+            return GiveUp(f"supervisor {top.path!r} gave up")
         taker, member = chain[found], chain[found - 1] if found else child
         delay = backoff(taker.policy, taker.window.recent(now), chance=random.random())
         taker.window.note(now)
@@ -243,7 +246,8 @@ class Supervisor(Superior):
         _logger.warning(
             "supervisor %r restarts %d of its children: run %r exited", taker.path, len(batch), child.run_id
         )
-        self._living.in_background(lambda: self._together(_recalled(batch), delay))
+        recalled = _recalled(batch)
+        self._living.in_background(lambda: self._together(recalled, delay))
         return Restart(0.0)
 
     async def _together(self, batch: list[tuple[Child, Recall | None]], delay: float) -> None:
@@ -282,16 +286,14 @@ class Supervisor(Superior):
             if isinstance(member, Supervisor):
                 member.begin_anew()
 
-    def give_up(self, run_id: str, error: BaseException | None) -> None:
-        """Stop everything, and raise out of ``async with``."""
+    def give_up(self, failure: RestartIntensity) -> None:
+        """Stop everything, and raise this out of ``async with``."""
         if self.failure is None:
-            self.failure = RestartIntensity(self.path, run_id, self.policy.max_restarts, self.policy.period)
-            self.failure.__cause__ = error
-            self.leaving = True
+            self.failure, self.leaving = failure, True
             self.scope.cancel()
             for member in self.members:
                 if isinstance(member, Supervisor):
-                    member.give_up(run_id, error)
+                    member.give_up(failure)
 
     # -- leaving ----------------------------------------------------------------------
 

@@ -1,0 +1,458 @@
+"""Supervisors: who is restarted with whom, in which order, how often, and what becomes of them in the end."""
+
+# ruff: noqa: SIM117 - a runtime and its supervisors are left one after the other, and should look so
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from actorflow import Context, Graph, RestartPolicy, Runtime, Update
+from actorflow.errors import (
+    Blocked,
+    ConcurrentWrite,
+    RestartIntensity,
+    RunFailed,
+    SupervisorClosed,
+    SupervisorExists,
+)
+from tests.runtime.graphs import Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.runtime.supervisor import Supervisor
+
+
+class Boom(Exception):
+    """What makes a child crash."""
+
+
+class Stage:
+    """Children that note when they start and stop, and then do what they are told."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.cues: dict[str, anyio.Event] = {}
+        self.errors: dict[str, Exception] = {}
+        self.graph = Graph("worker", Trail)
+
+        @self.graph.node
+        async def begin(state: Trail) -> Update:
+            return {"trace": ["begin"], "n": state.n + 1}
+
+        @self.graph.node(after=begin)
+        async def work(state: Trail, ctx: Context) -> Update:
+            name = ctx.run_id
+            self.log.append(f"{name} starts")
+            cue = self.cues[name] = anyio.Event()
+            try:
+                await cue.wait()
+            except anyio.get_cancelled_exc_class():
+                self.log.append(f"{name} stops")
+                raise
+            if (error := self.errors.pop(name, None)) is not None:
+                self.log.append(f"{name} crashes")
+                raise error
+            return {"trace": ["work"]}
+
+    async def until(self, *lines: str) -> None:
+        """Wait until the log is this; then it is empty again."""
+        with anyio.fail_after(5):
+            while len(self.log) < len(lines):
+                await anyio.lowlevel.checkpoint()
+        assert self.log == list(lines)
+        self.log.clear()
+
+    def crash(self, name: str, error: Exception | None = None) -> None:
+        """Let a child crash."""
+        self.errors[name] = error or Boom(name)
+        self.cues[name].set()
+
+    def finish(self, *names: str) -> None:
+        """Let children finish."""
+        for name in names:
+            self.cues[name].set()
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """A stage with nobody on it."""
+    return Stage()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until this is so."""
+    with anyio.fail_after(5):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_one_for_one_restarts_nobody_else(store_url: str, stage: Stage) -> None:
+    """The siblings of a child that crashes don't notice."""
+    async with Runtime(store_url, recover="never") as rt, rt.supervise("group", backoff=0.0) as group:
+        for name in "ab":
+            await group.spawn(stage.graph, Trail(), id=name)
+        await stage.until("a starts", "b starts")
+
+        stage.crash("a")
+
+        await stage.until("a crashes", "a starts")
+        stage.finish("a", "b")
+
+
+async def test_one_for_all_stops_in_reverse_and_starts_in_order(store_url: str, stage: Stage) -> None:
+    """The last that was started stops first; nobody starts before all have stopped."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", strategy="one_for_all", backoff=0.0) as group:
+            runs = [await group.spawn(stage.graph, Trail(), id=name) for name in "abcd"]
+            await stage.until(*(f"{name} starts" for name in "abcd"))
+
+            stage.crash("b")
+
+            await stage.until("b crashes", "d stops", "c stops", "a stops", *(f"{name} starts" for name in "abcd"))
+            stage.finish(*"abcd")
+            # no rollback: what each had committed stays, and is not done again
+            assert [(await run.result()).trace for run in runs] == [["begin", "work"]] * 4
+
+
+async def test_rest_for_one_restarts_those_started_after_it(store_url: str, stage: Stage) -> None:
+    """Who was there before goes on undisturbed."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", strategy="rest_for_one", backoff=0.0) as group:
+            for name in "abcd":
+                await group.spawn(stage.graph, Trail(), id=name)
+            await stage.until(*(f"{name} starts" for name in "abcd"))
+
+            stage.crash("c")
+
+            await stage.until("c crashes", "d stops", "c starts", "d starts")
+            stage.finish(*"abcd")
+
+
+async def test_two_that_crash_at_once_are_restarted_once(store_url: str, stage: Stage) -> None:
+    """A sibling that crashes while it is about to be stopped is no second restart of the group."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", strategy="one_for_all", max_restarts=1, backoff=0.0) as group:
+            for name in "ab":
+                await group.spawn(stage.graph, Trail(), id=name)
+            await stage.until("a starts", "b starts")
+
+            stage.crash("a")
+            stage.crash("b")
+
+            await until(lambda: stage.log[-2:] == ["a starts", "b starts"])
+            stage.finish("a", "b")
+
+
+async def test_children_are_counted_together_and_one_crash_too_many_stops_all(store_url: str, stage: Stage) -> None:
+    """The group gives up: its children stop in reverse order, the crash that was too many is the cause."""
+    async with Runtime(store_url, scan_every=0.01) as rt:
+        with pytest.raises(RestartIntensity, match=r"supervisor 'group': run 'c' crashed after 2 restarts") as caught:  # noqa: PT012 - where it is raised is what is tested
+            async with rt.supervise("group", max_restarts=2, backoff=0.0) as group:
+                for name in "abcd":
+                    await group.spawn(stage.graph, Trail(), id=name)
+                await stage.until(*(f"{name} starts" for name in "abcd"))
+                for name in "ab":
+                    stage.crash(name)
+                    await stage.until(f"{name} crashes", f"{name} starts")
+                stage.crash("c")
+                await anyio.sleep_forever()
+
+        assert isinstance(caught.value.__cause__, Boom)
+        assert stage.log == ["c crashes", "d stops", "b stops", "a stops"]
+        assert [await rt.get(name).status() for name in "abcd"] == ["blocked", "blocked", "failed", "blocked"]
+        assert {(await rt.tip(name)).header.kind for name in "abd"} == {"release"}
+        with pytest.raises(Blocked, match="supervisor 'group' was left"):
+            await rt.get("a").result()
+        with pytest.raises(SupervisorClosed, match="'group'"):
+            await group.spawn(stage.graph, Trail(), id="e")
+
+        stage.log.clear()
+        async with rt.supervise("group") as group:  # entered again, it gets its children back from the scan
+            await until(lambda: len(stage.log) == 3)
+            stage.finish(*"abd")
+            assert {(await rt.get(name).result()).n for name in "abd"} == {1}
+
+
+async def test_a_supervisor_that_gives_up_is_restarted_by_the_one_around_it(store_url: str, stage: Stage) -> None:
+    """Its children stop and start again as one, with a window of their own; the body that entered it goes on."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with (
+            rt.supervise("outer", max_restarts=1, backoff=0.0) as outer,
+            outer.supervise("inner", max_restarts=1, backoff=0.0) as inner,
+        ):
+            assert inner.path == "outer/inner"
+            await outer.spawn(stage.graph, Trail(), id="o")
+            for name in "ab":
+                await inner.spawn(stage.graph, Trail(), id=name)
+            await stage.until("o starts", "a starts", "b starts")
+            stage.crash("a")
+            await stage.until("a crashes", "a starts")
+
+            stage.crash("a")  # one too many for the inner one
+
+            await stage.until("a crashes", "b stops", "a starts", "b starts")
+            stage.crash("b")  # the inner one counts anew
+            await stage.until("b crashes", "b starts")
+            stage.finish("o", "a", "b")
+
+
+async def test_the_outermost_gives_up_when_it_had_to_restart_another_too_often(store_url: str, stage: Stage) -> None:
+    """Every level stops, and the error names the outermost."""
+    async with Runtime(store_url, recover="never") as rt:
+        with pytest.raises(RestartIntensity) as caught:  # noqa: PT012 - where it is raised is what is tested
+            async with (
+                rt.supervise("outer", max_restarts=0) as outer,
+                outer.supervise("inner", max_restarts=0) as inner,
+            ):
+                await outer.spawn(stage.graph, Trail(), id="o")
+                await inner.spawn(stage.graph, Trail(), id="a")
+                await stage.until("o starts", "a starts")
+                stage.crash("a")
+                await anyio.sleep_forever()
+
+        assert caught.value.path == "outer"
+        assert stage.log == ["a crashes", "o stops"]
+
+
+async def test_one_for_all_restarts_the_supervisors_inside_too(store_url: str, stage: Stage) -> None:
+    """A supervisor is a member of the one around it, in the order of its start."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("outer", strategy="one_for_all", backoff=0.0) as outer:
+            await outer.spawn(stage.graph, Trail(), id="a")
+            async with outer.supervise("inner") as inner:
+                await inner.spawn(stage.graph, Trail(), id="i")
+                await outer.spawn(stage.graph, Trail(), id="z")
+                await stage.until("a starts", "i starts", "z starts")
+
+                stage.crash("a")
+
+                await stage.until("a crashes", "z stops", "i stops", "a starts", "i starts", "z starts")
+                stage.finish("a", "i", "z")
+
+
+async def test_a_temporary_child_that_crashes_has_failed(store_url: str, stage: Stage) -> None:
+    """It is not started again, and its siblings have nothing to do with it."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", strategy="one_for_all", max_restarts=0) as group:
+            await group.spawn(stage.graph, Trail(), id="a")
+            run = await group.spawn(stage.graph, Trail(), id="b", restart="temporary")
+            await stage.until("a starts", "b starts")
+
+            stage.crash("b")
+
+            with pytest.raises(RunFailed):
+                await run.result()
+            assert stage.log == ["b crashes"]
+            stage.finish("a")
+
+
+async def test_an_error_that_can_not_go_away_fails_the_child_and_nobody_else(store_url: str, stage: Stage) -> None:
+    """No restart could help, so none is counted."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", strategy="one_for_all", max_restarts=0) as group:
+            await group.spawn(stage.graph, Trail(), id="a")
+            run = await group.spawn(stage.graph, Trail(), id="b")
+            await stage.until("a starts", "b starts")
+
+            stage.crash("b", ConcurrentWrite("work", "n"))
+
+            with pytest.raises(RunFailed):
+                await run.result()
+            stage.finish("a")
+
+
+async def test_a_permanent_child_that_finishes_is_opened_again(store_url: str, stage: Stage) -> None:
+    """At its entry, with the state that it has; what was awaited got its result."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", restart="permanent", backoff=0.0) as group:
+            run = await group.spawn(stage.graph, Trail(), id="a")
+            await stage.until("a starts")
+
+            stage.finish("a")
+
+            assert (await run.result()).n == 1
+            await stage.until("a starts")
+            assert (await run.state()).n == 2
+            stage.crash("a")
+            await stage.until("a crashes", "a starts")
+            assert (await run.state()).n == 2
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(finish_when_left, stage, group)
+                await group.finish(park=False)
+            assert await run.status() == "finished"
+
+
+async def finish_when_left(stage: Stage, group: Supervisor) -> None:
+    """Let a child finish once its supervisor is being left: then it is not opened again, permanent or not."""
+    await until(lambda: group.leaving)
+    stage.finish("a")
+
+
+async def test_a_permanent_child_that_fails_for_good_is_opened_where_it_failed(store_url: str, stage: Stage) -> None:
+    """That is a restart like any other, and counted."""
+    async with Runtime(store_url, recover="never") as rt:
+        with pytest.raises(RestartIntensity):  # noqa: PT012 - where it is raised is what is tested
+            async with rt.supervise("group", max_restarts=1, backoff=0.0) as group:
+                await group.spawn(stage.graph, Trail(), id="a", restart="permanent")
+                await stage.until("a starts")
+                stage.crash("a", ConcurrentWrite("work", "n"))
+                await stage.until("a crashes", "a starts")
+                stage.crash("a", ConcurrentWrite("work", "n"))
+                await anyio.sleep_forever()
+
+        assert (await rt.get("a").state()).trace == ["begin"]  # the entry did not run again
+
+
+async def test_leaving_by_an_exception_stops_the_last_first_and_records_nothing(store_url: str, stage: Stage) -> None:
+    """What ran is cancelled unrecorded; the runs are let go of as they are, and this process leaves them alone."""
+    async with Runtime(store_url, scan_every=0.01) as rt:
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception is what is tested
+            async with rt.supervise("group") as group:
+                for name in "abc":
+                    await group.spawn(stage.graph, Trail(), id=name)
+                await stage.until("a starts", "b starts", "c starts")
+                raise ZeroDivisionError
+
+        assert stage.log == ["c stops", "b stops", "a stops"]
+        for name in "abc":
+            header = (await rt.tip(name)).header
+            assert (header.kind, header.status) == ("release", "running")
+
+        stage.log.clear()
+        await rt.resume(stage.graph, "b")  # whoever wants one back says so
+        await stage.until("b starts")
+        stage.finish("b")
+
+
+async def test_leaving_normally_waits_for_the_children(store_url: str, stage: Stage) -> None:
+    """As leaving the runtime does; a run of the root is none of its business."""
+    async with Runtime(store_url, recover="never") as rt:
+        other = await rt.spawn(stage.graph, Trail(), id="other")
+        async with rt.supervise("group") as group:
+            run = await group.spawn(stage.graph, Trail(), id="a")
+            await stage.until("other starts", "a starts")
+            stage.finish("a")
+
+        assert await run.status() == "finished"
+        assert await other.status() == "running"
+        stage.finish("other")
+
+
+async def test_a_recovered_run_joins_the_supervisor_of_its_name(store_url: str, stage: Stage) -> None:
+    """Its path and its restart type are in its files; they outlive a process that does not have that supervisor."""
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception is what is tested
+        async with Runtime(store_url, recover="never") as rt, rt.supervise("outer") as outer:
+            async with outer.supervise("inner") as inner:
+                await inner.spawn(stage.graph, Trail(), id="a", restart="temporary")
+                await stage.until("a starts")
+                raise ZeroDivisionError
+    stage.log.clear()
+
+    async with Runtime(store_url, recover="never", graphs=[stage.graph], drain="park") as rt:
+        async with rt.supervise("outer") as outer, outer.supervise("inner") as inner:
+            (run,) = await rt.recover()
+            await stage.until("a starts")
+            assert [(child.run_id, child.restart) for child in inner.children()] == [("a", "temporary")]
+
+            stage.crash("a")
+
+            with pytest.raises(RunFailed):
+                await run.result()
+
+
+async def test_a_recovered_run_whose_supervisor_is_not_there_is_the_roots_with_a_warning(
+    store_url: str, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It joins its own as soon as that is entered."""
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception is what is tested
+        async with Runtime(store_url, recover="never") as rt, rt.supervise("group") as group:
+            await group.spawn(stage.graph, Trail(), id="a")
+            await stage.until("a starts")
+            raise ZeroDivisionError
+    stage.log.clear()
+
+    async with Runtime(store_url, recover="never", graphs=[stage.graph], restarts=RestartPolicy(backoff=0.0)) as rt:
+        with caplog.at_level(logging.WARNING, "actorflow.supervisor"):
+            await rt.recover()
+        assert "run 'a' was under supervisor 'group'" in caplog.text
+        await stage.until("a starts")
+
+        async with rt.supervise("group", max_restarts=0) as group:
+            assert [child.run_id for child in group.children()] == ["a"]
+            stage.finish("a")
+
+
+async def test_a_run_can_be_moved_under_a_supervisor_while_it_lives(store_url: str, stage: Stage) -> None:
+    """`resume` through another one is enough; the next claim says so in its files."""
+    async with Runtime(store_url, recover="never") as rt:
+        await rt.spawn(stage.graph, Trail(), id="a")
+        await stage.until("a starts")
+        async with rt.supervise("group", backoff=0.0) as group:
+            await group.resume(stage.graph, "a")
+            assert [child.run_id for child in group.children()] == ["a"]
+
+            stage.crash("a")
+
+            await stage.until("a crashes", "a starts")
+            assert (await rt.load("a"))[1].supervisor == "group"
+            stage.finish("a")
+
+
+async def test_a_name_is_entered_once(store_url: str, stage: Stage) -> None:
+    """In its place of the tree; after it was left it can be entered again."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("a") as outer, outer.supervise("a"):
+            with pytest.raises(SupervisorExists, match="'a'"):
+                async with rt.supervise("a"):
+                    pass
+            with pytest.raises(SupervisorExists, match="'a/a'"):
+                async with outer.supervise("a"):
+                    pass
+        async with rt.supervise("a"):
+            pass
+        with pytest.raises(SupervisorClosed):
+            await outer.run(stage.graph, Trail())
+        with pytest.raises(SupervisorClosed):
+            outer.supervise("b")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "complaint"),
+    [
+        ("", {}, "not empty"),
+        ("a/b", {}, "no '/'"),
+        ("a", {"strategy": "all"}, "one_for_all"),
+        ("a", {"restart": "always"}, "permanent"),
+        ("a", {"max_restarts": -1}, "max_restarts=-1"),
+        ("a", {"period": float("nan")}, "period=nan"),
+    ],
+)
+async def test_what_can_not_be_a_supervisor_is_refused(
+    store_url: str, name: str, options: dict[str, str], complaint: str
+) -> None:
+    """At once, and saying what there is."""
+    async with Runtime(store_url, recover="never") as rt:
+        with pytest.raises(ValueError, match=complaint):
+            async with rt.supervise(name, **options):  # type: ignore[arg-type]
+                pass
+
+
+async def test_the_result_of_a_child(store_url: str) -> None:
+    """`Supervisor.run` is `Runtime.run` under that supervisor."""
+    stage = Graph("quick", Trail)
+
+    @stage.node
+    async def only(state: Trail) -> Update:
+        return {"n": 7}
+
+    async with Runtime(store_url, recover="never") as rt, rt.supervise("group") as group:
+        assert (await group.run(stage, Trail(), id="x")).n == 7
+        assert (await rt.load("x"))[1].supervisor == "group"
+        assert list(group.children()) == []
