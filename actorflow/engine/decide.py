@@ -46,7 +46,7 @@ from actorflow.engine.mail import Letter, Said
 from actorflow.engine.merge import typed
 from actorflow.engine.policy import PERMANENT
 from actorflow.engine.posting import bounced, dispatched, farewell, hand_out
-from actorflow.engine.records import Attempted, Began, Ended, Finished, Handling, Open, Opened, describe
+from actorflow.engine.records import Attempted, Began, Buried, Ended, Finished, Handling, Open, Opened, describe
 from actorflow.engine.run import ROOT, Activation, RunState
 from actorflow.engine.scopes import enter, leave
 from actorflow.engine.steering import give_input, pause, queued_input, tag, update
@@ -118,8 +118,10 @@ def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901, 
             pass
     settle(decision)
     if decision.run.ended:
-        for record in farewell(decision.run, now=decision.now):
+        for record in farewell(decision.run, plan.schema, now=decision.now):
             decision.note(record)
+            if isinstance(record, Buried):
+                decision.commands.append(Tell(0, record.message, Said(error=record.error)))
     return decision
 
 
@@ -139,7 +141,7 @@ def settle(decision: Decision) -> None:
             open_turn(decision, letter)
         else:
             return
-    decision.commands.clear()
+    decision.drop_commands()
 
 
 # -- what an attempt led to ---------------------------------------------------------

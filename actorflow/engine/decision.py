@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.engine.events import Command, Crash
+from actorflow.engine.events import Command, Crash, Tell
 from actorflow.engine.fold import fold
 from actorflow.engine.records import Failed, Record, describe
 from actorflow.engine.run import Activation, FanOut, RunState, Scope
@@ -47,11 +47,15 @@ class Decision(Struct):
     def fail(self, id_: int | None, error: BaseException) -> None:
         """The run fails, by this activation or as a whole; nothing else is to be done."""
         self.note(Failed(id_, describe(error)))
-        self.commands.clear()
+        self.drop_commands()
         self.begin.clear()
         self.done.clear()
         self.look.clear()
         self.cause = error
+
+    def drop_commands(self) -> None:
+        """Nothing is to be done in the run any more; whoever was answered is told so all the same."""
+        self.commands = [command for command in self.commands if isinstance(command, Tell)]
 
     def crash(self, id_: int, error: Exception) -> None:
         """Let the actor crash; the supervisor decides."""

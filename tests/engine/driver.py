@@ -7,6 +7,8 @@ raises next, when a commit happens, and when everything in memory is lost.
 
 from __future__ import annotations
 
+import copy
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -22,18 +24,22 @@ from actorflow.engine.events import (
     Inputting,
     Pausing,
     Raised,
+    Receiving,
     Retry,
     Returned,
     Start,
     Stop,
     Suspended,
     Sweep,
+    Tell,
     Updating,
 )
 from actorflow.engine.fold import begin
+from actorflow.engine.keys import key_of
 from actorflow.engine.merge import typed
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Ask, Body, Claimed, Finished, Record, Spawned, decode_body, encode_body
+from actorflow.engine.run import Form
 from actorflow.engine.spawn import spawn
 from actorflow.engine.tokens import check_nodes
 from actorflow.graph.schema import schema_of
@@ -43,8 +49,10 @@ if TYPE_CHECKING:
 
     from actorflow.engine.decision import Decision
     from actorflow.engine.events import Event
+    from actorflow.engine.mail import Said
     from actorflow.engine.run import Activation, RunState, Scope
     from actorflow.graph.graph import Graph
+    from actorflow.graph.message import Message
     from actorflow.graph.schema import Schema
     from actorflow.graph.state import State
 
@@ -63,9 +71,11 @@ class Driver:
         self.commits: list[bytes] = []  # each an encoded body: what a crash leaves
         self.pending: list[Record] = []
         self.lost = 0  # records that were never committed
-        self.held: list[Start | Retry | Expire] = []  # commands that wait for the commit
+        self.held: list[Start | Retry | Expire | Tell] = []  # commands that wait for the commit
         self.ready: dict[int, int] = {}  # activation that may run now: its attempt
         self.expiring: dict[int, float] = {}  # activation that is to be told of a time, and when
+        self.alarm: float | None = None  # when the run as a whole is to be told of a time
+        self.told: dict[bytes, Said] = {}  # by message: what whoever asked was told
         self.crashed: Crash | None = None
         self.cause: BaseException | None = None
         decision = spawn(graph.plan, state, run_id="run", durability=durability)
@@ -160,6 +170,16 @@ class Driver:
         key = self.run.open[self.crashed.id].key
         return self.settle(GaveUp(key, self.crashed.error))
 
+    def gets_message(self, message: Message, id: str = "", **how: Any) -> bytes:
+        """Somebody sends the run a message; its id there. With an ``id`` of the caller's, it is sent once."""
+        identity = how.pop("identity", None) or (key_of(id.encode()) if id else os.urandom(16))
+        schema = schema_of(type(message))
+        values = schema.codecs.plain(message)
+        content = key_of(schema.codecs.encode(values)) if id else b""
+        form = Form(schema.name, schema.version, schema.table)
+        self.settle(Receiving(identity, form=form, values=values, caller=id or None, content=content, **how))
+        return identity
+
     def stop(self) -> Decision:
         """Somebody cancels the run."""
         return self.settle(Stop("cancelled", by="a test"))
@@ -201,9 +221,13 @@ class Driver:
 
     def _release(self) -> None:
         for command in self.held:
-            if command.id not in self.run.open:
+            if command.id not in self.run.open and command.id:
                 continue
             match command:
+                case Tell(message=message, said=said):
+                    self.told[message] = said
+                case Expire(0, due):
+                    self.alarm = due
                 case Start(id_):
                     self.ready[id_] = self.run.open[id_].attempt + 1
                 case Retry(id_, attempt):
@@ -214,7 +238,7 @@ class Driver:
 
     # -- incarnations -------------------------------------------------------------
 
-    def recover(self, *, graph: Graph[Any] | None = None, reopen: bool = False) -> Decision:
+    def recover(self, *, graph: Graph[Any] | None = None, reopen: bool = False, unclean: bool = False) -> Decision:
         """Lose everything that is not committed; claim, load and sweep, perhaps under newer code."""
         self.graph = graph or self.graph
         self.lost += len(self.pending)
@@ -225,7 +249,7 @@ class Driver:
         claim = Claimed(epoch=self.run.epoch + 1, opening=self.run.opening + reopen)
         self.run = deciding.fold(self.run, claim)
         self.commits.append(encode_body(Body((claim,))))
-        return self.settle(Sweep())
+        return self.settle(Sweep(unclean=unclean))
 
     def reopen(self, *, graph: Graph[Any] | None = None) -> Decision:
         """What `resume` does with a run that ended."""
@@ -273,6 +297,8 @@ def copied(run: RunState) -> RunState:
         forms=run.forms.copy(),
         queue=run.queue.copy(),
         tags=run.tags.copy(),
+        saga=run.saga.copy(),
+        mail=copy.deepcopy(run.mail),
     )
 
 
@@ -290,7 +316,13 @@ def _copied_scope(scope: Scope) -> Scope:
 
 
 def _copied_activation(activation: Activation) -> Activation:
-    return msgspec.structs.replace(activation, asks=activation.asks.copy(), answers=activation.answers.copy())
+    return msgspec.structs.replace(
+        activation,
+        asks=activation.asks.copy(),
+        answers=activation.answers.copy(),
+        memos=activation.memos.copy(),
+        undone=activation.undone.copy(),
+    )
 
 
 def picture(run: RunState) -> dict[str, Any]:
