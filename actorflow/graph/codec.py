@@ -49,10 +49,18 @@ class Codecs:
     def __init__(self, codecs: tuple[Codec[Any], ...] = ()) -> None:
         self.by_type = {codec.type: codec for codec in codecs}
         self._encoder = msgpack.Encoder(enc_hook=self._encode) if codecs else msgpack.Encoder()
+        self._steady = msgpack.Encoder(enc_hook=self._encode if codecs else None, order="deterministic")
 
     def encode(self, value: Any) -> bytes:
         """The bytes of a value. Raises what msgspec raises, and ValueError for what a codec raised."""
         return self._encoder.encode(value)
+
+    def steady(self, value: Any) -> bytes:
+        """`encode`, with sets and dicts in an order that is the same in each process, where they can be ordered."""
+        try:
+            return self._steady.encode(value)
+        except TypeError:  # keys or elements that can't be compared with each other
+            return self.encode(value)
 
     def plain(self, value: Any) -> Any:
         """The decoded copy of the encoded value: what a reader of the file would see."""
