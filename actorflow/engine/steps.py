@@ -38,4 +38,5 @@ def record_step(decision: Decision, event: Effect) -> None:
             decision.note(Tried(id_, step, name, key, event.attempt, event.due, event.began, error))
         case Stepping(id=id_, step=step, name=name, key=key):
             failed = None if event.error is None else describe(event.error)
-            decision.note(Stepped(id_, step, name, key, event.value, failed, event.shape, event.undo))
+            undo = event.undo if failed is None else None
+            decision.note(Stepped(id_, step, name, key, event.value, failed, event.shape, undo))
