@@ -218,6 +218,7 @@ class Bounced(Struct, frozen=True):
     number: int
     error: ErrorInfo
     now: float = 0.0
+    down: dict[str, Any] | None = None  # of a run that was to be monitored, and has ended: how
 
 
 Asking = Answering | Updating | Inputting | Pausing | Tagging | Receiving | Taking | Dispatched | Bounced

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from actorflow.engine.records import Buried, Delivered, ErrorInfo, Posted, Record, TimerCancelled, TimerSet, Undelivered
+from actorflow.engine.events import Receiving
+from actorflow.engine.keys import key_of
+from actorflow.engine.operations import thaw
+from actorflow.engine.records import (
+    Buried,
+    Delivered,
+    ErrorInfo,
+    Posted,
+    Record,
+    TimerCancelled,
+    TimerSet,
+    Undelivered,
+    Watched,
+)
+from actorflow.engine.run import Form
 from actorflow.engine.scopes import say_form
-from actorflow.engine.turns import answer_wait, await_timers
+from actorflow.engine.turns import answer_wait, await_timers, hear_of_end
+from actorflow.graph.message import Down
+from actorflow.graph.schema import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.engine.decision import Decision
     from actorflow.engine.events import Bounced, Dispatched, Outgoing
+    from actorflow.engine.mail import Parcel
     from actorflow.engine.run import RunState
+    from actorflow.graph.schema import Schema
+
+_DOWN = schema_of(Down)
+DOWN: Final = Form(_DOWN.name, _DOWN.version, _DOWN.table)
+"""The schema of the message that tells of a run's end."""
 
 
 def hand_out(decision: Decision, outgoing: Iterable[Outgoing]) -> None:
@@ -28,9 +50,13 @@ def hand_out(decision: Decision, outgoing: Iterable[Outgoing]) -> None:
             case "untimer":
                 if one.target in decision.run.mail.timers:
                     decision.note(TimerCancelled(one.target))
+            case "spawn" if one.target in decision.run.mail.children:
+                pass  # it was begun when the node first waited
             case kind:
                 posted = Posted(one.target, kind, form, one.values, one.ask, one.graph, on_close=one.on_close)
                 decision.note(posted)
+                if kind == "monitor" and one.values:  # a link is both ways
+                    decision.note(Watched(one.target, linked=True))
     if timers:
         await_timers(decision)
 
@@ -44,19 +70,34 @@ def dispatched(decision: Decision, event: Dispatched) -> None:
 
 
 def bounced(decision: Decision, event: Bounced) -> None:
-    """Something can't be delivered, ever: it is a dead letter here, and whoever waits for a reply is told."""
-    for parcel in decision.run.mail.outbox:
+    """Something can't be delivered, ever: a message is a dead letter here, and whoever waits for an answer is told."""
+    run = decision.run
+    for parcel in run.mail.outbox:
         if (parcel.target, parcel.number) == (event.target, event.number):
             decision.note(Undelivered(event.target, event.number, event.error, decision.now))
-            if parcel.ask is not None:
+            if parcel.kind == "monitor":
+                values = event.down or down_values(event.target, "noproc", event.error)
+                hear_of_end(decision, _word(run, parcel, {**values, "linked": bool(parcel.values)}))
+            elif parcel.ask is not None:
                 answer_wait(decision, parcel.ask, None, event.error)
             return
 
 
-def farewell(run: RunState, *, now: float) -> list[Record]:
+def _word(run: RunState, parcel: Parcel, values: dict[str, Any]) -> Receiving:
+    """Word of the end of a run that was to be monitored, and is no more, or never was."""
+    id_ = key_of(b"bounced", run.run_id.encode(), parcel.target.encode(), parcel.number.to_bytes(8, "big"))
+    return Receiving(id_, "down", DOWN, values, sender=parcel.target, ask=parcel.ask, bounded=False)
+
+
+def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list[Record]:
     """What a run that has ended leaves behind it: word to those who watch it, and to those whose messages it leaves.
 
     A run that failed keeps its messages: `resume` goes on with them.
+
+    Args:
+        run: as it ended.
+        schema: of its state; None: it did not finish, so that nobody needs its result.
+        now: seconds since the epoch.
     """
     records: list[Record] = []
     if run.status in ("finished", "cancelled"):
@@ -66,9 +107,20 @@ def farewell(run: RunState, *, now: float) -> list[Record]:
         if child.on_close == "cancel":
             records.append(Posted(target, "cancel"))
     for target, watch in run.mail.watchers.items():
-        error_text = "" if run.error is None else f"{run.error.type}: {run.error.message}"
-        values = {"run_id": run.run_id, "status": run.status, "error": error_text, "linked": watch.linked}
-        if watch.ask is not None and run.status == "finished":
-            values["result"] = dict(run.root.values)
+        values = {**down_values(run.run_id, run.status, run.error), "linked": watch.linked}
+        if watch.ask is not None and run.status == "finished" and schema is not None:
+            form = Form(schema.name, schema.version, schema.table)
+            values["result"] = result_values(run, form)
         records.append(Posted(target, "down", values=values, ask=watch.ask, error=run.error))
     return records
+
+
+def down_values(run_id: str, status: str, error: ErrorInfo | None) -> dict[str, Any]:
+    """What a `Down` says."""
+    return {"run_id": run_id, "status": status, "error": "" if error is None else f"{error.type}: {error.message}"}
+
+
+def result_values(run: RunState, form: Form) -> dict[str, Any]:
+    """The state that a run finished with, as whoever waited for it gets it: the graph and the schema it is of."""
+    values = {name: thaw(value) for name, value in run.root.values.items()}
+    return {"graph": run.graph, "form": (form.name, form.version, form.fields), "values": values}

@@ -166,8 +166,11 @@ class RunState(Struct):
 
     @property
     def standing(self) -> Status:
-        """The status as others see it: a run in which nothing can go on by itself waits, or is paused."""
-        if self.status != "running":
+        """The status as others see it: a run in which nothing can go on by itself waits, or is paused.
+
+        What is in its outbox goes on by itself: until others have it, somebody must look after the run.
+        """
+        if self.status != "running" or self.mail.outbox:
             return self.status
         if self.paused:
             return "paused"

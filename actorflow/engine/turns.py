@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from actorflow.engine.events import Expire, Tell
 from actorflow.engine.keys import key_of
 from actorflow.engine.mail import HANDLED_IN_CRASHES, HOUR, Letter, Said, follows
@@ -66,7 +68,7 @@ def receive(decision: Decision, event: Receiving) -> None:
             _mark(decision, event)
             answer_wait(decision, event.ask, event.values, event.error)
         case "down":
-            _hear_of_end(decision, event)
+            hear_of_end(decision, event)
         case "monitor":
             _mark(decision, event)
             watched = Watched(event.sender or "", event.ask, linked=bool(event.values))
@@ -212,7 +214,7 @@ def answer_wait(decision: Decision, name: str | None, value: Any, error: ErrorIn
                 return
 
 
-def _hear_of_end(decision: Decision, event: Receiving) -> None:
+def hear_of_end(decision: Decision, event: Receiving) -> None:
     """A run that this one watches ended: whoever waits for that goes on, a link ends this one, too, else it is told."""
     values: dict[str, Any] = event.values
     run, mail = decision.run, decision.run.mail
@@ -225,7 +227,7 @@ def _hear_of_end(decision: Decision, event: Receiving) -> None:
         _mark(decision, event)
         decision.fail(None, LinkedExit(run.run_id, str(event.sender), ended))
     elif event.form is not None and event.form.name in decision.plan.messages:
-        _accept(decision, event)
+        _accept(decision, replace(event, values={name: values[name] for name in ("run_id", "status", "error")}))
     else:
         _mark(decision, event)
     if event.sender in mail.watchers:

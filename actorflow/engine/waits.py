@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.events import Expire
 from actorflow.engine.flow import AFTER, route_merged
-from actorflow.engine.records import Answered, Ask, Asked
+from actorflow.engine.posting import hand_out
+from actorflow.engine.records import Answered, Ask, Asked, Woken
 from actorflow.engine.schemas import mismatch
+from actorflow.engine.turns import name_of_wait
 from actorflow.errors import AmbiguousTarget, BadAnswer, NotWaiting
 from actorflow.graph.schema import ENCODE_ERRORS
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 BEFORE = "(before)"
 """The key of the question that `interrupt_before` asks."""
+
+QUESTIONS = frozenset({"ask", "before", "after"})
+"""The kinds of waits that somebody outside may answer."""
 
 SLEEP = "(sleep)"
 """How the keys of sleeps begin; no question of a user's has one."""
@@ -39,12 +44,31 @@ def hold(decision: Decision, place: Place) -> bool:
 
 
 def suspend(decision: Decision, event: Suspended) -> None:
-    """An attempt stopped at questions. Those that were asked before, and are open still, are not asked again."""
+    """An attempt stopped at waits. What it waited for before, and still does, is not asked for again.
+
+    What is sent to be replied to goes out with the wait that it is for, so that
+    it is sent once however often the node runs; so do the children that it has
+    begun, each of which is begun once by its id.
+    """
     activation = decision.run.open[event.id]
     fresh = tuple(ask for ask in event.asks if ask.key not in activation.asks and ask.key not in activation.answers)
     if fresh:
         decision.note(Asked(event.id, fresh, event.attempt - 1))  # waiting is no attempt that failed
+    named = {name_of_wait(activation, ask.key) for ask in fresh}
+    hand_out(decision, (one for one in event.outgoing if one.kind == "spawn" or one.ask in named))
+    if any(ask.kind == "receive" and _has_news(decision.run, ask) for ask in fresh):
+        decision.note(Woken(event.id))
+        decision.begin.append(event.id)
     await_expiry(decision, activation)
+
+
+def _has_news(run: RunState, ask: Ask) -> bool:
+    """Whether a message came between the moment when the node looked for one and now."""
+    newest = None
+    for letter in run.mail.queue.values():
+        if run.forms[letter.form].name == ask.question:
+            newest = letter.id
+    return newest is not None and newest != ask.payload
 
 
 def await_expiry(decision: Decision, activation: Activation) -> None:
