@@ -194,7 +194,7 @@ def _needs(join: int | None, legs: int) -> str:
 
 
 def order(sketch: Sketch) -> list[str]:
-    """The nodes so that only ways back lead up: reverse postorder from the entries, siblings as declared."""
+    """The nodes so that only ways back lead up: reverse postorder, handlers before entries, siblings as declared."""
     following: dict[str, list[str]] = {box.name: [] for box in sketch.boxes}
     for way in sketch.ways:
         if way.kind == "edge":
@@ -207,7 +207,8 @@ def order(sketch: Sketch) -> list[str]:
             following[way.source] += (target for target in way.targets if isinstance(target, str))
     finished: list[str] = []
     seen: set[str] = set()
-    for entry in (*reversed(sketch.entries), *following):  # after the entries whatever nothing leads to
+    handlers = [box.name for box in sketch.boxes if box.handles]
+    for entry in (*reversed(sketch.entries), *reversed(handlers), *following):  # at last whatever nothing leads to
         if entry in seen:
             continue
         seen.add(entry)

@@ -617,6 +617,26 @@ def test_pictures_show_what_a_handler_handles() -> None:
     assert "<title>start</title>" not in svg
 
 
+def test_handlers_are_listed_above_what_they_lead_to_in_their_order() -> None:
+    """What they go to is no way back, wherever it was declared."""
+    graph = account(lifetime="run")
+    graph.node(lambda state: None, name="work")
+    graph.node(lambda state: None, name="rest", after="work")
+    graph.on(Close, lambda state, msg: None, name="close")
+    graph.on(Deposit, deposit, goto="rest")
+
+    lines = graph.draw("text").splitlines()[1:]
+
+    assert lines == [
+        "  close  [on Close]",
+        "  deposit  [on Deposit]",
+        "    ⇢ rest  (goto)",
+        "* work",
+        "    → rest",
+        "  rest",
+    ]
+
+
 def test_ways_that_messages_open_can_meet_in_a_join() -> None:
     """The next message may come while the last one is on its way: what pairs with what, nothing fixes."""
     graph = account()
