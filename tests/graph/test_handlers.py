@@ -497,7 +497,7 @@ def test_the_digest_tells_handlers_and_lifetimes_apart() -> None:
     def digest(*types: type[Message], **options: Any) -> bytes:
         graph = account(**options)
         graph.node(lambda state: None, name="work", entry=True)
-        for name, type_ in types and zip("ab", types, strict=False):
+        for name, type_ in zip("ab", types, strict=False):
             graph.on(type_, lambda state, msg: None, name=name)
         return graph.plan.digest
 
