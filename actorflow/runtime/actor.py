@@ -459,12 +459,13 @@ class Actor:
     async def _serve(self, tasks: TaskGroup, served: Event) -> None:
         """Do what is asked for while the loop itself runs a node, and waits for this before it goes on."""
         try:
-            await self._settle(tasks, batching=False)
-            while self._requests and not self.run.ended:
+            while True:
                 self._answer_requests()
                 await self._settle(tasks, batching=False)
                 if not self._parking:
                     self._start_ready(tasks)
+                if not self._requests or self.run.ended:
+                    break
         except (KeyboardInterrupt, SystemExit) as error:
             self._interrupt = error  # as in `_fly`
         served.set()
