@@ -7,11 +7,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import CapacityLimiter, Lock, to_thread
+from anyio import CapacityLimiter, Lock
 from msgspec import Struct, field
 
 from actorflow.engine.decision import place_of
@@ -22,10 +21,11 @@ from actorflow.engine.scopes import item_of
 from actorflow.errors import NodeTimeout, StateMutated
 from actorflow.graph.plan import Plan
 from actorflow.runtime import clock
+from actorflow.runtime.calling import invoke
 from actorflow.runtime.context import NodeContext, Suspend
 from actorflow.runtime.limits import Course, within
+from actorflow.runtime.means import Means
 from actorflow.runtime.results import Results
-from actorflow.runtime.steps import Means, in_thread
 from actorflow.runtime.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ class Caller(Struct, frozen=True):
     async def _handle(self, handler: Handler, state: State, ctx: NodeContext) -> Any:
         assert handler.fn is not None, "a node that handles is opened like any other"  # noqa: S101
         arguments: tuple[Any, ...] = (state, ctx.error, ctx) if handler.takes_context else (state, ctx.error)
-        if handler.is_async:
-            return await handler.fn(*arguments)
-        return await to_thread.run_sync(in_thread, partial(handler.fn, *arguments), limiter=self.threads)
+        return await invoke(handler.fn, arguments, self.threads)
 
     async def _call(self, place: Place, argument: Any, ctx: NodeContext, course: Course) -> Any:
         node: Node = place.node
@@ -149,8 +147,14 @@ class Caller(Struct, frozen=True):
     async def _function(self, node: Node, arguments: tuple[Any, ...]) -> Any:
         if node.is_async:
             return await node.fn(*arguments)
-        value = await to_thread.run_sync(in_thread, partial(node.fn, *arguments), limiter=self.threads)
-        return await value if isawaitable(value) else value  # a plain function may return a coroutine
+        return await invoke(node.fn, arguments, self.threads)
+
+
+def message_of(place: Place) -> State:
+    """The message that a turn handles."""
+    letter = place.activation.letter
+    assert letter is not None, "only a turn has one"  # noqa: S101
+    return typed(place.plan.messages[place.run.forms[letter.form].name], letter.values)
 
 
 def _surrounded(node: Node, argument: Any, ctx: NodeContext, function: Call) -> Call:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from actorflow.graph.effects import Mode, Reconcile
     from actorflow.graph.retry import Retries
     from actorflow.graph.timeouts import Timeout
-    from actorflow.runtime.steps import Means
+    from actorflow.runtime.means import Means
 
 _OF_GRAPHS = frozenset({BEFORE, AFTER})
 

@@ -11,15 +11,15 @@ from actorflow.engine.merge import typed
 from actorflow.errors import UnknownUndo
 from actorflow.graph.retry import first_applying
 from actorflow.runtime import clock
+from actorflow.runtime.calling import invoke
 from actorflow.runtime.mended import mended
-from actorflow.runtime.steps import invoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.engine.memos import Undoable
     from actorflow.graph.undo import Undo
-    from actorflow.runtime.steps import Means
+    from actorflow.runtime.means import Means
 
 
 def undo_key(step: bytes) -> bytes:

@@ -1,0 +1,51 @@
+"""Means: what an attempt records with while it goes on, and whether it still may."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from anyio import CapacityLimiter, Lock
+from msgspec import Struct
+
+from actorflow.engine.decision import Place
+from actorflow.engine.events import Effect
+from actorflow.errors import AttemptOver
+from actorflow.runtime.limits import Course
+
+if TYPE_CHECKING:
+    from actorflow.engine.memos import Memo
+
+
+class Means(Struct, frozen=True, eq=False):
+    """What steps are done with, in one attempt."""
+
+    place: Place
+    threads: CapacityLimiter  # how many sync functions run at once
+    record: Callable[[Effect], Awaitable[None]]  # back when it is durable
+    undoing: Lock  # of the run: one rolls back at a time
+    course: Course  # of the attempt: what comes after it is refused
+
+    @property
+    def memos(self) -> dict[bytes, Memo]:
+        """What is remembered of the steps of the activation."""
+        return self.place.activation.memos
+
+    async def commit(self, event: Effect) -> None:
+        """Record something; back when it is durable.
+
+        Raises:
+            AttemptOver: too late.
+            StoreError: it could not be committed.
+        """
+        self.check("what it did")
+        await self.record(event)
+
+    def check(self, what: str) -> None:
+        """Refuse what comes too late.
+
+        Raises:
+            AttemptOver: the attempt is over, or its time is.
+        """
+        if self.course.over:
+            raise AttemptOver(self.place.node.name, what)
