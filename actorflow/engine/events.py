@@ -195,6 +195,8 @@ class Receiving(Struct, frozen=True):
     size: int = 0  # bytes, about
     bounded: bool = True  # refused if the mailbox is full
     kept: bool = False  # it was accepted elsewhere, so that it can't be refused
+    unfit: Exception | None = None  # of one that was kept: why this code can't handle it
+    again: bool = False  # it was accepted before: only its reply is wanted
 
 
 class Taking(Struct, frozen=True):

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from actorflow.engine.events import Expire, Tell
 from actorflow.engine.keys import key_of
 from actorflow.engine.mail import HANDLED_IN_CRASHES, HOUR, Letter, Said, follows
+from actorflow.engine.merge import typed
 from actorflow.engine.records import (
     Answered,
     Buried,
@@ -31,14 +32,23 @@ from actorflow.engine.records import (
     describe,
 )
 from actorflow.engine.scopes import say_form
-from actorflow.errors import BadMessage, IdempotencyConflict, LinkedExit, MailboxFull, OutOfOrder, WindowFull
+from actorflow.errors import (
+    AskFailed,
+    BadMessage,
+    IdempotencyConflict,
+    LinkedExit,
+    MailboxFull,
+    MessageRejected,
+    OutOfOrder,
+    WindowFull,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.engine.decision import Decision
     from actorflow.engine.events import Receiving, Taking
-    from actorflow.engine.run import Activation
+    from actorflow.engine.run import Activation, RunState
 
 
 def receive(decision: Decision, event: Receiving) -> None:
@@ -46,20 +56,12 @@ def receive(decision: Decision, event: Receiving) -> None:
 
     Raises:
         BadMessage: the run takes no messages of this type.
+        MessageRejected: its handler does not want it.
         MailboxFull, WindowFull: there is no room now.
         IdempotencyConflict: the id was used before for another message.
         OutOfOrder: others of its lane come first.
     """
-    run, mail = decision.run, decision.run.mail
-    if event.lane is not None and not follows(mail, *event.lane):
-        if event.lane[1:] <= mail.marks.get(event.lane[0], (1, 0)):
-            return  # it was taken before
-        raise OutOfOrder(run.run_id, *event.lane)
-    if event.caller is not None and (seen := mail.seen.get(event.caller)) is not None:
-        if seen.content != event.content:
-            raise IdempotencyConflict(run.run_id, "this id")
-        if seen.said is not None:
-            decision.commands.append(Tell(0, event.id, seen.said))
+    if _came_before(decision, event):
         return
     match event.kind:
         case "message":
@@ -80,6 +82,30 @@ def receive(decision: Decision, event: Receiving) -> None:
             _mark(decision, event)
 
 
+def _came_before(decision: Decision, event: Receiving) -> bool:
+    """Whether it was accepted before; whoever asks again is told what was replied, now or when that is known."""
+    run, mail = decision.run, decision.run.mail
+    if event.lane is not None and not follows(mail, *event.lane):
+        if event.lane[1:] <= mail.marks.get(event.lane[0], (1, 0)):
+            return True
+        raise OutOfOrder(run.run_id, *event.lane)
+    if event.caller is not None and (seen := mail.seen.get(event.caller)) is not None:
+        if seen.content != event.content:
+            raise IdempotencyConflict(run.run_id, "this id")
+        if seen.said is not None:
+            decision.commands.append(Tell(0, event.id, seen.said))
+        return True
+    if event.again and not _is_here(run, event.id):
+        raise AskFailed(run.run_id, "the reply was lost with the actor that gave it; ask with an id= to ask again")
+    return event.again
+
+
+def _is_here(run: RunState, message: bytes) -> bool:
+    """Whether a message waits, or is being handled."""
+    turn = None if run.turn is None else run.open[run.turn].letter
+    return message in run.mail.queue or (turn is not None and turn.id == message)
+
+
 def _mark(decision: Decision, event: Receiving) -> None:
     decision.note(Received(event.id, decision.now, sender=event.sender, lane=event.lane))
 
@@ -90,6 +116,9 @@ def _accept(decision: Decision, event: Receiving) -> None:
     known = event.form.name in plan.messages
     if not known and event.lane is None and not event.kept:
         raise BadMessage(run.run_id, event.form.name, sorted(plan.messages))
+    refused = event.unfit or (_rejection(decision, event.form.name, event.values) if known else None)
+    if refused is not None and event.lane is None and not event.kept:
+        raise refused from refused.__cause__
     bounds = plan.mailbox
     if event.bounded and mail.queue and (len(mail.queue) >= bounds.messages or mail.size + event.size > bounds.bytes):
         raise MailboxFull(run.run_id, len(mail.queue), mail.size)
@@ -114,8 +143,26 @@ def _accept(decision: Decision, event: Receiving) -> None:
     )
     if not known:
         bury(decision, None, event.id, "unknown", BadMessage(run.run_id, event.form.name, sorted(plan.messages)))
+    elif refused is not None:
+        bury(decision, None, event.id, "failed", refused)
     elif event.form.name not in plan.handlers:
         wake_for(decision, event.form.name)
+
+
+def _rejection(decision: Decision, type_name: str, values: Any) -> Exception | None:
+    """Why its handler does not want a message, if it does not: what its ``validate=`` raised is the cause."""
+    plan, run = decision.plan, decision.run
+    node = plan.handlers.get(type_name)
+    validate = None if node is None else plan.nodes[node].validate
+    if validate is None:
+        return None
+    try:
+        validate(typed(plan.schema, run.root.values), typed(plan.messages[type_name], values))
+    except Exception as error:  # noqa: BLE001 - whatever it raises is the reason
+        rejected = MessageRejected(run.run_id, type_name, str(error) or type(error).__name__)
+        rejected.__cause__ = error
+        return rejected
+    return None
 
 
 def _forgotten(decision: Decision, present: Iterable[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from actorflow.engine.keys import key_of
 from actorflow.engine.mail import ParcelKind
 from actorflow.engine.records import ErrorInfo
 from actorflow.engine.run import Form
-from actorflow.errors import BadMessage, CorruptMessage, MigrationError
+from actorflow.errors import BadMessage, CorruptMessage, MigrationError, SchemaTooNew
 from actorflow.graph.codec import NO_CODECS
 from actorflow.graph.message import Message, problems_of_message
 from actorflow.graph.schema import Schema, schema_of
@@ -176,7 +176,7 @@ def posted(run: RunState, parcel: Parcel, *, now: float) -> Kept:
 
 
 def received(kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str] = (), limit: float) -> Receiving:
-    """What a run is told of a message that came from elsewhere.
+    """What a run is told of a message that came from elsewhere; also of one that this code can't handle, and why.
 
     Args:
         kept: as it was read.
@@ -186,20 +186,25 @@ def received(kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str
         limit: seconds that a migration may take.
 
     Raises:
-        CorruptMessage: this is no body of a message.
-        MigrationError: it can't be brought to the version of this code.
+        SchemaTooNew: it is of a later version than this code: others can handle it.
     """
-    letter = kept.letter
-    try:
-        content = _decode(kept.body)
-        kind = msgspec.convert(kept.kind, ParcelKind)
-    except msgspec.MsgspecError as error:
-        raise CorruptMessage(inbox_key(letter), f"it does not say what a message says: {error}") from error
+    letter, unfit = kept.letter, None
     form = None if kept.type == NOTHING else Form(kept.type, kept.version, kept.fields)
+    content, kind = Content({}), "message"
+    try:
+        content, kind = _decode(kept.body), msgspec.convert(kept.kind, ParcelKind)
+    except msgspec.MsgspecError as error:
+        unfit = CorruptMessage(inbox_key(letter), f"it does not say what a message says: {error}")
+        form = form or Form("message", None, ())
     values = content.values
-    if form is not None and (schema := graph.plan.messages.get(form.name)) is not None and kind in _TYPED:
-        values = current(schema, form, values, graph, limit=limit)
-        form = form_of(schema)
+    if unfit is None and kind == "message" and form is not None and form.name in graph.plan.messages:
+        schema = graph.plan.messages[form.name]
+        try:
+            form, values = form_of(schema), current(schema, form, values, graph, limit=limit)
+        except SchemaTooNew:
+            raise
+        except MigrationError as error:
+            unfit = error
     number, generation = letter.number.to_bytes(8, "big"), letter.generation.to_bytes(8, "big")
     sender = letter.sender.encode()
     return Receiving(
@@ -218,11 +223,8 @@ def received(kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str
         by=kept.by,
         size=len(kept.body),
         kept=True,
+        unfit=unfit,
     )
-
-
-_TYPED = frozenset({"message", "down"})
-"""The kinds whose values are of a type of messages."""
 
 
 def current(schema: Schema, form: Form, values: Any, graph: Graph[Any], *, limit: float) -> dict[str, Any]:
