@@ -2,6 +2,7 @@
 
     explore                 run a graph, and kill it at every operation of its store
     assert_resumes_equal    the same, in a test
+    VirtualClock            time that jumps to whatever is due next
     FaultyBackend           a backend that fails as it is told to
     BackendContract         what every `Backend` must do, as tests to subclass; needs pytest
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from actorflow.testing.backend_contract import BackendContract
+    from actorflow.testing.clock import VirtualClock
     from actorflow.testing.crashing import KINDS
     from actorflow.testing.explorer import assert_resumes_equal, explore
     from actorflow.testing.faulty import FaultyBackend
@@ -26,6 +28,7 @@ else:
         "Failure": "report",
         "KINDS": "crashing",
         "Report": "report",
+        "VirtualClock": "clock",
         "assert_resumes_equal": "explorer",
         "explore": "explorer",
     }
@@ -49,6 +52,7 @@ __all__ = [
     "Failure",
     "FaultyBackend",
     "Report",
+    "VirtualClock",
     "assert_resumes_equal",
     "explore",
 ]
