@@ -45,6 +45,7 @@ from actorflow.errors import AttemptOver, CommitUnknown
 from actorflow.runtime import clock
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.noticing import Noticed
+from actorflow.runtime.room import Room
 from actorflow.runtime.writer import first_due
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Request(Struct, eq=False):
     seq: int | None = None  # of the commit that holds it; None without an error: the actor left before
     taken: bool = False  # by an actor
     said: Said | None = None  # the reply, if it is for one; None without an error: the actor left before
+    accepted: bool = False  # decided, and not refused
 
 
 class Actor:
@@ -138,6 +140,7 @@ class Actor:
             request.taken = True
         self._accepted: list[Request] = []  # decided, and not committed yet
         self._askers: dict[bytes, list[Request]] = {}  # by message: those who wait for the reply
+        self.room = Room()  # who waits for it in the mailbox
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
         self._left = False  # nobody takes requests any more
@@ -192,14 +195,19 @@ class Actor:
 
     async def ask(self, request: Request) -> None:
         """Do what somebody asks; back when it is committed, or refused, or the actor left before it came to it."""
+        if self.put(request):
+            await request.done.wait()
+
+    def put(self, request: Request) -> bool:
+        """Let this be done after all that was asked before; whether the actor will see to it."""
         if self._left:
-            return
+            return False
         request.taken = True
         self._requests.append(request)
         self._wake.set()
         if self._inline and self._tasks is not None:
             self._begin_service(self._tasks)
-        await request.done.wait()
+        return True
 
     def nudge(self) -> None:
         """See whether there is still something to wait for."""
@@ -294,6 +302,7 @@ class Actor:
                 request.error = error
                 request.done.set()
             else:
+                request.accepted = True
                 if request.reply and isinstance(event, Receiving):
                     self._askers.setdefault(event.id, []).append(request)
                 else:
@@ -309,6 +318,7 @@ class Actor:
     def _turn_away(self) -> None:
         """Leave what was asked for to the next actor of the run, or say that nobody knows what came of it."""
         self._left = True
+        self.room.close()
         for request in self._accepted:
             request.error = self.writer.failure or CommitUnknown(
                 self.writer.ownership.path, "its run was left meanwhile"
@@ -346,6 +356,8 @@ class Actor:
         if self._accepted:
             await self.writer.commit(self.run)
             self._acknowledge()
+        if self.room:
+            self.room.made(self._plan.mailbox.messages - len(self.run.mail.queue))
         writer.tidy(tasks)
         self._carry_out(tasks)
 
