@@ -90,6 +90,7 @@ class Life(Struct, eq=False):
     outage_since: float = 0.0  # the first of them, on the monotonic clock
     claimed: int = -1  # the number of its newest claim
     pausing: bool = False  # between two actors
+    restarted: int = 0  # how often it was claimed again
 
     async def ask(self, event: Asking) -> int | None:
         """Ask something of the run; the commit that holds it, or None if its actor left before it came to it.
@@ -211,6 +212,7 @@ class Life(Struct, eq=False):
                 self.actor = await reopen(self)
                 self.pausing = self.stalled = False
                 self.claimed = self.actor.header.seq
+                self.restarted += 1
                 self._pass_on()
             if back is not None:
                 back.back.set()
@@ -250,7 +252,7 @@ class Life(Struct, eq=False):
 
     def _stall(self, error: StoreError) -> float:
         """How long to wait before the run is claimed again that a store which does not answer has stopped."""
-        if reason_of(error) != "storage" or not self.lasts or self.stopping is not None:
+        if reason_of(error) != "storage" or self.parking or self.stopping is not None:
             raise error
         now, seq = clock.monotonic(), self.actor.header.seq
         if not self.stalls or seq > self.claimed:  # nothing but claims succeeding is no progress

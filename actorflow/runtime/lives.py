@@ -51,6 +51,7 @@ from actorflow.runtime.outage import Outage
 from actorflow.runtime.results import Results
 from actorflow.runtime.sleepers import Sleepers
 from actorflow.runtime.sleeping import is_asleep, lying_down
+from actorflow.runtime.stats import SupervisorStats, supervisor_stats
 from actorflow.runtime.stream import EventStream
 from actorflow.runtime.writer import Writer
 from actorflow.store.cache import ResultCache
@@ -127,6 +128,7 @@ class Lives:
         self._hooks = hooks
         marker = partial(store.backend.get, MARKER)
         self._outage = Outage(tasks, lambda: self.in_store(marker), policy=policy)
+        self.restarts = 0  # of all lives there were
         self.supervisors: dict[str, Supervisor] = {}  # those that are entered, by their paths
         self._aside: dict[str, str] = {}  # runs that wait for a supervisor to be entered again, and its path
         self._newest = newest  # the graph that a reload put in the place of one
@@ -381,6 +383,10 @@ class Lives:
                 life.supervisor = supervisor
                 supervisor.admit(life, life.actor.run.restart)
 
+    def stats(self) -> SupervisorStats:
+        """What goes on in all that live here."""
+        return supervisor_stats("", self._by_id.values(), restarts=self.restarts)
+
     def set_aside(self, run_id: str, path: str) -> None:
         """Leave a run alone in this process until somebody resumes it, or enters this supervisor again."""
         self._aside[run_id] = path
@@ -452,6 +458,7 @@ class Lives:
     async def _reopen(self, life: Life) -> Actor:
         graph = life.graph
         under, life.under = life.under, None
+        self.restarts += 1
         adopted = await self.in_store(
             lambda: claim_run(self.store, graph, life.run_id, self.limits, reopen=None, under=under)
         )

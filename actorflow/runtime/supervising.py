@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.options import Drain, Durability, OnConflict
     from actorflow.runtime.run import Run
+    from actorflow.runtime.stats import SupervisorStats
 
 S = TypeVar("S", bound=State)
 
@@ -63,6 +64,13 @@ class Supervising(Steering):
     @abstractmethod
     async def resume(self, graph: Graph[S], id: str, *, context: Any = None, under: Under | None = None) -> Run[S]:
         """Go on with a run."""
+
+    def stats(self) -> SupervisorStats:
+        """What goes on in the runs that live in this process; of the root and all supervisors together.
+
+        Cheap: nothing is read. `Supervisor.stats` and `Run.stats` have parts of it.
+        """
+        return self._open().stats()
 
     async def resume_any(self, run_id: str, *, context: Any) -> None:
         """Go on with a run of a registered graph."""

@@ -18,6 +18,7 @@ from actorflow.graph.state import State
 from actorflow.runtime import clock
 from actorflow.runtime.life import Life, Superior
 from actorflow.runtime.recall import Recall
+from actorflow.runtime.stats import SupervisorStats, supervisor_stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -175,6 +176,10 @@ class Supervisor(Superior):
             never_restart=never_restart,
             parent=self,
         )
+
+    def stats(self) -> SupervisorStats:
+        """What goes on in the children that live here, and in those of the supervisors inside. Cheap."""
+        return supervisor_stats(self.path, self._lives(), restarts=self.window.total)
 
     # -- what lives tell it -----------------------------------------------------------
 

@@ -1,0 +1,71 @@
+"""Statistics of what lives here: per run, per supervisor, and of all."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+
+from actorflow import Context, Graph, RestartPolicy, Runtime, Update
+from actorflow.testing import VirtualClock
+from tests.runtime.graphs import Trail, chain
+
+
+def crashing(times: int, entered: list[str], gate: anyio.Event) -> Graph[Trail]:
+    """A node that crashes so many times in each run, and then waits."""
+    graph = Graph("crashing", Trail)
+
+    @graph.node
+    async def work(state: Trail, ctx: Context) -> Update:
+        entered.append(ctx.run_id)
+        if entered.count(ctx.run_id) <= times:
+            raise ConnectionError(ctx.run_id)
+        await gate.wait()
+        return {"n": 1}
+
+    return graph
+
+
+async def test_stats_of_a_run_tell_its_restarts_and_its_last_commit(store_url: str) -> None:
+    """While it lives, and of its last life after it; the numbers are those of the store."""
+    entered, gate = list[str](), anyio.Event()
+    async with Runtime(store_url, recover="never", restarts=RestartPolicy(backoff=0.0)) as rt:
+        run = await rt.spawn(crashing(2, entered, gate), Trail(), id="x")
+        with anyio.fail_after(5):
+            while len(entered) < 3:
+                await anyio.lowlevel.checkpoint()
+
+        stats = run.stats()
+
+        assert stats is not None
+        tip = (await rt.tip("x")).header
+        assert (stats.run_id, stats.activity, stats.restarts) == ("x", "live", 2)
+        assert (stats.seq, stats.committed) == (tip.seq, tip.time)
+        assert (stats.mailbox, stats.oldest) == (0, None)
+        gate.set()
+        await run.result()
+        over = run.stats()
+        assert over is not None
+        assert (over.activity, over.restarts) == ("over", 2)
+        assert rt.get("x").stats() is None
+        assert rt.get("nobody").stats() is None
+
+
+async def test_stats_of_a_supervisor_are_those_of_its_children_and_the_roots_of_all(store_url: str) -> None:
+    """Restarts, who waits for one, and when somebody committed last."""
+    entered, gate = list[str](), anyio.Event()
+    graph = crashing(1, entered, gate)
+    async with VirtualClock(auto=False) as clock, Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("outer", backoff=100.0, max_backoff=100.0) as outer, outer.supervise("inner") as inner:
+            await outer.spawn(graph, Trail(), id="a")
+            await inner.spawn(chain("one"), Trail(), id="b")
+            while outer.stats().restarting != 1 or inner.stats().runs != 0:
+                await anyio.lowlevel.checkpoint()
+
+            assert (outer.stats().path, outer.stats().runs, outer.stats().restarts) == ("outer", 1, 1)
+            assert (inner.stats().runs, inner.stats().restarts, inner.stats().committed) == (0, 0, None)
+            everything = rt.stats()
+            assert (everything.path, everything.runs, everything.restarting, everything.restarts) == ("", 1, 1, 0)
+            await clock.advance(100.0)
+            gate.set()
+        assert rt.stats().restarts == 1
+        assert rt.stats().runs == 0
