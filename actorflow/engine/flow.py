@@ -63,7 +63,6 @@ def take_apart(place: Place, value: Any) -> Outcome:
     leaves = False
     sends: tuple[tuple[str, list[Any]], ...] = ()
     reply: tuple[Any] | None = None
-    ends = value is END and place.activation.letter is not None
     if isinstance(value, Reply):
         reply, value = _reply(place, value), value.update
     if isinstance(value, End):
@@ -87,6 +86,7 @@ def take_apart(place: Place, value: Any) -> Outcome:
             f"returned {type(value).__name__}; a node returns None, a dict of fields, "
             f"a {place.schema.state_type.__name__}, Goto, Send or END",
         )
+    ends = place.activation.letter is not None and goto is not None and END in goto
     return Outcome(cast("Mapping[str, Any] | None", value), goto, leaves, sends, reply, ends)
 
 

@@ -30,6 +30,7 @@ def move(graph: Graph[Any], run: RunState) -> dict[str, Graph[Any]]:
     Raises:
         UnknownNode: a scope whose owner this code does not know, or that is no graph any more.
     """
+    _move_turn(graph, run)
     graphs = {ROOT: graph}
     for scope in sorted(run.scopes.values(), key=lambda scope: depth_of(run, scope.path)):
         if run.scopes.get(scope.path) is not scope or (scope.owner is None and scope.path != ROOT):
@@ -55,6 +56,23 @@ def _inside(around: Graph[Any], owner: Activation) -> Graph[Any]:
     if node.inner is None:
         raise UnknownNode(owner.node, around.name, is_graph=False)
     return node.inner.graph
+
+
+def _move_turn(graph: Graph[Any], run: RunState) -> None:
+    """A message that is being handled stays with whatever handles its type; if nothing does, it waits again."""
+    if run.turn is None:
+        return
+    turn = run.open[run.turn]
+    letter = turn.letter
+    assert letter is not None, "only a message is handled in a turn"
+    name = graph.plan.handlers.get(run.forms[letter.form].name)
+    if name is None:
+        close(run, turn)
+        run.mail.queue = {letter.id: letter, **run.mail.queue}
+        run.mail.size += letter.size
+        run.renewed = True
+    elif name != turn.node:
+        turn.node, run.renewed = name, True
 
 
 def _move_inside(run: RunState, scope: Scope, moves: Mapping[str, str | End], around: Mapping[str, str | End]) -> None:
@@ -84,6 +102,8 @@ def _names(run: RunState, scope: Scope) -> Iterator[str]:
 
 
 def _move_activation(run: RunState, one: Activation, moves: Mapping[str, str | End]) -> None:
+    if one.letter is not None:
+        return
     name = _there(one.node, moves)
     if name is None:
         close(run, one)

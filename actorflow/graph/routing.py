@@ -109,8 +109,9 @@ class Send:
 class Reply:
     """Returned by a handler of messages: what whoever asked gets for an answer, once all of this is durable.
 
-    ``update`` is merged as if the handler had returned it. What is asked and
-    gets no `Reply` is answered with None when the handler has finished.
+    ``update`` is merged as if the handler had returned it; a `Goto` or `END`
+    leads where it would have led. What is asked and gets no `Reply` is answered
+    with None when the handler has finished.
 
     Example:
         >>> from actorflow import Reply
@@ -119,7 +120,7 @@ class Reply:
     """
 
     value: Any
-    update: Update | None = None
+    update: Update | Goto | End | None = None
 
 
 def label(target: object) -> str:

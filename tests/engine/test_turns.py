@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from actorflow.engine.events import Due, Outgoing, Receiving, Returned
 from actorflow.engine.mail import HANDLED_IN_CRASHES
+from actorflow.engine.moving import move
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Buried, Ended, Rebased, Replied
 from actorflow.engine.run import Form
@@ -184,6 +185,20 @@ def test_end_from_a_handler_ends_an_actor() -> None:
     assert run.run.status == "finished"
     assert [dead.letter.id for dead in run.run.mail.dead] == [late]
     assert run.told[late].error == run.run.mail.dead[0].error is not None
+
+
+@pytest.mark.parametrize("last", [Goto(END, update={"balance": 1}), Reply("bye", END)])
+def test_the_last_word_may_hold_an_update_or_a_reply(last: Goto | Reply) -> None:
+    """Both are in the same commit as the end."""
+    graph = Graph("account", Account, lifetime="actor")
+    graph.on(Close, handler, name="close", goto=END)
+    run = Driver(graph, Account())
+    message = run.gets_message(Close(), id="last")
+    run.returns("close", last)
+
+    assert run.run.status == "finished"
+    assert (run.state.balance, run.told[message].value) in {(1, None), (0, "bye")}
+    assert run.run.mail.seen["last"].said == run.told[message]
 
 
 def test_a_handler_may_open_nodes() -> None:
@@ -375,6 +390,23 @@ def test_processes_that_end_well_set_nothing_aside() -> None:
         run.recover()
 
     assert (run.run.mail.dead, run.running) == ([], ["deposit"])
+
+
+def test_a_message_that_is_being_handled_goes_with_its_type_to_newer_code() -> None:
+    """To its new handler, whatever that is called; if there is none it waits, and is not lost."""
+    renamed = Graph("account", Account, lifetime="actor", moves={"deposit": END})
+    renamed.on(Deposit, handler, name="pay_in")
+    without = Graph("account", Account, lifetime="actor")
+    without.on(Close, handler, name="close")
+
+    for graph, frontier, waiting in ((renamed, ["pay_in"], 0), (without, [], 1)):
+        run = actor()
+        message = run.gets_message(Deposit())
+        move(graph, run.run)
+
+        assert (run.frontier, len(run.run.mail.queue)) == (frontier, waiting)
+        held = [one.letter.id for one in run.run.open.values() if one.letter is not None]
+        assert [*held, *run.run.mail.queue] == [message]
 
 
 # -- timers -------------------------------------------------------------------------------
