@@ -41,6 +41,7 @@ from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, ch
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.reload import Reloading
 from actorflow.runtime.run import Run
+from actorflow.runtime.sending import Sending
 from actorflow.runtime.sleepers import LOOKS_APART
 from actorflow.runtime.supervising import Supervising
 from actorflow.runtime.upkeep import Upkeep
@@ -69,7 +70,7 @@ S = TypeVar("S", bound=State)
 T = TypeVar("T")
 
 
-class Runtime(Upkeep, Reloading, Supervising):
+class Runtime(Upkeep, Sending, Reloading, Supervising):
     """Runs graphs durably: a store, and the actors of its runs that live in this process.
 
     Leaving it normally waits until every run that was spawned or resumed

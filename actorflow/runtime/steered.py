@@ -10,6 +10,7 @@ from msgspec import Struct
 from actorflow.engine.events import Answering, Inputting, Pausing, Tagging, Updating
 from actorflow.engine.waits import name_of, questions
 from actorflow.graph.state import State
+from actorflow.runtime.mailed import Mailed
 from actorflow.runtime.options import check_texts, check_word
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Interrupt(Struct, frozen=True):
     default: Any
 
 
-class Steered(ABC, Generic[S]):
+class Steered(Mailed, ABC, Generic[S]):
     """The part of `Run` that changes the run. Each verb is back when what it did is durable.
 
     What is refused changes nothing. ``by`` is kept in the history. A run that

@@ -80,7 +80,7 @@ class Steering(Asking):
             if life is not None and not life.done.is_set():
                 if (seq := await life.ask(event)) is not None:
                     return Done(seq, life)
-                await _next_actor(life)
+                await next_actor(life)
                 continue
             if record is not None:  # whatever became of the run, it stays so
                 return Done(await lives.apart(run_id, lambda: tag_as_is(lives.store, run_id, record)), None)
@@ -241,7 +241,7 @@ async def _outcome(request: Request) -> int | None:
     return request.seq
 
 
-async def _next_actor(life: Life) -> None:
+async def next_actor(life: Life) -> None:
     """Wait until the run has another actor, or none here: this one has left."""
     actor = life.actor
     while life.actor is actor and not life.done.is_set():

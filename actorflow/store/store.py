@@ -17,6 +17,7 @@ from actorflow.store.files import OpenFiles
 from actorflow.store.filesystem import check_filesystem, probe
 from actorflow.store.framing import read_frames
 from actorflow.store.identity import create_identity, read_identity
+from actorflow.store.inbox import Inbox
 from actorflow.store.keys import RUNS, checkpoint_seq, decode_id, encode_id, log_prefix, run_of
 from actorflow.store.liveness import LocalIncarnation, MemoryIncarnation
 from actorflow.store.local import TEMP, LocalBackend
@@ -68,6 +69,11 @@ class Store(ABC):
             BadRunId: no run can have this id.
         """
         return Blobs(self.backend, encode_id(run_id), run_id=run_id, store=self.uuid, sealing=self.sealing)
+
+    @property
+    def inbox(self) -> Inbox:
+        """Messages for its runs that came from elsewhere. No I/O."""
+        return Inbox(self.backend, store=self.uuid, sealing=self.sealing)
 
     def run_ids(self) -> list[str]:
         """The encoded ids of all runs, ascending. Lists every file: for verify, not for every day."""
