@@ -71,7 +71,7 @@ def _verdict(store: Store, graph: Graph[Any], limits: Limits, info: RunInfo) -> 
             return None  # deleted since it was listed
         check_graph(graph, log, tip)
         preview = preview_run(store, graph, log, tip, limits)
-        if (problem := _does_not_load(graph, preview.run)) is not None:
+        if (problem := problem_of(graph, preview.run)) is not None:
             return Verdict(run=info.id, status=info.status, verdict="blocked", reason=problem)
     except NoSuchRun:
         return None
@@ -92,8 +92,8 @@ def _verdict(store: Store, graph: Graph[Any], limits: Limits, info: RunInfo) -> 
     )
 
 
-def _does_not_load(graph: Graph[Any], run: RunState) -> str | None:
-    """Why a node could not be given its state: a type inside a field changed, or a rule of the State's own refuses."""
+def problem_of(graph: Graph[Any], run: RunState) -> str | None:
+    """Why a node of an adopted run could not be given its state: a type inside a field changed, or a rule refuses."""
     for path, scope in run.scopes.items():
         if path != ROOT and scope.owner is None:
             continue  # kept for a next visit, which brings it to the state that the code has then

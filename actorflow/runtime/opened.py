@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+    from weakref import WeakSet
 
     from actorflow.graph.graph import Graph
     from actorflow.runtime.claiming import Limits
@@ -21,6 +22,7 @@ class OpenRuntime(ABC):
 
     url: str
     _graphs: dict[str, Graph[Any]]
+    _replaced: WeakSet[Graph[Any]]  # by reloads
     _limits: Limits
     _store: str | os.PathLike[str] | Backend
     _storage_options: Mapping[str, Any] | None

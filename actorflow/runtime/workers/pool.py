@@ -34,6 +34,7 @@ class Workers:
         self._seats = CapacityLimiter(limit)
         self._threads = CapacityLimiter(STARTING)
         self._idle: list[WorkerProcess] = []
+        self._renewed = 0  # times
 
     @asynccontextmanager
     async def one(self, node: Node, remote: Remote) -> AsyncGenerator[WorkerProcess]:
@@ -47,15 +48,21 @@ class Workers:
         if IMPORTING.get():
             raise NestedWorkers(node.name)
         async with self._seats:
+            renewed = self._renewed
             worker = await self._free(remote)
             try:
                 await worker.load(node, remote)
                 yield worker
             finally:
-                if worker.is_fit():
+                if worker.is_fit() and renewed == self._renewed:
                     self._idle.append(worker)
                 else:
                     await self._end(worker)
+
+    async def renew(self) -> None:
+        """Let what is called from now on be imported anew, in new processes: the code has changed."""
+        self._renewed += 1
+        await self.close()
 
     async def close(self) -> None:
         """End them all; nobody uses one any more."""
