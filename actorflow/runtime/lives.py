@@ -113,6 +113,7 @@ class Lives:
         self.limits = limits
         self.workers = workers
         self.leaving = False
+        self.draining = False  # the process is to end: nothing begins any more
         self.closed = False
         self.interrupt: KeyboardInterrupt | SystemExit | None = None  # raised in a run, to be raised by leaving
         self.blocked: dict[str, str] = {}  # runs that this process can't run, and why
@@ -279,8 +280,11 @@ class Lives:
 
         Raises:
             BadContext: it is not what the graph declares; nothing was written.
+            RuntimeClosed: the process is about to end.
             What ``claim`` raises.
         """
+        if self.draining:
+            raise RuntimeClosed
         if context is None:
             context = self.sleepers.context_of(run_id)
         context = self._contexts.get(graph.name) if context is None else context
@@ -307,7 +311,7 @@ class Lives:
         except (KeyboardInterrupt, SystemExit) as error:
             # out of this task it would stop asyncio's loop, with runs that nobody released and threads that nobody ends
             self.interrupt = error
-            self._tasks.cancel_scope.cancel()
+            self.leave()
         finally:
             del self._by_id[life.run_id]
             self.sleepers.lay_down(life)
@@ -530,6 +534,20 @@ class Lives:
                     life.park()
             await unfinished[0].done.wait()
         await self._hooks.drained()
+
+    def drain(self, error: SystemExit) -> None:
+        """Begin nothing, let all finish what runs just now, and then end everything; leaving raises this."""
+        self.draining = self.leaving = True
+        self.interrupt = self.interrupt or error
+        self.in_background(self._drain)
+
+    async def _drain(self) -> None:
+        await self.finish(park=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Cancel all that goes on, unrecorded, and whatever is inside `async with`."""
+        self._tasks.cancel_scope.cancel()
 
     def close(self) -> None:
         """End the loops over events that still go on."""

@@ -33,6 +33,7 @@ from actorflow.runtime.claiming import (
     nodes_to_start,
     preview_run,
 )
+from actorflow.runtime.draining import drain_on
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.hooks import Hook, Hooks
 from actorflow.runtime.listing import RunInfo, list_runs
@@ -54,6 +55,7 @@ from actorflow.store.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from signal import Signals
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -109,6 +111,9 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
         readonly: only look: nothing is written, not even a lock, nothing is
             recovered, and the store must exist.
         sealing: whether commits are compressed, and how they are protected; by default neither.
+        drain_on: signals, say ``[signal.SIGTERM]``, at which nothing begins any more, what runs just now is finished
+            and committed, all runs are let go of, and `SystemExit` is raised out of ``async with``. At a second one
+            it is raised without waiting. Only in the main thread.
 
     Example:
         >>> import anyio
@@ -148,6 +153,7 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
         max_open_files: int | None = None,
         readonly: bool = False,
         sealing: Sealing | None = None,
+        drain_on: Iterable[Signals] = (),
     ) -> None:
         if recover is not None:
             check_word("recover", recover, Recover)
@@ -177,6 +183,7 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
         self._max_open_files = default_limit() if max_open_files is None else max_open_files
         self._readonly = readonly
         self._sealing = sealing
+        self._drain_on = tuple(drain_on)
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
         self.contexts: dict[str, Any] = {}  # by the name of the graph
         self._replaced: WeakSet[Graph[Any]] = WeakSet()
@@ -223,6 +230,8 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
             graphs=self._graphs,
             linger=self._linger,
         )
+        if self._drain_on:
+            await self._listen(self._tasks, self._lives)
         if store.heartbeat is not None and not self._readonly:
             self._tasks.start_soon(beat, store.heartbeat)
         look_every: float | None = None
@@ -261,6 +270,16 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
                     await to_thread.run_sync(lives.store.close)
             if lives.interrupt is not None:
                 raise lives.interrupt
+
+    async def _listen(self, tasks: TaskGroup, lives: Lives) -> None:
+        try:
+            await tasks.start(partial(drain_on, lives, self._drain_on))
+        except BaseException:
+            tasks.cancel_scope.cancel()
+            await tasks.__aexit__(None, None, None)
+            self._tasks = self._lives = None
+            await to_thread.run_sync(lives.store.close)
+            raise
 
     def _open(self) -> Lives:
         if self._lives is None:
