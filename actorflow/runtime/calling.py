@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 _THREAD: ContextVar[object | None] = ContextVar("actorflow-thread", default=None)
 
 
-def in_thread(call: Callable[[], Any]) -> Any:
-    """Call a function in the worker thread that this is called in: what it awaits from there is one after the other."""
+def _in_thread(call: Callable[[], Any]) -> tuple[Any]:
+    """Call a function in the worker thread that this is called in: what it awaits from there is one after the other.
+
+    Its value is in a tuple, since trio takes no coroutine out of a thread.
+    """
     _THREAD.set(object())
-    return call()
+    return (call(),)
 
 
 def lane() -> object:
@@ -42,5 +45,5 @@ async def invoke(fn: Callable[..., Any], arguments: tuple[Any, ...], threads: Ca
         return await fn(*arguments, **more)
     # who waits in a worker thread for another one must not keep it from him
     limiter = threads if _THREAD.get() is None else CapacityLimiter(1)
-    value = await to_thread.run_sync(in_thread, partial(fn, *arguments, **more), limiter=limiter)
+    (value,) = await to_thread.run_sync(_in_thread, partial(fn, *arguments, **more), limiter=limiter)
     return await value if isawaitable(value) else value  # a plain function may return a coroutine

@@ -204,6 +204,11 @@ def uses_clients(state: Trail, ctx: Context) -> Update:
     return {"trace": [str(ctx.context)]}
 
 
+async def remembers(state: Trail, ctx: Context) -> Update:
+    """Has a step, which is committed where the runtime is."""
+    return {"trace": [await ctx.step("do", str)]}
+
+
 async def asks_a_human(state: Trail, ctx: Context) -> Update:
     """Asks what only the runtime can wait for."""
     return {"trace": [await ctx.interrupt("Go on?")]}

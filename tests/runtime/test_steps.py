@@ -1,0 +1,911 @@
+"""Steps: what a node did outside is remembered, and not done again when the node runs again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio import from_thread
+
+from actorflow import Context, Graph, RestartPolicy, Retry, Runtime, State, Timeout, Update, migrate
+from actorflow.errors import (
+    AmbiguousStep,
+    AttemptOver,
+    BadStepResult,
+    NodeTimeout,
+    NotInWorker,
+    OutcomeUnknown,
+    RemoteError,
+    RunFailed,
+    StepFailed,
+    StepTimeout,
+    WaitInMiddleware,
+)
+from actorflow.graph.effects import Done, Intent, NotDone, Unknown
+from actorflow.store.memory import MemoryBackend
+from tests.runtime import isolated
+from tests.runtime.graphs import Trail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+THREADS = 40
+"""How many sync functions run at once in a runtime."""
+
+NEVER = RestartPolicy(max_restarts=0)
+SOON = RestartPolicy(backoff=0.0)
+AGAIN = Retry(attempts=5, backoff=0.0)
+
+
+class World:
+    """What is outside: it counts what is done to it."""
+
+    def __init__(self, *, fails: int = 0) -> None:
+        self.done: list[Any] = []
+        self.keys: list[str] = []
+        self.fails = fails
+
+    async def do(self, what: Any = "it", *, idempotency_key: str = "") -> Any:
+        """Do something; it fails the first times."""
+        self.done.append(what)
+        self.keys.append(idempotency_key)
+        if self.fails > 0:
+            self.fails -= 1
+            raise ConnectionError("no reply")
+        return what
+
+    def do_sync(self, what: Any) -> Any:
+        """Likewise."""
+        self.done.append(what)
+        return what
+
+
+def of(node: Any, **options: Any) -> Graph[Trail]:
+    """A graph of one node."""
+    graph = Graph("steps", Trail)
+    graph.node(node, name="node", **options)
+    return graph
+
+
+async def cause_of(graph: Graph[Trail], world: Any = None, **how: Any) -> BaseException | None:
+    """What the run failed by."""
+    async with Runtime("memory://", restarts=NEVER) as rt:
+        with pytest.raises(RunFailed) as caught:
+            await rt.run(graph, context=world, **how)
+    return caught.value.__cause__
+
+
+async def test_a_step_that_is_over_is_not_done_again() -> None:
+    """The node runs three times; what it did before it failed was done once, and gave the same each time."""
+    world, seen = World(), []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        first = await ctx.step("first", world.do, len(world.done))
+        second = await ctx.step("second", world.do_sync, len(world.done))
+        seen.append((first, second))
+        if ctx.attempt < 3:
+            raise RuntimeError("boom")
+        return {"trace": [f"{first} {second}"]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN))
+
+    assert (world.done, seen, state.trace) == ([0, 1], [(0, 1)] * 3, ["0 1"])
+
+
+async def test_a_step_is_not_done_again_after_a_crash() -> None:
+    """Not in the next incarnation of the run, either."""
+    world = World()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        await ctx.step("do", world.do)
+        if ctx.attempt == 1 and world.fails == 0:
+            world.fails = -1
+            raise RuntimeError("let it crash")
+        return {"n": 1}
+
+    async with Runtime("memory://", restarts=SOON) as rt:
+        state = await rt.run(of(node))
+
+    assert (world.done, state.n) == (["it"], 1)
+
+
+async def test_steps_of_one_name_are_told_apart_by_their_order_in_a_task() -> None:
+    """As in a loop."""
+    world = World()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        results = [await ctx.step("do", world.do, n) for n in range(3)]
+        if ctx.attempt == 1:
+            raise RuntimeError("boom")
+        return {"trace": [str(results)]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN))
+
+    assert (world.done, state.trace) == ([0, 1, 2], ["[0, 1, 2]"])
+
+
+async def test_a_key_is_the_identity_of_a_step() -> None:
+    """The same name and key twice in an attempt is the same step; steps with keys and without never meet."""
+    world = World()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        asked = [await ctx.step("do", world.do, n, key=key) for n, key in enumerate(["a", "b", "a", "1"])]
+        return {"trace": [str([*asked, await ctx.step("do", world.do, 9)])]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node))
+
+    assert (world.done, state.trace) == ([0, 1, 3, 9], ["[0, 1, 0, 3, 9]"])
+
+
+async def test_two_live_steps_of_one_name_are_ambiguous_at_once() -> None:
+    """With and without a key: which result is whose would be timing."""
+    for keys in ((None, None), ("k", "k")):
+
+        async def node(state: Trail, ctx: Context, *, keys: Any) -> Update:
+            async with anyio.create_task_group() as tasks:
+                for key in keys:
+                    tasks.start_soon(lambda key=key: ctx.step("do", anyio.sleep_forever, key=key))
+            return {}
+
+        cause = await cause_of(of(partial(node, keys=keys)))
+
+        assert isinstance(cause, ExceptionGroup)
+        (error,) = cause.exceptions
+        assert isinstance(error, AmbiguousStep)
+        assert (error.node, error.step, error.key) == ("node", "do", keys[0])
+
+
+async def test_two_tasks_with_steps_of_one_name_are_ambiguous_though_they_do_not_overlap() -> None:
+    """By luck the first was over when the second began; after a crash it may be the other way round."""
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        over = anyio.Event()
+
+        async def first() -> None:
+            await ctx.step("do", World().do)
+            over.set()
+
+        async def second() -> None:
+            await over.wait()
+            await ctx.step("do", World().do)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first)
+            tasks.start_soon(second)
+        return {}
+
+    cause = await cause_of(of(node))
+
+    assert isinstance(cause, ExceptionGroup)
+    assert isinstance(cause.exceptions[0], AmbiguousStep)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_steps_side_by_side_get_their_own_results_whatever_their_order(seed: int) -> None:
+    """Positional ids would give the first result to whoever comes first after the crash (regression of others')."""
+    done: list[int] = []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        got: dict[int, int] = {}
+        order = [(n * (1 + 2 * seed) + ctx.attempt) % 4 for n in range(4)]
+        turns = {n: anyio.Event() for n in range(5)}
+        turns[0].set()
+
+        async def fetch(n: int) -> int:
+            done.append(n)
+            return n * 10
+
+        async def one(n: int, turn: int) -> None:
+            await turns[turn].wait()
+            got[n] = await ctx.step("fetch", fetch, n, key=str(n))
+            turns[turn + 1].set()
+            if ctx.attempt < 3 and len(got) == 1 + ctx.attempt:
+                raise RuntimeError("boom")
+
+        async with anyio.create_task_group() as tasks:
+            for turn, n in enumerate(order):
+                tasks.start_soon(one, n, turn)
+        return {"trace": [str(sorted(got.items()))]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN))
+
+    assert state.trace == [str([(n, n * 10) for n in range(4)])]
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+async def test_what_is_inside_a_step_is_told_apart_from_what_follows_it() -> None:
+    """The outer result hides the inner steps on a later attempt: those after it must not take their places."""
+    world = World()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        async def outer() -> list[Any]:
+            return [await ctx.step("do", world.do, n) for n in ("a", "b")]
+
+        got = [*await ctx.step("outer", outer), await ctx.step("do", world.do, "c")]
+        if ctx.attempt == 1:
+            raise RuntimeError("boom")
+        return {"trace": got}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN))
+
+    assert (state.trace, world.done) == (["a", "b", "c"], ["a", "b", "c"])
+
+
+async def test_inner_steps_are_remembered_when_the_outer_one_failed() -> None:
+    """Each for itself."""
+    world = World()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        async def outer() -> str:
+            await ctx.step("inner", world.do)
+            if ctx.attempt == 1:
+                raise RuntimeError("boom")
+            return "out"
+
+        return {"trace": [await ctx.step("outer", outer)]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN))
+
+    assert (state.trace, world.done) == (["out"], ["it"])
+
+
+async def test_what_a_node_sees_of_a_result_is_its_decoded_copy() -> None:
+    """Live and recovered alike: a tuple under nothing that says so is a list at once, and a copy of the node's own."""
+    seen: list[Any] = []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        async def plain():  # type: ignore[no-untyped-def]  # noqa: ANN202 - it says nothing of its type
+            return {"a": (1, 2)}
+
+        async def annotated() -> dict[str, tuple[int, int]]:
+            return {"a": (1, 2)}
+
+        first = await ctx.step("plain", plain)
+        seen.append(
+            [first, await ctx.step("typed", annotated), await ctx.step("said", plain, type=dict[str, set[int]])]
+        )
+        first["a"].append("changed in place")
+        if ctx.attempt == 1:
+            raise RuntimeError("boom")
+        return {}
+
+    async with Runtime("memory://") as rt:
+        await rt.run(of(node, retry=AGAIN))
+
+    changed = {"a": [1, 2, "changed in place"]}
+    assert seen == [[changed, {"a": (1, 2)}, {"a": {1, 2}}]] * 2
+
+
+async def test_a_result_that_can_not_be_kept_fails_the_run() -> None:
+    """Naming the step; a restart would not help."""
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        return {"trace": [str(await ctx.step("open", object))]}
+
+    cause = await cause_of(of(node))
+
+    assert isinstance(cause, BadStepResult)
+    assert (cause.node, cause.step) == ("node", "open")
+
+
+async def test_a_result_of_another_type_is_refused_and_stays_for_code_that_is_mended() -> None:
+    """It is remembered what was done; newer code reads it, and does not do it again."""
+    world = World()
+
+    def doing(kind: Any) -> Graph[Trail]:
+        async def node(state: Trail, ctx: Context) -> Update:
+            return {"trace": [str(await ctx.step("do", world.do, "text", type=kind))]}
+
+        return of(node)
+
+    async with Runtime("memory://", restarts=NEVER) as rt:
+        with pytest.raises(RunFailed, match="is not what is wanted"):
+            await rt.run(doing(int), id="x")
+        run = await rt.resume(doing(str), "x")
+        assert (await run.result()).trace == ["text"]
+
+    assert world.done == ["text"]
+
+
+async def test_a_state_that_a_step_returned_is_migrated_when_it_is_read() -> None:
+    """As every other stored value is, and only then."""
+
+    class Quote(State, version=1, name="Quote"):
+        cents: int
+
+    def asking(kind: Any) -> Graph[Trail]:
+        async def node(state: Trail, ctx: Context) -> Update:
+            async def ask() -> Any:
+                return Quote(cents=250)
+
+            quote = await ctx.step("ask", ask, type=kind)
+            if ctx.attempt == 1 and kind is Quote:
+                raise RuntimeError("boom")
+            return {"trace": [repr(quote)]}
+
+        return of(node)
+
+    @migrate(from_=1, to=2)
+    def to_euros(old: dict[str, Any]) -> dict[str, Any]:
+        return {"euros": old["cents"] / 100}
+
+    class Newer(State, version=2, name="Quote", migrations=[to_euros]):
+        euros: float
+
+    async with Runtime("memory://", restarts=NEVER) as rt:
+        with pytest.raises(RunFailed, match="boom"):
+            await rt.run(asking(Quote), id="x")
+        run = await rt.resume(asking(Newer), "x")
+
+        assert (await run.result()).trace == ["Newer(euros=2.5)"]
+
+
+async def test_an_exception_leaves_a_step_as_it_is_and_is_not_remembered() -> None:
+    """It is the node that is tried again, and the step with it, under the same key."""
+    world = World(fails=2)
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        return {"trace": [await ctx.step("do", world.do)]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=Retry(attempts=3, backoff=0.0, on=ConnectionError)))
+
+    assert (state.trace, len(world.done), len(set(world.keys))) == (["it"], 3, 1)
+    assert len(world.keys[0]) == 32
+
+
+async def test_the_key_of_a_step_is_its_own() -> None:
+    """Not that of another step, nor of the node."""
+    world, keys = World(), []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        keys.append(ctx.idempotency_key)
+        for name in ("a", "b"):
+            await ctx.step(name, world.do)
+        await ctx.step("a", world.do, key="k")
+        return {}
+
+    async with Runtime("memory://") as rt:
+        await rt.run(of(node))
+
+    assert len({*keys, *world.keys}) == 4
+
+
+async def test_a_step_is_tried_again_by_its_own_retry() -> None:
+    """The node goes on; nobody outside of the step noticed."""
+    world, attempts = World(fails=2), []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        attempts.append(ctx.attempt)
+        return {"trace": [await ctx.step("do", world.do, retry=Retry(attempts=3, backoff=0.0))]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node))
+
+    assert (state.trace, len(world.done), attempts) == (["it"], 3, [1])
+
+
+async def test_a_step_whose_retries_are_used_up_failed_for_good() -> None:
+    """The same error on every later attempt, and nothing is done for it; the first has the exception as its cause."""
+    world, errors = World(fails=9), []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        try:
+            await ctx.step("do", world.do, retry=Retry(attempts=2, backoff=0.0))
+        except StepFailed as error:
+            errors.append(error)
+        if ctx.attempt == 1:
+            raise RuntimeError("boom")
+        return {}
+
+    async with Runtime("memory://") as rt:
+        await rt.run(of(node, retry=AGAIN))
+
+    assert len(world.done) == 2
+    assert [(str(error), error.type_name, error.step) for error in errors] == [
+        ("node 'node': step 'do' failed for good: ConnectionError: no reply", "ConnectionError", "do")
+    ] * 2
+    assert [type(error.__cause__) for error in errors] == [ConnectionError, RemoteError]
+
+
+async def test_who_resumes_a_run_lets_failed_steps_be_tried_again() -> None:
+    """As failed nodes are, with a fresh budget."""
+    world = World(fails=2)
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        return {"trace": [await ctx.step("do", world.do, retry=Retry(attempts=2, backoff=0.0))]}
+
+    async with Runtime("memory://") as rt:
+        with pytest.raises(RunFailed, match="failed for good"):
+            await rt.run(of(node), id="x")
+        run = await rt.resume(of(node), "x")
+        assert (await run.result()).trace == ["it"]
+
+    assert len(world.done) == 3
+
+
+class Leave(Exception):
+    """Leaves a runtime as a Ctrl-C does."""
+
+
+async def test_attempts_of_a_step_are_counted_over_processes() -> None:
+    """A pause that is long enough is recorded: the next process makes the last attempt, and no more."""
+    world = World(fails=9)
+    graph = Graph("steps", Trail, record_backoff_over=0.1)
+
+    @graph.node
+    async def node(state: Trail, ctx: Context) -> Update:
+        return {"trace": [await ctx.step("do", world.do, retry=Retry(attempts=2, backoff=0.2, jitter=False))]}
+
+    store = MemoryBackend()
+    with suppress(Leave):
+        async with Runtime(store) as rt:
+            run = await rt.spawn(graph, id="x")
+            with anyio.fail_after(30):
+                while not any(b"tried" in frame.body for frame in await rt.read(run.id)):  # noqa: ASYNC110 - files
+                    await anyio.sleep(0.01)
+            raise Leave
+    began = anyio.current_time()
+    async with Runtime(store) as rt:
+        with pytest.raises(RunFailed, match="failed for good"):
+            await rt.run(graph, id="x")
+
+    assert len(world.done) == 2
+    assert anyio.current_time() - began < 30
+
+
+@pytest.mark.parametrize("limit", [0.01, Timeout(attempt=0.01), Timeout(total=0.01)])
+async def test_a_step_that_is_too_slow_is_cancelled(limit: Any) -> None:
+    """And is an error like any other: a TimeoutError that names the step."""
+    cancelled: list[bool] = []
+
+    async def slow() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.append(True)
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        with pytest.raises(StepTimeout, match=r"step 'slow' took longer than 0\.01 s") as caught:
+            await ctx.step("slow", slow, timeout=limit)
+        assert isinstance(caught.value, TimeoutError)
+        return {"n": 1}
+
+    async with Runtime("memory://") as rt:
+        assert (await rt.run(of(node))).n == 1
+    assert cancelled == [True]
+
+
+async def test_what_comes_after_the_end_of_an_attempt_is_not_recorded() -> None:
+    """A cancelled node that goes on in a shield does nothing, and the run goes on as if it had not tried."""
+    world, late = World(), []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        if ctx.attempt == 1:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    try:
+                        await ctx.step("late", world.do)
+                    except AttemptOver as error:
+                        late.append(error)
+        return {"n": ctx.attempt}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=Retry(attempts=2, backoff=0.0), timeout=0.01))
+
+    assert (state.n, world.done, [error.node for error in late]) == (2, [], ["node"])
+
+
+async def test_a_context_that_outlives_its_attempt_records_nothing() -> None:
+    """What somebody took out of a node can't reach into the run any more."""
+    taken: list[Context] = []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        taken.append(ctx)
+        return {}
+
+    async with Runtime("memory://") as rt:
+        await rt.run(of(node), id="x")
+        for late in (taken[0].step("late", World().do), taken[0].rollback(), taken[0].now()):
+            with pytest.raises(AttemptOver):
+                await late
+
+
+async def test_an_effect_that_was_recorded_late_does_not_take_the_run_back() -> None:
+    """A timed-out attempt was in the middle of recording: the run goes on from the newest, with that (regression)."""
+    graph, world = Graph("steps", Trail), World()
+
+    @graph.node(retry=Retry(attempts=3, backoff=0.0), timeout=0.05)
+    async def node(state: Trail, ctx: Context) -> Update:
+        await ctx.step("do", world.do)
+        if ctx.attempt == 1:
+            with suppress(Exception):
+                await anyio.sleep_forever()
+        return {"n": 1}
+
+    async with Runtime("memory://") as rt:
+        run = await rt.spawn(graph, id="x")
+        await run.result()
+        seqs = [cp.seq async for cp in run.history()]
+
+    assert world.done == ["it"]
+    assert seqs == sorted(seqs, reverse=True)
+
+
+# -- at most once ------------------------------------------------------------------
+
+
+async def test_a_step_that_must_not_run_twice_is_not_tried_again() -> None:
+    """What it raised is final: it may have been done."""
+    world, errors = World(fails=1), []
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        try:
+            await ctx.step("pay", world.do, mode="at_most_once")
+        except StepFailed as error:
+            errors.append(error.type_name)
+        if ctx.attempt < 3:
+            raise RuntimeError("boom")
+        return {}
+
+    async with Runtime("memory://") as rt:
+        await rt.run(of(node, retry=AGAIN))
+
+    assert (world.done, errors) == (["it"], ["ConnectionError"] * 3)
+
+
+async def test_a_step_that_was_begun_and_not_recorded_is_unknown() -> None:
+    """The node was cancelled in the middle of it: the next attempt does not do it, and says so, with its key."""
+    world, errors = World(), []
+
+    async def pay(idempotency_key: str = "") -> None:
+        await world.do(idempotency_key=idempotency_key)
+        await anyio.sleep_forever()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        try:
+            await ctx.step("pay", pay, key="k", mode="at_most_once")
+        except OutcomeUnknown as error:
+            errors.append(error)
+        return {"n": ctx.attempt}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN, timeout=0.05))
+
+    assert (state.n, len(world.done)) == (2, 1)
+    assert [(error.step, error.key, error.idempotency_key) for error in errors] == [("pay", "k", world.keys[0])]
+
+
+async def test_an_unknown_outcome_fails_the_run_at_once_and_again_when_it_is_resumed() -> None:
+    """A restart can't find out; the effect was had once."""
+    world = World()
+
+    async def pay() -> None:
+        await world.do()
+        await anyio.sleep_forever()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        await ctx.step("pay", pay, mode="at_most_once")
+        return {}
+
+    async with Runtime("memory://") as rt:
+        graph = of(node, retry=Retry(attempts=2, backoff=0.0, on=NodeTimeout), timeout=0.05)
+        with pytest.raises(RunFailed) as caught:
+            await rt.run(graph, id="x")
+        with pytest.raises(RunFailed):
+            await (await rt.resume(graph, "x")).result()
+
+    assert isinstance(caught.value.__cause__, OutcomeUnknown)
+    assert world.done == ["it"]
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_who_knows_is_asked_what_became_of_a_step(asynchronous: bool) -> None:
+    """After an exception, with all that it can be found by; what is said counts as the step's result."""
+    world, intents = World(fails=1), []
+
+    def look(intent: Intent) -> Done:
+        intents.append(intent)
+        return Done("receipt 7")
+
+    async def look_later(intent: Intent) -> Done:
+        return look(intent)
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        reconcile = look_later if asynchronous else look
+        return {"trace": [await ctx.step("pay", world.do, key="k", mode="at_most_once", reconcile=reconcile)]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node))
+
+    assert (state.trace, len(world.done)) == (["receipt 7"], 1)
+    (intent,) = intents
+    assert (intent.name, intent.key, intent.idempotency_key) == ("pay", "k", world.keys[0])
+    assert intent.when.tzinfo is not None
+
+
+async def test_a_step_that_was_not_done_runs_again_by_its_retry() -> None:
+    """Who knows said so; without a retry the error is the node's, and the next attempt asks again."""
+    for retry, node_attempts in ((Retry(attempts=3, backoff=0.0), 1), (None, 3)):
+        world = World(fails=2)
+
+        async def node(state: Trail, ctx: Context, *, world: World, retry: Any) -> Update:
+            async def look(intent: Intent) -> NotDone:
+                return NotDone()
+
+            got = await ctx.step("pay", world.do, mode="at_most_once", reconcile=look, retry=retry)
+            return {"trace": [f"{got} {ctx.attempt}"]}
+
+        async with Runtime("memory://") as rt:
+            state = await rt.run(of(partial(node, world=world, retry=retry), retry=AGAIN))
+
+        assert (state.trace, len(world.done), len(set(world.keys))) == ([f"it {node_attempts}"], 3, 1)
+
+
+async def test_who_is_asked_may_not_know_either() -> None:
+    """Then it is as if nobody had been asked; and what says nothing at all is a mistake."""
+    for answer, kind in ((Unknown(), OutcomeUnknown), (None, TypeError)):
+
+        async def node(state: Trail, ctx: Context, *, answer: Any) -> Update:
+            await ctx.step("pay", World(fails=1).do, mode="at_most_once", reconcile=lambda intent: answer)
+            return {}
+
+        cause = await cause_of(of(partial(node, answer=answer)))
+
+        assert isinstance(cause, kind)
+
+
+# -- where steps may be --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"mode": "exactly_once"}, "mode="),
+        ({"reconcile": lambda intent: Unknown()}, "reconcile= is for"),
+        ({"mode": "at_most_once", "retry": Retry()}, "needs reconcile="),
+        ({"retry": 3}, "retry=3"),
+        ({"timeout": -1}, "timeout=-1"),
+        ({"timeout": Timeout(idle=1)}, "no idle timeout"),
+        ({"fn": print, "timeout": 1}, "can't be stopped"),
+        ({"fn": 7}, "is given a function"),
+        ({"name": ""}, "can't be called"),
+        ({"name": "(now)"}, "can't be called"),
+        ({"name": 5}, "not str"),
+        ({"key": "\ud800"}, "half of a character"),
+    ],
+)
+async def test_what_a_step_can_not_do_is_refused(options: dict[str, Any], match: str) -> None:
+    """Before anything is done, naming the option."""
+    world = World()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        given: dict[str, Any] = {"name": "do", "fn": world.do, **options}
+        await ctx.step(given.pop("name"), given.pop("fn"), **given)
+        return {}
+
+    cause = await cause_of(of(node))
+
+    with pytest.raises((ValueError, TypeError), match=match):
+        raise cause or AssertionError
+    assert world.done == []
+
+
+async def test_nobody_waits_inside_a_step_or_middleware() -> None:
+    """They are not called again with the answer; the node asks before or after."""
+    for wait in (lambda ctx: ctx.interrupt("Go?"), lambda ctx: ctx.sleep(hours=1)):
+
+        async def node(state: Trail, ctx: Context, *, wait: Any) -> Update:
+            with pytest.raises(WaitInMiddleware, match="a step of node"):
+                await ctx.step("ask", wait, ctx)
+            return {"n": 1}
+
+        async def around(state: Trail, ctx: Context, call: Any, *, wait: Any) -> Any:
+            with pytest.raises(WaitInMiddleware, match="a middleware of node"):
+                await wait(ctx)
+            return await call()
+
+        async with Runtime("memory://") as rt:
+            assert (await rt.run(of(partial(node, wait=wait), middleware=[partial(around, wait=wait)]))).n == 1
+
+
+async def test_middleware_has_steps_of_its_own() -> None:
+    """Under the same name as the node's; and a function that it calls twice in an attempt begins from its first."""
+    world = World()
+
+    async def around(state: Trail, ctx: Context, call: Any) -> Any:
+        await ctx.step("do", world.do, "around")
+        await call()
+        return await call()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        return {"trace": [await ctx.step("do", world.do, "node"), str(ctx.uuid()), str(ctx.random.random())]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, middleware=[around]))
+
+    assert (world.done, state.trace[0]) == (["around", "node"], "node")
+
+
+async def test_who_handles_the_failure_of_a_node_has_steps_of_its_own() -> None:
+    """They are not taken for those of the node under the same name."""
+    world = World()
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        await ctx.step("do", world.do, "node")
+        raise ValueError("boom")
+
+    async def mend(state: Trail, error: Exception, ctx: Context) -> Update:
+        return {"trace": [await ctx.step("do", world.do, "mend")]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, on_error=mend))
+
+    assert (state.trace, world.done) == (["mend"], ["node", "mend"])
+
+
+async def test_sync_nodes_have_steps_from_their_thread() -> None:
+    """One after the other, though each call is a task of its own."""
+    world = World()
+
+    def node(state: Trail, ctx: Context) -> Update:
+        got = [from_thread.run(partial(ctx.step, "do", world.do_sync, n)) for n in range(3)]
+        if ctx.attempt == 1:
+            raise RuntimeError("boom")
+        return {"trace": [str(got)]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN))
+
+    assert (world.done, state.trace) == ([0, 1, 2], ["[0, 1, 2]"])
+
+
+async def test_sync_nodes_that_wait_for_sync_steps_do_not_wait_for_each_other() -> None:
+    """All threads for sync functions are taken by those that wait: their steps have threads of their own."""
+
+    class Work(State):
+        results: list[int] = []
+
+    graph, together = Graph("many", Work), Barrier(THREADS)
+
+    def item(n: int, ctx: Context) -> int:
+        together.wait(30)
+        got: int = from_thread.run(partial(ctx.step, "do", abs, -n))
+        return got
+
+    graph.map(item, over=THREADS, into="results", limit=THREADS)
+
+    async with Runtime("memory://") as rt:
+        with anyio.fail_after(60):
+            state = await rt.run(graph)
+
+    assert state.results == [*range(THREADS)]
+
+
+async def test_items_and_graphs_inside_have_steps_of_their_own() -> None:
+    """Each item under the same name, and only what had not been done is done again."""
+    done: list[int] = []
+
+    class Work(State):
+        items: list[int] = []
+        results: list[int] = []
+
+    inner: Graph[Any] = Graph("inner", Work)
+    outer: Graph[Any] = Graph("outer", Work)
+
+    async def item(n: int, ctx: Context) -> int:
+        async def double() -> int:
+            done.append(n)
+            return n * 2
+
+        result = await ctx.step("double", double)
+        if ctx.attempt == 1 and n == 2:
+            raise RuntimeError("boom")
+        return result
+
+    inner.map(item, over="items", into="results", retry=AGAIN)
+    outer.subgraph(inner)
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(outer, Work(items=[1, 2, 3]))
+
+    assert (state.results, sorted(done)) == ([2, 4, 6], [1, 2, 3])
+
+
+async def test_worker_processes_have_no_steps() -> None:
+    """What commits is where the runtime is."""
+    graph = Graph("steps", isolated.Trail)
+    graph.node(isolated.remembers, isolate="process")
+
+    async with Runtime("memory://", restarts=NEVER) as rt:
+        with pytest.raises(RunFailed) as caught:
+            await rt.run(graph)
+
+    assert isinstance(caught.value.__cause__, NotInWorker)
+    assert caught.value.__cause__.attribute == "step"
+
+
+async def test_a_large_result_is_a_blob_of_the_run(tmp_path: Path) -> None:
+    """As large values of the state are; and it comes back from there."""
+    large, calls = "x" * 600_000, []
+
+    async def fetch() -> str:
+        calls.append("fetched")
+        return large
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        got = await ctx.step("fetch", fetch, undo="forget")
+        if len(calls) == 1:
+            calls.append("failed")
+            raise RuntimeError("boom")
+        return {"n": len(got)}
+
+    graph = of(node)
+    graph.undo(print, name="forget")
+    async with Runtime(tmp_path, restarts=NEVER) as rt:
+        with pytest.raises(RunFailed, match="boom"):
+            await rt.run(graph, id="x")
+    blobs = [*tmp_path.glob("runs/x/blobs/*")]  # noqa: ASYNC240 - nothing else goes on
+    async with Runtime(tmp_path, restarts=NEVER) as rt:
+        state = await (await rt.resume(graph, "x")).result()
+
+    assert (state.n, calls, len(blobs)) == (len(large), ["fetched", "failed"], 1)
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_a_step_is_durable_before_it_is_seen_whatever_the_durability(durability: Any) -> None:
+    """When the node goes on, any other process can read it."""
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        for n in range(3):
+            await ctx.step("do", World().do, n)
+            frames = await rt.read("x")
+            assert sum(b"stepped" in frame.body for frame in frames) == n + 1
+        return {}
+
+    async with Runtime("memory://") as rt:
+        run = await rt.spawn(of(node), id="x", durability=durability)
+        await run.result()
+
+
+# -- what is the same on every attempt ------------------------------------------------
+
+
+async def test_time_and_chance_are_the_same_on_every_attempt() -> None:
+    """Of each call its own; and not those of another run."""
+    seen: dict[str, list[Any]] = {}
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        times = [await ctx.now(), await ctx.now()]
+        drawn = [ctx.random.random(), ctx.random.random(), ctx.random.choice("abcdef")]
+        uuids = [ctx.uuid(), ctx.uuid(), ctx.uuid("name")]
+        seen.setdefault(ctx.run_id, []).append((times, drawn, uuids))
+        if ctx.attempt == 1:
+            raise RuntimeError("boom")
+        return {}
+
+    async with Runtime("memory://") as rt:
+        for name in ("x", "y"):
+            await rt.run(of(node, retry=AGAIN), id=name)
+
+    for first, second in seen.values():
+        assert first == second
+        (early, late), _, uuids = first
+        assert early.tzinfo is not None
+        assert early <= late
+        assert len(set(uuids)) == 3
+    assert seen["x"][0][1] != seen["y"][0][1]
+    assert not {*seen["x"][0][2]} & {*seen["y"][0][2]}
