@@ -4,9 +4,10 @@
     assert_resumes_equal    the same, in a test
     VirtualClock            time that jumps to whatever is due next
     FaultyBackend           a backend that fails as it is told to
+    both_loops              a test on asyncio and on trio; needs pytest
     BackendContract         what every `Backend` must do, as tests to subclass; needs pytest
 
-Nothing is loaded before you ask for it.
+pytest has fixtures of these: see `actorflow.testing.plugin`. Nothing is loaded before you ask for it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from actorflow.testing.crashing import KINDS
     from actorflow.testing.explorer import assert_resumes_equal, explore
     from actorflow.testing.faulty import FaultyBackend
+    from actorflow.testing.loops import both_loops
     from actorflow.testing.report import Calls, Failure, Report
 else:
     _HOME = {
@@ -30,6 +32,7 @@ else:
         "Report": "report",
         "VirtualClock": "clock",
         "assert_resumes_equal": "explorer",
+        "both_loops": "loops",
         "explore": "explorer",
     }
 
@@ -54,5 +57,6 @@ __all__ = [
     "Report",
     "VirtualClock",
     "assert_resumes_equal",
+    "both_loops",
     "explore",
 ]
