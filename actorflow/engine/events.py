@@ -180,7 +180,7 @@ class Receiving(Struct, frozen=True):
     """Something was sent to the run: by a caller, or by another run along its lane."""
 
     id: bytes  # a hash of who sent it as which
-    kind: ParcelKind = "message"
+    kind: ParcelKind | Literal["lost"] = "message"  # lost: nobody can read it, and only its number counts
     form: Form | None = None
     values: Any = None
     now: float = 0.0  # seconds since the epoch

@@ -141,6 +141,7 @@ class Actor:
         self._accepted: list[Request] = []  # decided, and not committed yet
         self._askers: dict[bytes, list[Request]] = {}  # by message: those who wait for the reply
         self.room = Room()  # who waits for it in the mailbox
+        self._holds = 0  # how many are about to ask something
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
         self._left = False  # nobody takes requests any more
@@ -208,6 +209,21 @@ class Actor:
         if self._inline and self._tasks is not None:
             self._begin_service(self._tasks)
         return True
+
+    @property
+    def left(self) -> bool:
+        """Whether it takes no requests any more."""
+        return self._left
+
+    def hold(self) -> Actor:
+        """Don't let it rest until `drop`: somebody is about to ask something."""
+        self._holds += 1
+        return self
+
+    def drop(self) -> None:
+        """End a `hold`."""
+        self._holds -= 1
+        self._wake.set()
 
     def nudge(self) -> None:
         """See whether there is still something to wait for."""
@@ -284,6 +300,8 @@ class Actor:
     def _is_resting(self) -> bool:
         """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
         if self._ready or self._events or self._requests or self._flying or self.run.standing == "running":
+            return False
+        if self._holds:
             return False
         until = first_due(self.run)
         return until is None or self._leaving() or until - clock.now() > self._linger

@@ -25,12 +25,13 @@ from actorflow.graph.schema import Schema, schema_of
 from actorflow.runtime.conversion import Conversion, form_of
 from actorflow.store.callers import caller_number
 from actorflow.store.keys import caller_name, inbox_key
+from actorflow.store.lanes import Mark, Marks
 from actorflow.store.messages import Message as Kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from actorflow.engine.mail import Parcel
+    from actorflow.engine.mail import Mail, Parcel
     from actorflow.engine.run import RunState
     from actorflow.graph.codec import Codecs
     from actorflow.graph.graph import Graph
@@ -241,3 +242,8 @@ def current(schema: Schema, form: Form, values: Any, graph: Graph[Any], *, limit
         raise MigrationError(
             f"this is no {schema.name!r}: {error}", schema=schema.name, found=form.version, wanted=schema.version
         ) from error
+
+
+def marks_of(mail: Mail) -> Marks:
+    """The marks of a run, as the store reads them."""
+    return Marks({sender: Mark(*mark) for sender, mark in mail.marks.items()})

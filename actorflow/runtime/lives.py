@@ -44,6 +44,7 @@ from actorflow.runtime.claiming import (
 )
 from actorflow.runtime.committer import Committer
 from actorflow.runtime.events import Offset
+from actorflow.runtime.intake import Intake
 from actorflow.runtime.life import Life
 from actorflow.runtime.observers import Observers
 from actorflow.runtime.options import check_context
@@ -139,6 +140,7 @@ class Lives:
         self._linger = linger
         # held by actors, and by those who watch their runs
         self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
+        self.intake = Intake(self, tasks, migration_timeout=limits.migration_timeout)
         self._by_id: dict[str, Life] = {}
         self._claiming: dict[str, anyio.Event] = {}  # runs that a task is about to claim
 
@@ -352,6 +354,8 @@ class Lives:
             if start.graph.name in self.reloading:
                 life.halt()
             self._by_id[start.run_id] = start.life = life
+            if start.first is None:
+                self.intake.look(life)
             if self._hooks:
                 self._tasks.start_soon(self._hooks.follow, *self._watched(life))
             return life

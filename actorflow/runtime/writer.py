@@ -12,9 +12,11 @@ from anyio import Event
 
 from actorflow.engine.merge import typed
 from actorflow.errors import CommitRefused, CommitUnknown, StoreError
+from actorflow.runtime.letters import marks_of
 from actorflow.runtime.pending import Pending
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.frames import Draft, FilePart, Header, Kind
+from actorflow.store.lanes import header_marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -193,8 +195,9 @@ class Writer:
         sealed = self._pending.seal()
         rest = bool(self._pending)
         ended = run.ended and not rest
+        released = ended or (kind == "release" and not rest)
         draft = Draft(
-            kind="release" if ended or (kind == "release" and not rest) else "commit",
+            kind="release" if released else "commit",
             epoch=run.epoch,
             status="running" if rest else run.standing,
             due=due(run),
@@ -205,7 +208,7 @@ class Writer:
             snapshot=sealed.snapshot,
             node=run.last_node,
             tags=header.tags,
-            marks=header.marks,
+            marks=header_marks(marks_of(run.mail)) if released and run.mail.marks else header.marks,
         )
         self._refuse_invalid(run, draft)
         if ended:
