@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from actorflow.graph.state import State, Update
     from actorflow.graph.timeouts import Timeout
     from actorflow.runtime.archive import Archived
+    from actorflow.runtime.boxes import DeadLetter, Letter
     from actorflow.runtime.care import Collected
     from actorflow.runtime.checkpoint import Checkpoint
     from actorflow.runtime.difference import Change, diff
@@ -87,6 +88,7 @@ else:
         "CommitEvent": "runtime.events",
         "Context": "graph.context",
         "DataEvent": "runtime.events",
+        "DeadLetter": "runtime.boxes",
         "Diagnosis": "store.doctor",
         "Down": "graph.message",
         "Done": "graph.effects",
@@ -103,6 +105,7 @@ else:
         "Intent": "graph.effects",
         "ItemError": "graph.fan",
         "Keyring": "store.keyring",
+        "Letter": "runtime.boxes",
         "LoggingBackend": "store.observing",
         "Mailbox": "graph.message",
         "Message": "graph.message",
@@ -180,6 +183,7 @@ __all__ = [
     "CommitEvent",
     "Context",
     "DataEvent",
+    "DeadLetter",
     "Diagnosis",
     "Down",
     "DroppedEvent",
@@ -195,6 +199,7 @@ __all__ = [
     "ItemError",
     "Intent",
     "Keyring",
+    "Letter",
     "LoggingBackend",
     "Mailbox",
     "Message",
