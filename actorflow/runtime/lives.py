@@ -543,6 +543,8 @@ class Lives:
         """Begin nothing, let all finish what runs just now, and then end everything; leaving raises this."""
         self.draining = self.leaving = True
         self.interrupt = self.interrupt or error
+        for life in self._by_id.values():  # now, and not when another task comes to it
+            life.park()
         self.in_background(self._drain)
 
     async def _drain(self) -> None:
