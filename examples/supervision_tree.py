@@ -66,19 +66,21 @@ class Bank:
 
 
 async def main() -> None:
-    """Desks that need each other, in a supervisor that may restart them once; around it one that may restart it once."""
+    """Desks that need each other under a supervisor that may restart them once, and that under one like it."""
     bank = Bank()
     async with Runtime("memory://") as rt:
         rt.register(desks, context=bank)
 
         print("payments:")
-        async with rt.supervise("bank", max_restarts=1, backoff=0.01) as around:
-            async with around.supervise("payments", strategy="one_for_all", max_restarts=1, backoff=0.01) as payments:
-                ledger = await payments.spawn(desks, Desk(name="ledger"), id="ledger")
-                cards = await payments.spawn(desks, Desk(name="cards"), id="cards")
-                for run in (ledger, cards):
-                    print(f"  {run.id}: {(await run.result()).log}")
-                print(f"  restarts: {payments.path} {payments.stats().restarts}, bank {around.stats().restarts}")
+        async with (
+            rt.supervise("bank", max_restarts=1, backoff=0.01) as around,
+            around.supervise("payments", strategy="one_for_all", max_restarts=1, backoff=0.01) as payments,
+        ):
+            ledger = await payments.spawn(desks, Desk(name="ledger"), id="ledger")
+            cards = await payments.spawn(desks, Desk(name="cards"), id="cards")
+            for run in (ledger, cards):
+                print(f"  {run.id}: {(await run.result()).log}")
+            print(f"  restarts: {payments.path} {payments.stats().restarts}, bank {around.stats().restarts}")
 
         print("credit:")
         try:

@@ -37,7 +37,7 @@ async def drain_on(lives: Lives, signals: Iterable[Signals], *, task_status: Tas
             raise RuntimeError("drain_on=: only the main thread can receive signals, and not on Windows") from error
         task_status.started()
         first = await anext(received)
-        _logger.warning("%s: runs finish what runs just now, and are let go of; a second one cancels it", first.name)
         lives.drain(SystemExit(128 + first))
+        _logger.warning("%s: runs finish what runs just now, and are let go of; a second one cancels it", first.name)
         await anext(received)
         lives.leave()
