@@ -68,6 +68,7 @@ OPERATIONS = (
 RECORDS: list[Record] = [
     Spawned("r", 1, "g", b"t", "exit", b"d", {"n": 2**64 - 1, "s": "é\U0001f600"}, (OPEN,)),
     Claimed(2, 3),
+    Claimed(2, 3, "payments/cards", "permanent"),
     Released(),
     Finished(1, OPERATIONS, puts=(("j", "b"),), opens=(OPEN,), parks=True, took=0.5),
     Finished(1),
@@ -147,4 +148,4 @@ def test_what_is_no_body_is_refused(data: bytes) -> None:
 
 def test_later_fields_are_passed_over() -> None:
     """A record of a later minor version with a field more still reads: array-like Structs ignore the surplus."""
-    assert decode_body(msgpack.encode([[["claimed", 2, 3, "more"]]])).records == (Claimed(2, 3),)
+    assert decode_body(msgpack.encode([[["claimed", 2, 3, None, None, "more"]]])).records == (Claimed(2, 3),)

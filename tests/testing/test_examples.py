@@ -32,6 +32,7 @@ SCENES: dict[str, dict[str, Any]] = {
         "answers": {"Use book_hotel?": {"approved": True}},
     },
     "chat": {"state": {"messages": ["I am Ada"]}, "operations": 5},
+    "desks": {"operations": 5, "context": _made_by("supervision_tree", "Bank")},
     "jokes": {"operations": 5},
     "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
     "offers": {"state": {"hours": 40}, "operations": 5},
