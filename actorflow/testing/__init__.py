@@ -2,6 +2,8 @@
 
     explore                 run a graph, and kill it at every operation of its store
     assert_resumes_equal    the same, in a test
+    save_golden             keep a state as this version of the code stores it
+    assert_migrates         every state that was kept becomes one of this version
     VirtualClock            time that jumps to whatever is due next
     FaultyBackend           a backend that fails as it is told to
     both_loops              a test on asyncio and on trio; needs pytest
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from actorflow.testing.crashing import KINDS
     from actorflow.testing.explorer import assert_resumes_equal, explore
     from actorflow.testing.faulty import FaultyBackend
+    from actorflow.testing.golden import assert_migrates, save_golden
     from actorflow.testing.loops import both_loops
     from actorflow.testing.report import Calls, Failure, Report
 else:
@@ -31,9 +34,11 @@ else:
         "KINDS": "crashing",
         "Report": "report",
         "VirtualClock": "clock",
+        "assert_migrates": "golden",
         "assert_resumes_equal": "explorer",
         "both_loops": "loops",
         "explore": "explorer",
+        "save_golden": "golden",
     }
 
     def __getattr__(name: str) -> object:
@@ -56,7 +61,9 @@ __all__ = [
     "FaultyBackend",
     "Report",
     "VirtualClock",
+    "assert_migrates",
     "assert_resumes_equal",
     "both_loops",
     "explore",
+    "save_golden",
 ]

@@ -48,7 +48,8 @@ class VirtualClock(Clock):
     process, it waits ``patience`` real seconds each time before it jumps; a
     server that takes longer finds that its caller's time is up. Then use ``auto=False``,
     with which time moves only by `advance`. A thread that takes longer than that, too,
-    lets time go on, as fast as it really does, lest it wait for somebody who sleeps.
+    lets time go on, as fast as it really does, lest it wait for somebody who sleeps. And
+    where nothing is due at all, time passes as it does.
 
     Enter it before the runtime, and leave it after. One at a time; asyncio's own loops,
     and trio's.
@@ -259,6 +260,8 @@ class VirtualClock(Clock):
         rested = [rest for rest in self._rests if rest.really_due <= really and not rest.over.is_set()]
         for rest in rested:
             rest.over.set()
+        if rested and self._jumps:  # there was nothing to jump to: time has passed as it really does
+            self._move(max(rest.due for rest in rested))
         return bool(rested)
 
     @property
