@@ -14,7 +14,6 @@ import heapq
 import logging
 import math
 import random
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -131,19 +130,19 @@ class Sleepers:
                     self._foreign.clear()
                 if every is None or not known:
                     next_look = math.inf
-                elif time.monotonic() >= next_look:
+                elif clock.monotonic() >= next_look:
                     now = clock.now()
                     since = EARLIEST if looks % AGAIN_AFTER == 0 else looked - _HOUR
                     if await self._look(since, now + 2 * every):
                         looks, looked = looks + 1, now
-                    next_look = time.monotonic() + every * random.uniform(0.5, 1.5)
+                    next_look = clock.monotonic() + every * random.uniform(0.5, 1.5)
                 while self._heap and self._heap[0][0] <= clock.now():
                     _, sleeper, ours = heapq.heappop(self._heap)
                     if not ours or self._is_own(sleeper):
                         tasks.start_soon(partial(self._wake, limiter, sleeper, anywhere=ours or anywhere))
                 due = partial(clock.sleep_until, self._heap[0][0]) if self._heap else anyio.sleep_forever
                 with self._nap:
-                    await clock.rest(max(0.0, next_look - time.monotonic()), until=due)
+                    await clock.rest(max(0.0, next_look - clock.monotonic()), until=due)
 
     def _push(self, when: float, sleeper: Sleeper, *, ours: bool) -> None:
         if len(self._heap) > 2 * len(self._own) + _SLACK:  # mostly of runs that got up before their time
