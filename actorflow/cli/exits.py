@@ -25,6 +25,7 @@ class Exit(enum.IntEnum):
     STORE = 7
     WAITING = 8
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 MEANINGS = {
@@ -38,6 +39,7 @@ MEANINGS = {
     Exit.STORE: "the store can't be used: full, denied, unavailable, unsafe",
     Exit.WAITING: "the run waits for an answer, or is paused: nothing of it runs until somebody goes on with it",
     Exit.INTERRUPTED: "interrupted (Ctrl-C); runs can be resumed at once",
+    Exit.TERMINATED: "ended by SIGTERM, after what ran just then; runs can be resumed at once",
 }
 
 # The first that fits decides: the special ones stand before their parents.

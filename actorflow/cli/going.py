@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from signal import Signals
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
     from actorflow import Graph, Run, Runtime, State
     from actorflow.cli.store import Where
+
+DRAIN_ON: tuple[Signals, ...] = () if sys.platform == "win32" else (Signals.SIGTERM,)
+"""At which signal a run that is carried by a command finishes what runs just now, and is let go of."""
 
 GRAPH_TAG = "graph"
 """The tag under which ``run`` notes how its graph was named: to be shown, never to be imported."""
@@ -56,7 +61,7 @@ def run(
     has finished is not run again: its result is printed.
     """
     graph = target.graph
-    state = None if given is None else _input(graph, given)
+    state = None if given is None else input_of(graph, given)
     known = [] if run_id is None else [run_id]
 
     async def work(rt: Runtime) -> Any:
@@ -71,7 +76,7 @@ def run(
         remark(f"run {visible(run.id)} begins")
         return await outcome(run)
 
-    to_the_end(work, store.make(), lambda: _again(known[-1], target.text, store) if known else None)
+    to_the_end(work, store.make(drain_on=DRAIN_ON), lambda: _again(known[-1], target.text, store) if known else None)
 
 
 @click.command("resume", cls=Command)
@@ -94,7 +99,7 @@ def resume(run_id: str, target: Target | None, store: Where) -> None:
         await _tell_where(rt, run_id)
         return await outcome(await rt.resume(graph, run_id))
 
-    to_the_end(work, store.open(), lambda: _again(run_id, target.text, store))
+    to_the_end(work, store.open(drain_on=DRAIN_ON), lambda: _again(run_id, target.text, store))
 
 
 async def outcome(run: Run[Any]) -> Any:
@@ -119,10 +124,12 @@ def to_the_end(
 ) -> None:
     """Do the work in an open runtime and print what comes out; Ctrl-C lets go of the run and says how to go on.
 
+    So does a SIGTERM at which the runtime drains, once what runs just now is committed.
+
     Args:
         work: what to do.
         opened: opens the runtime.
-        again: the command that goes on after a Ctrl-C.
+        again: the command that goes on after that.
         silent: nothing comes out.
     """
 
@@ -130,12 +137,15 @@ def to_the_end(
         async with opened as rt:
             return await work(rt)
 
-    _show_warnings()
+    show_warnings()
     try:
         state = anyio.run(main)
     except KeyboardInterrupt:
         message = "interrupted; what is committed is safe, and the run can be resumed at once"
         raise Refusal(message, Exit.INTERRUPTED, again()) from None
+    except SystemExit:
+        message = "ended by a signal; what ran is committed, and the run can be resumed at once"
+        raise Refusal(message, Exit.TERMINATED, again()) from None
     if not silent:
         say(json_whole(state))
 
@@ -169,7 +179,7 @@ def _again(run_id: str, graph: str, store: Where) -> str:
     return f"actorflow resume{store.option} {quoted(run_id)} {quoted(graph)}"
 
 
-def _input(graph: Graph[Any], given: str) -> State:
+def input_of(graph: Graph[Any], given: str) -> State:
     """The input as the graph's State; a field that it does not have is an error, as in code."""
     state_type = graph.state_type
     try:
@@ -185,7 +195,7 @@ def _input(graph: Graph[Any], given: str) -> State:
     return state
 
 
-def _show_warnings() -> None:
+def show_warnings() -> None:
     """What the library logs (restarts, runs left alone) goes to standard error, a line each."""
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))

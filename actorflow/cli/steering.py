@@ -14,7 +14,7 @@ import msgspec
 from actorflow.cli.caring import who
 from actorflow.cli.command import Command, in_event_loop
 from actorflow.cli.given import to_text
-from actorflow.cli.going import outcome, to_the_end
+from actorflow.cli.going import DRAIN_ON, outcome, to_the_end
 from actorflow.cli.output import remark, say, say_json, say_table
 from actorflow.cli.store import json_option, store_option
 from actorflow.cli.target import target_argument
@@ -284,7 +284,7 @@ def _steer(
 
     to_the_end(
         work,
-        store.open(drain="park" if leave else "finish"),
+        store.open(drain="park" if leave else "finish", drain_on=DRAIN_ON),
         lambda: f"actorflow resume{store.option} {quoted(run_id)} {quoted(target.text)}",
         silent=leave,
     )

@@ -19,7 +19,10 @@ from actorflow.cli.sealing import sealing
 from actorflow.cli.text import quoted, visible
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from signal import Signals
+
+    from actorflow import Graph
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -53,22 +56,44 @@ class Where:
             yield rt
 
     @asynccontextmanager
-    async def open(self, *, drain: Literal["finish", "park"] = "finish") -> AsyncGenerator[Runtime]:
+    async def open(
+        self, *, drain: Literal["finish", "park"] = "finish", drain_on: Iterable[Signals] = ()
+    ) -> AsyncGenerator[Runtime]:
         """A runtime that reads and writes; the store must exist: a typo never makes an empty one."""
         self._refuse_no_folder()
         if self._folder() is None:
             async with self._runtime(readonly=True):
                 pass  # a bucket is asked by looking
-        async with self._runtime(drain=drain) as rt:
+        async with self._runtime(drain=drain, drain_on=drain_on) as rt:
             yield rt
 
     @asynccontextmanager
-    async def make(self) -> AsyncGenerator[Runtime]:
+    async def make(self, *, drain_on: Iterable[Signals] = ()) -> AsyncGenerator[Runtime]:
         """A runtime that reads and writes; the store is made if it is not there."""
-        async with self._runtime() as rt:
+        async with self._runtime(drain_on=drain_on) as rt:
             yield rt
 
-    def _runtime(self, *, readonly: bool = False, drain: Literal["finish", "park"] = "finish") -> Runtime:
+    @asynccontextmanager
+    async def develop(self, graph: Graph[Any], hook: object) -> AsyncGenerator[Runtime]:
+        """A runtime that goes on with all runs of a graph, tells the hook of them, and finishes what runs when left."""
+        async with Runtime(
+            self.url,
+            storage_options=self.options,
+            graphs=[graph],
+            drain="park",
+            debug=True,
+            hooks=[hook],
+            sealing=sealing(),
+        ) as rt:
+            yield rt
+
+    def _runtime(
+        self,
+        *,
+        readonly: bool = False,
+        drain: Literal["finish", "park"] = "finish",
+        drain_on: Iterable[Signals] = (),
+    ) -> Runtime:
         # a command does what it was told, and takes up no other run
         return Runtime(
             self.url,
@@ -77,6 +102,7 @@ class Where:
             readonly=readonly,
             drain=drain,
             sealing=sealing(),
+            drain_on=drain_on,
         )
 
     def _folder(self) -> Path | None:

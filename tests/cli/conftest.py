@@ -51,8 +51,8 @@ async def second(state: Trail) -> Update:
     note("second")
     if (HERE / "broken").exists():
         raise TypeError("broken\\x1b[31m on purpose")
-    if (HERE / "hang").exists():
-        await anyio.sleep_forever()
+    while (HERE / "hang").exists():
+        await anyio.sleep(0.01)
     return {"trace": ["second"], "n": state.n + 1}
 """
 

@@ -256,6 +256,27 @@ def test_ctrl_c_exits_with_130_and_leaves_the_run_claimable_at_once(project: Pro
     assert project.ran.count("first") == 1
 
 
+def test_sigterm_exits_with_143_once_what_ran_is_committed(project: Project) -> None:
+    """The node that runs finishes; its run can be resumed at once, and nothing runs again."""
+    (project.folder / "hang").touch()
+    with project.start("run", "app:trail", "--id", "r") as ended:
+        wait_for(project.folder / "ran.log", "second")
+        ended.send_signal(signal.SIGTERM)
+        assert ended.stderr is not None
+        while "SIGTERM: runs finish what runs just now" not in ended.stderr.readline():
+            pass
+        (project.folder / "hang").unlink()
+        _, said = ended.communicate()
+
+    resumed = project.call("resume", "r", "app:trail")
+
+    assert ended.returncode == 143
+    assert "actorflow resume r app:trail" in said
+    assert "Traceback" not in said
+    assert json.loads(resumed.stdout)["trace"] == ["first", "second"]
+    assert project.ran == ["first", "second"]
+
+
 def test_a_killed_run_goes_on_with_the_same_command(project: Project) -> None:
     """After SIGKILL the same command says who died and where it goes on; committed nodes don't run again."""
     (project.folder / "hang").touch()
