@@ -205,9 +205,7 @@ class Actor:
             return False
         request.taken = True
         self._requests.append(request)
-        self._wake.set()
-        if self._inline and self._tasks is not None:
-            self._begin_service(self._tasks)
+        self._look_up()
         return True
 
     @property
@@ -481,20 +479,29 @@ class Actor:
             await self._serving.wait()
             self._serving = None
 
+    def _look_up(self) -> None:
+        """Something happened: the loop is to look, or to be served while it runs a node."""
+        self._wake.set()
+        if self._inline and self._tasks is not None:
+            self._begin_service(self._tasks)
+
     def _begin_service(self, tasks: TaskGroup) -> None:
         if self._serving is None or self._serving.is_set():
             self._serving = Event()
             tasks.start_soon(self._serve, tasks, self._serving)
 
     async def _serve(self, tasks: TaskGroup, served: Event) -> None:
-        """Do what is asked for while the loop itself runs a node, and waits for this before it goes on."""
+        """Do what there is to do while the loop itself runs a node, and waits for this before it goes on."""
         try:
             while True:
                 self._answer_requests()
+                self._decide_events()
                 await self._settle(tasks, batching=False)
-                if not self._parking:
+                if self._crash is not None:
+                    self._looping.cancel()  # the node is left, for the loop to say so
+                elif not self._parking:
                     self._start_ready(tasks)
-                if not self._requests or self.run.ended:
+                if not (self._requests or self._events) or self.run.ended or self._crash is not None:
                     break
         except (KeyboardInterrupt, SystemExit) as error:
             self._interrupt = error  # as in `_fly`
@@ -509,7 +516,7 @@ class Actor:
         except (KeyboardInterrupt, SystemExit) as error:
             self._interrupt = error  # raised by the loop: out of this task it would stop asyncio's at once
         del self._flying[id_]
-        self._wake.set()
+        self._look_up()
 
     async def _attempt(self, id_: int, attempt: int) -> Returned | Raised | Suspended:
         activation = self.run.open[id_]
@@ -541,7 +548,7 @@ class Actor:
         if self._expiring.get(id_) == due:
             del self._expiring[id_]
             self._events.append(Due(id_, clock.now()))
-            self._wake.set()
+            self._look_up()
 
     async def _retry(self, retry: Retry, scope: CancelScope) -> None:
         with scope:
