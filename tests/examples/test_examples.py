@@ -149,3 +149,23 @@ def test_without_address_or_key_the_words_are_made_up_and_say_so(start: Start, m
 
     assert lines[0].startswith("[no model: made up locally] ")
     assert model.asked == []
+
+
+def test_desks_that_need_each_other_are_restarted_together(start: Start, anyio_backend: str) -> None:
+    """The inner supervisor restarts both once, the outer one once more; what was unlocked is not unlocked again."""
+    lines = start(*on(anyio_backend, "supervision_tree"))
+
+    together = ["  ledger opens", "  cards opens", "  cards crashes", "  ledger is stopped"]
+    assert lines[:14] == [
+        "payments:",
+        *together,
+        *together,
+        "  ledger opens",
+        "  cards opens",
+        "  ledger: ['unlocked', 'closed']",
+        "  cards: ['unlocked', 'closed']",
+        "  restarts: bank/payments 1, bank 1",
+    ]
+    assert lines[14:-2] == ["credit:", *["  loans opens", "  loans crashes"] * 3]
+    assert lines[-2].startswith("  supervisor 'credit': run 'loans' crashed after 2 restarts of its children")
+    assert lines[-1] == "  because of ConnectionError('no line to the loans company'); loans is failed"
