@@ -8,6 +8,7 @@ from actorflow.cli.caring import archive, doctor_, export, import_, repair
 from actorflow.cli.checking import check, migrate
 from actorflow.cli.clearing import delete, gc, rekey
 from actorflow.cli.demo import demo
+from actorflow.cli.developing import dev
 from actorflow.cli.drawing import graph
 from actorflow.cli.exits import MEANINGS
 from actorflow.cli.going import resume, run
@@ -29,7 +30,7 @@ def app(*, traceback: bool) -> None:
 
 
 for _command in (
-    *(demo, run, resume, ls, show, history, diff_, graph, check, migrate, schema),
+    *(demo, run, resume, dev, ls, show, history, diff_, graph, check, migrate, schema),
     *(interrupts, answer, update, input_, pause, unpause, rewind, fork, tag),
     *(verify, repair, export, import_, archive, gc, delete, rekey, doctor_),
 ):

@@ -35,6 +35,11 @@ class Target:
     text: str
     graph: Graph[Any]
 
+    @property
+    def place(self) -> str:
+        """The module or the file."""
+        return _parted(self.text)[0]
+
     def __str__(self) -> str:
         return self.text
 
@@ -43,20 +48,28 @@ def to_target(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     """The callback of an argument: imports the module and finds the graph; a usage error says what is wrong."""
     if value is None:
         return None
-    place, _, attribute = value.rpartition(":")
-    if not place or attribute.endswith(".py"):
-        place, attribute = value, ""
     try:
-        return Target(value, _graph_in(_import(place), place, attribute))
-    except _NotThere as problem:
+        return find_target(value)
+    except NotThere as problem:
         raise click.BadParameter(visible(str(problem)), ctx, param) from problem
     except KeyboardInterrupt:
         raise Refusal("interrupted", Exit.INTERRUPTED) from None
     except (Exception, SystemExit) as error:  # whatever the user's module raises
         if ctx.find_root().params.get("traceback"):
             traceback.print_exc()
-        message = visible(f"importing {place!r} raised {type(error).__name__}: {error}")
+        message = visible(f"importing {_parted(value)[0]!r} raised {type(error).__name__}: {error}")
         raise click.BadParameter(message, ctx, param) from error
+
+
+def find_target(text: str) -> Target:
+    """Import the module and find the graph.
+
+    Raises:
+        LookupError: there is no such module, file or graph; the message says what there is.
+        What the module raises.
+    """
+    place, attribute = _parted(text)
+    return Target(text, _graph_in(_import(place), place, attribute))
 
 
 def target_argument(*, required: bool = True, envvar: str | None = None) -> Callable[[F], F]:
@@ -65,8 +78,14 @@ def target_argument(*, required: bool = True, envvar: str | None = None) -> Call
     return click.argument("target", callback=to_target, metavar=metavar, required=required, envvar=envvar)
 
 
-class _NotThere(Exception):
+class NotThere(LookupError):
     """There is no such module, file or graph."""
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The module or file that a text names, and the graph in it."""
+    place, _, attribute = text.rpartition(":")
+    return (text, "") if not place or attribute.endswith(".py") else (place, attribute)
 
 
 def _graph_in(module: ModuleType, place: str, attribute: str) -> Graph[Any]:
@@ -78,11 +97,11 @@ def _graph_in(module: ModuleType, place: str, attribute: str) -> Graph[Any]:
         return next(iter(graphs.values()))
     known = ", ".join(f"{place}:{name}" for name in graphs) or "no graph"
     if not attribute:
-        raise _NotThere(f"say which graph, as in module:graph; {place!r} has {known}")
+        raise NotThere(f"say which graph, as in module:graph; {place!r} has {known}")
     what = (
         f"is no Graph but a {type(vars(module)[attribute]).__name__}" if attribute in vars(module) else "is not there"
     )
-    raise _NotThere(f"{attribute!r} {what}; {place!r} has {known}")
+    raise NotThere(f"{attribute!r} {what}; {place!r} has {known}")
 
 
 def _import(place: str) -> ModuleType:
@@ -96,24 +115,22 @@ def _import(place: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise  # the module is there; one that it imports is not
-        raise _NotThere(
-            f"no module {place!r} here ({here}); a file is named by its path, as in app.py:graph"
-        ) from error
+        raise NotThere(f"no module {place!r} here ({here}); a file is named by its path, as in app.py:graph") from error
     except (TypeError, ValueError) as error:
         if place.startswith(".") or not place:
-            raise _NotThere(f"{place!r} is no name of a module") from error
+            raise NotThere(f"{place!r} is no name of a module") from error
         raise
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise _NotThere(f"there is no file {str(path)!r}")
+        raise NotThere(f"there is no file {str(path)!r}")
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise _NotThere(f"{str(path)!r} is no Python file")
+        raise NotThere(f"{str(path)!r} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # the types of its functions are looked up there
     spec.loader.exec_module(module)
