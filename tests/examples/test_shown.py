@@ -49,6 +49,14 @@ SHOWN = {
         longer, by hours: 40 -> 60
         longer, by total: 4000 -> 6000
         """,
+    "hot_reload": """
+        reloaded: 1 run went on, 1 was migrated
+          v1 cooked soup for 4
+          v2 served 6 portions
+        refused: no migration of 'Order' leads from version 2 to 3 (registered: 1 -> 2)
+          v2 cooked 2 portions of pie
+          v2 served 2 portions
+        """,
     "streaming": """
           once
           upon
@@ -125,7 +133,9 @@ def test_an_example_shows_what_it_says(start: Start, anyio_backend: str, example
     assert [line.rstrip() for line in start(*on(anyio_backend, example))] == lines_of(SHOWN[example])
 
 
-@pytest.mark.parametrize("example", ["time_travel", "branch", "streaming", "subgraphs", "validating_store"])
+@pytest.mark.parametrize(
+    "example", ["time_travel", "branch", "hot_reload", "streaming", "subgraphs", "validating_store"]
+)
 def test_an_example_that_begins_new_runs_says_the_same_again(start: Start, example: str) -> None:
     """It can be started again in the same folder."""
     assert start("-m", example) == start("-m", example)
