@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from actorflow.engine.events import Stop
+from actorflow.engine.merge import typed
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
 from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed, RunWaiting
@@ -19,13 +21,14 @@ from actorflow.runtime.history import History, find_view, tell_views, to_point
 from actorflow.runtime.options import check_limit, check_texts, check_word
 from actorflow.runtime.overview import Overview, overview_of
 from actorflow.runtime.picture import find_progress
+from actorflow.runtime.stats import RunStats, run_stats
 from actorflow.runtime.steered import Steered
 from actorflow.runtime.stream import EventStream
 from actorflow.store.frames import Kind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from actorflow.engine.records import ErrorInfo
     from actorflow.graph.draw import Format
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from actorflow.store.frames import FilePart
 
 S = TypeVar("S", bound=State)
+T = TypeVar("T")
+
+_ASYNC_QUERY = "query() takes a function that returns at once, and not an async one: it only looks at the state"
 
 _POLL = (0.02, 1.0)  # seconds: the first and the longest pause between two looks at a run that lives elsewhere
 
@@ -167,6 +173,11 @@ class Run(Steered[S]):
     def _handle(self, life: Life) -> Run[S]:
         return Run(self._runtime, life.run_id, self._graph, life)
 
+    def stats(self) -> RunStats | None:
+        """What goes on in the run in this process: restarts, mailbox, last commit. None: it does not live here."""
+        life = self._runtime.life_of(self.id) or self._life
+        return None if life is None else run_stats(life)
+
     async def status(self) -> str:
         """The status that the newest commit gives, or ``blocked`` if this process found that it can't run it."""
         status = (await self._runtime.tip(self.id)).header.status
@@ -179,11 +190,54 @@ class Run(Steered[S]):
             NoSuchRun, CorruptCheckpoint, MigrationError
         """
         newest, run = await self._runtime.load(self.id)
-        graph = self._graph or self._runtime.graph_named(newest.file.graph)
+        graph = self._graph_of(newest.file.graph)
         if graph is None:
             raise RunError(self.id, f"the graph of run {self.id!r} is not registered here; register it, or use at()")
         state = read_state(graph, run.root.values, newest.file, time_limit=self._runtime.migration_timeout)
         return cast("S", state)  # the handle's type is its graph's
+
+    async def query(self, fn: Callable[[S], T]) -> T:
+        """What a function makes of the state, as of the newest commit. Nothing is changed by it, and nobody is woken.
+
+        The state of a run that lives here is at hand; of one that lives elsewhere, sleeps or is over, it is read.
+
+        Args:
+            fn: takes the state, a copy of its own. Called on the event loop, so it must be quick, and not async.
+                What it raises comes out of this as it is.
+
+        Raises:
+            NoSuchRun, RunDeleted, CorruptCheckpoint, MigrationError
+            RunError: the graph of the run is not registered here.
+            TypeError: ``fn`` is async.
+
+        Example:
+            >>> import anyio
+            >>> from actorflow import Graph, Runtime, State
+            >>> class Count(State):
+            ...     n: int = 0
+            >>> count = Graph("count", Count)
+            >>> @count.node
+            ... async def add(state: Count):
+            ...     return {"n": state.n + 1}
+            >>> async def main():
+            ...     async with Runtime("memory://") as rt:
+            ...         run = await rt.spawn(count, Count(n=1), id="c")
+            ...         await run.result()
+            ...         print(await run.query(lambda state: state.n * 10))
+            >>> anyio.run(main)
+            20
+        """
+        if inspect.iscoroutinefunction(fn):
+            raise TypeError(_ASYNC_QUERY)
+        life = self._runtime.life_of(self.id)
+        at_hand = life is not None and life.actor.writer.committed
+        state = typed(life.graph.schema, life.actor.run.root.values) if life is not None and at_hand else None
+        found = fn(cast("S", state) if state is not None else await self.state())
+        if inspect.isawaitable(found):
+            if inspect.iscoroutine(found):
+                found.close()  # or Python warns that nobody awaited it
+            raise TypeError(_ASYNC_QUERY)
+        return found
 
     def history(
         self,

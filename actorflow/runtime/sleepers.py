@@ -21,7 +21,7 @@ import anyio
 from anyio import CancelScope
 from msgspec import Struct
 
-from actorflow.errors import RunOwned, StoreError, StoreUnavailable
+from actorflow.errors import CommitUnknown, RunOwned, StoreError, StoreFull, StoreUnavailable
 from actorflow.graph.graph import Graph
 from actorflow.runtime import clock
 from actorflow.runtime.claiming import EndedMeanwhile
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
-    from actorflow.store.log import Tip
+    from actorflow.store.frames import Header
+    from actorflow.store.log import RunLog, Tip
     from actorflow.store.store import Store
 
 GRACE = 1.0
@@ -53,7 +54,7 @@ AGAIN_AFTER = 60
 
 _HOUR = 3600
 _SLACK = 64
-_TRY_AGAIN_AFTER = 5.0  # seconds, while the store does not answer
+_TRY_AGAIN_AFTER = (0.05, 60.0)  # seconds, the first and the longest pause, while the store does not answer
 
 _logger = logging.getLogger("actorflow.runtime")
 
@@ -83,6 +84,7 @@ class Sleepers:
         self._heap: list[tuple[float, Sleeper, bool]] = []  # when, whom, and whether it was put to sleep here
         self._own: dict[str, _Own] = {}
         self._foreign: set[Sleeper] = set()  # their graphs are not registered here
+        self._failures: dict[Sleeper, int] = {}  # how often the store did not answer
         self._nap = CancelScope()
 
     def __len__(self) -> int:
@@ -188,14 +190,19 @@ class Sleepers:
                 await lives.take_up(graph, tip.file.run_id, context=None, reopen=None, awaited=awaited)
             except (RunOwned, EndedMeanwhile):
                 self._drop(sleeper)  # somebody else was faster
-            except StoreUnavailable as error:
+                self._failures.pop(sleeper, None)
+            except (StoreUnavailable, StoreFull, CommitUnknown) as error:
                 _logger.warning("run %r is not woken yet: %s", sleeper.run, error)
-                self._push(clock.now() + _TRY_AGAIN_AFTER, sleeper, ours=self._is_own(sleeper))
+                failures = self._failures[sleeper] = self._failures.get(sleeper, 0) + 1
+                first, longest = _TRY_AGAIN_AFTER
+                pause = min(first * 2.0 ** min(failures, 32), longest)
+                self._push(clock.now() + pause, sleeper, ours=self._is_own(sleeper))
             except Exception as error:  # noqa: BLE001 - one bad run never stops the others (guarantee 8)
                 _logger.warning("run %r is not woken: %r", sleeper.run, error)
                 self._drop(sleeper)
 
     def _drop(self, sleeper: Sleeper) -> None:
+        self._failures.pop(sleeper, None)
         if self._is_own(sleeper):
             del self._own[sleeper.run]
 
@@ -219,12 +226,20 @@ def overdue(store: Store, busy: Collection[str], *, anywhere: bool) -> list[tupl
 
 
 def _newest(store: Store, sleeper: Sleeper) -> Tip | None:
-    """The newest commit of a run, if it is the one that it sleeps since; otherwise its marker goes."""
+    """The newest commit of a run, if it is the one that it sleeps since; otherwise its marker goes.
+
+    Or if it is a claim that was to wake it, and came to nothing.
+    """
     log = log_of(store, sleeper.run)
     tip = None if log is None else log.tip()
     if tip is None:
         return None
     if tip.header.seq > sleeper.seq:
         store.markers.drop_asleep([sleeper])
-        return None
+        return tip if log is not None and _is_ours_in_vain(store, log, tip.header) else None
     return tip if tip.header.seq == sleeper.seq and is_asleep(tip.header) else None
+
+
+def _is_ours_in_vain(store: Store, log: RunLog, header: Header) -> bool:
+    """Whether this is a claim by this very process that no actor holds: it was made, and the reply was lost."""
+    return header.kind == "claim" and header.owner.incarnation == store.incarnation.name and not log.is_owned(header)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import anyio
 from anyio import Event
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from actorflow.engine.mail import Parcel
     from actorflow.engine.records import Record, Rewound
     from actorflow.engine.run import RunState
     from actorflow.graph.schema import Schema
@@ -37,12 +38,22 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("actorflow.actor")
 
 
+class OnSent(Protocol):
+    """What is told of what a run has sent."""
+
+    def __call__(self, run: RunState, parcels: tuple[Parcel, ...], *, over: bool) -> None:
+        """All of it that others may not have, as of a commit, and whether the run ended with that."""
+        ...
+
+
 class Sealed(NamedTuple):
     """A commit to be carried to the store: the blobs come first."""
 
     blobs: tuple[Blob, ...]
     steps: Steps[None]
     draft: Draft
+    sent: tuple[Parcel, ...] = ()  # all that the run has sent and others do not have, as of this commit
+    ended: bool = False  # the run is over with it
 
 
 class Writer:
@@ -62,6 +73,7 @@ class Writer:
         alone: Callable[[], bool],
         on_end: Callable[[RunState, Header], None],
         on_rest: Callable[[RunState, Header], Steps[None]],
+        on_sent: OnSent,
         rewound: Rewound | None,
     ) -> None:
         """Begin with nothing to commit, or with ``rewound``.
@@ -78,6 +90,7 @@ class Writer:
             alone: whether no other actor of the runtime is live.
             on_end: blocking work after the commit that ended the run: its markers.
             on_rest: blocking work, in steps, after a release of a run that has not ended: its markers.
+            on_sent: told after each commit as of which something is in the outbox.
             rewound: says that the run is not as it was read; it is committed in full, with what comes next.
         """
         self.ownership = ownership
@@ -91,7 +104,9 @@ class Writer:
         self._alone = alone
         self._on_end = on_end
         self._on_rest = on_rest
+        self._on_sent = on_sent
         self._committing: Event | None = None
+        self._carrying = 0  # commits that are on their way
         anew = file != ownership.file or run.renewed
         self._pending = Pending(
             large=large,
@@ -107,6 +122,12 @@ class Writer:
     def __bool__(self) -> bool:
         """Whether records wait for their commit."""
         return bool(self._pending)
+
+    @property
+    def committed(self) -> bool:
+        """Whether all that was decided is durable, as far as is known."""
+        beside = self._committing is not None and not self._committing.is_set()
+        return not (self._pending or self._carrying or beside) and self.failure is None
 
     @property
     def header(self) -> Header:
@@ -137,17 +158,17 @@ class Writer:
         """
         await self.settled()
         while self._pending:
-            await self._carry(self._seal(run, kind=kind))
+            await self._carry(run, self._seal(run, kind=kind))
 
     async def commit_beside(self, run: RunState, tasks: TaskGroup, wake: Callable[[], None]) -> None:
         """Begin to commit all records that wait, after the commit before; ``wake`` is called when it is over."""
         await self.settled()
         sealed = self._seal(run)
         while self._pending:  # more than one commit can hold
-            await self._carry(sealed)
+            await self._carry(run, sealed)
             sealed = self._seal(run)
         self._committing = Event()
-        tasks.start_soon(self._finish, sealed, self._committing, wake)
+        tasks.start_soon(self._finish, run, sealed, self._committing, wake)
 
     async def release(self, run: RunState, released: Record) -> None:
         """Commit that anybody may claim, with all records that were waiting."""
@@ -167,15 +188,16 @@ class Writer:
         except StoreError as error:
             _logger.warning("%s could not be made smaller, and is as it was: %s", self.ownership.path, error)
 
-    async def _finish(self, sealed: Sealed, done: Event, wake: Callable[[], None]) -> None:
+    async def _finish(self, run: RunState, sealed: Sealed, done: Event, wake: Callable[[], None]) -> None:
         try:
             with suppress(StoreError):  # kept as the failure, and raised by whoever owns the run
-                await self._carry(sealed)
+                await self._carry(run, sealed)
         finally:
             done.set()
             wake()
 
-    async def _carry(self, sealed: Sealed) -> None:
+    async def _carry(self, run: RunState, sealed: Sealed) -> None:
+        self._carrying += 1
         try:
             if sealed.blobs:
                 # shielded like the commit that they belong to; bounded by the store's timeouts
@@ -187,7 +209,11 @@ class Writer:
             broken = f"it was interrupted by {error!r}"
             self.failure = error if isinstance(error, StoreError) else CommitUnknown(self.ownership.path, broken)
             raise
+        finally:
+            self._carrying -= 1
         self._observers.committed(sealed.draft, self.ownership)
+        if sealed.sent:
+            self._on_sent(run, sealed.sent, over=sealed.ended)
 
     def _seal(self, run: RunState, *, kind: Kind = "commit") -> Sealed:
         """What waits, as what commits it; what one commit can't hold goes on waiting."""
@@ -211,13 +237,14 @@ class Writer:
             marks=header_marks(marks_of(run.mail)) if released and run.mail.marks else header.marks,
         )
         self._refuse_invalid(run, draft)
+        sent = () if rest else tuple(run.mail.outbox)
         if ended:
-            return Sealed(sealed.blobs, self._write_end(run, draft), draft)
+            return Sealed(sealed.blobs, self._write_end(run, draft), draft, sent, ended=True)
         if draft.kind == "release":
-            return Sealed(sealed.blobs, self._write_release(run, draft), draft)
+            return Sealed(sealed.blobs, self._write_release(run, draft), draft, sent)
         if not rest:
             self._pending.snapshot_if_due(run)
-        return Sealed(sealed.blobs, self.ownership.committing(draft), draft)
+        return Sealed(sealed.blobs, self.ownership.committing(draft), draft, sent)
 
     def _refuse_invalid(self, run: RunState, draft: Draft) -> None:
         if self._validate is None:
@@ -259,5 +286,6 @@ def first_due(run: RunState) -> float | None:
     """When the first of the waits in a run is over, in seconds since the epoch."""
     if run.paused:
         return None  # nobody need come for it: it is seen to when the run goes on
-    asks = (ask for activation in run.open.values() for ask in activation.asks.values())
-    return min((ask.due for ask in asks if ask.due is not None), default=None)
+    dues = [ask.due for activation in run.open.values() for ask in activation.asks.values() if ask.due is not None]
+    dues += [timer.due for timer in run.mail.timers.values()]
+    return min(dues, default=None)

@@ -179,6 +179,7 @@ class _Theatre(Generic[S]):
                     store,
                     graphs=[self._graph],
                     recover="never",
+                    linger=0.0,  # whatever waits for a time sleeps, and is killed in that, too
                     lease=_LEASE,
                     restarts=RestartPolicy(backoff=0.0),
                     max_crashes=1_000_000,
