@@ -41,11 +41,10 @@ from actorflow.engine.events import (
     Warn,
 )
 from actorflow.engine.records import Released
-from actorflow.errors import AttemptOver, CommitUnknown
+from actorflow.errors import AttemptOver, CommitUnknown, MailboxFull
 from actorflow.runtime import clock
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.noticing import Noticed
-from actorflow.runtime.room import Room
 from actorflow.runtime.writer import first_due
 
 if TYPE_CHECKING:
@@ -91,6 +90,7 @@ class Request(Struct, eq=False):
     taken: bool = False  # by an actor
     said: Said | None = None  # the reply, if it is for one; None without an error: the actor left before
     accepted: bool = False  # decided, and not refused
+    patient: bool = False  # if the mailbox is full it waits for room, and is not refused
 
 
 class Actor:
@@ -140,7 +140,7 @@ class Actor:
             request.taken = True
         self._accepted: list[Request] = []  # decided, and not committed yet
         self._askers: dict[bytes, list[Request]] = {}  # by message: those who wait for the reply
-        self.room = Room()  # who waits for it in the mailbox
+        self._row: list[Request] = []  # those that wait for room in the mailbox
         self._holds = 0  # how many are about to ask something
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
@@ -197,7 +197,16 @@ class Actor:
     async def ask(self, request: Request) -> None:
         """Do what somebody asks; back when it is committed, or refused, or the actor left before it came to it."""
         if self.put(request):
-            await request.done.wait()
+            try:
+                await request.done.wait()
+            finally:
+                self.withdraw(request)
+
+    def withdraw(self, request: Request) -> None:
+        """Forget a request that still waits for room, or for the actor to come to it."""
+        for row in (self._row, self._requests):
+            if request.patient and not request.accepted and request in row:
+                row.remove(request)
 
     def put(self, request: Request) -> bool:
         """Let this be done after all that was asked before; whether the actor will see to it."""
@@ -308,21 +317,36 @@ class Actor:
         """Do what was asked for, in the order in which it was; what is refused changes nothing."""
         while self._requests and not self.run.ended:  # what one of them ended, the next one must find so
             request = self._requests.pop(0)
-            event = request.event
-            if isinstance(event, Updating):
-                event = replace(event, idle=not self._flying and not self._events)
-            try:
-                if event is not None:
-                    self._take(decide(self._plan, self.run, event))
-            except Exception as error:  # noqa: BLE001 - whoever asks gets it: a reducer of the user's may raise anything
-                request.error = error
-                request.done.set()
+            if (request.patient and self._row) or not self._answer(request):
+                self._row.append(request)
+
+    def _let_in(self) -> None:
+        """Do what waited for room in the mailbox, in its order, as far as there is room now."""
+        while self._row and not self.run.ended and self._answer(self._row[0]):
+            del self._row[0]
+
+    def _answer(self, request: Request) -> bool:
+        """Do what was asked for, unless it is to wait for room."""
+        event = request.event
+        if isinstance(event, Updating):
+            event = replace(event, idle=not self._flying and not self._events)
+        if event is None and request.patient and len(self.run.mail.queue) >= self._plan.mailbox.messages:
+            return False
+        try:
+            if event is not None:
+                self._take(decide(self._plan, self.run, event))
+        except Exception as error:  # noqa: BLE001 - whoever asks gets it: a reducer of the user's may raise anything
+            if request.patient and isinstance(error, MailboxFull):
+                return False
+            request.error = error
+            request.done.set()
+        else:
+            request.accepted = True
+            if request.reply and isinstance(event, Receiving):
+                self._askers.setdefault(event.id, []).append(request)
             else:
-                request.accepted = True
-                if request.reply and isinstance(event, Receiving):
-                    self._askers.setdefault(event.id, []).append(request)
-                else:
-                    self._accepted.append(request)
+                self._accepted.append(request)
+        return True
 
     def _acknowledge(self) -> None:
         """Tell those whose requests are committed now."""
@@ -334,16 +358,31 @@ class Actor:
     def _turn_away(self) -> None:
         """Leave what was asked for to the next actor of the run, or say that nobody knows what came of it."""
         self._left = True
-        self.room.close()
         for request in self._accepted:
             request.error = self.writer.failure or CommitUnknown(
                 self.writer.ownership.path, "its run was left meanwhile"
             )
-        asking = [request for requests in self._askers.values() for request in requests]
-        requests, self._requests, self._accepted = [*self._accepted, *self._requests, *asking], [], []
-        self._askers.clear()
+        requests = [*self._accepted, *self._requests, *self._row]
+        self._accepted, self._requests, self._row = [], [], []
         for request in requests:
             request.done.set()
+
+    def inherit(self, before: Actor) -> None:
+        """Tell those who wait for replies what the actor before did not tell them."""
+        for request in before.take_askers():
+            if isinstance(request.event, Receiving):
+                request.event = replace(request.event, again=True)
+                self._requests.append(request)
+
+    def dismiss(self) -> None:
+        """There is no next actor here: those who wait for replies must look elsewhere."""
+        for request in self.take_askers():
+            request.done.set()
+
+    def take_askers(self) -> list[Request]:
+        """Those who wait for replies, and from now on don't wait for this actor's."""
+        askers, self._askers = self._askers, {}
+        return [request for requests in askers.values() for request in requests]
 
     def _take(self, decision: Decision) -> None:
         self.run = decision.run
@@ -358,6 +397,7 @@ class Actor:
         Turns that follow one another are committed together: the next one may
         begin at once, since nothing leaves the run before that commit.
         """
+        self._let_in()
         self._cancel_needless()
         if (error := self._interrupt or self.writer.failure) is not None:
             raise error
@@ -372,8 +412,6 @@ class Actor:
         if self._accepted:
             await self.writer.commit(self.run)
             self._acknowledge()
-        if self.room:
-            self.room.made(self._plan.mailbox.messages - len(self.run.mail.queue))
         writer.tidy(tasks)
         self._carry_out(tasks)
 

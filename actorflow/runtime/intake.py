@@ -8,7 +8,6 @@ files may go (guarantee 5). Whoever dies in between leaves them to the next.
 from __future__ import annotations
 
 import logging
-import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -94,12 +93,10 @@ class Intake:
                     full = await self._take(actor)
                 finally:
                     actor.drop()
-                if full is None:
-                    if not self._again[life.run_id]:
-                        return
-                elif full:
-                    with actor.room.place() as place:
-                        await place.wait(deadline=math.inf)
+                if full is None and not self._again[life.run_id]:
+                    return
+                if full:
+                    await actor.ask(Request(None, patient=True))
                 self._again[life.run_id] = False
                 if actor.left:
                     await next_actor(life)

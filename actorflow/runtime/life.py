@@ -208,8 +208,10 @@ class Life(Struct, eq=False):
         try:
             if reopen is not None:
                 back, self.recalled = self.recalled, None
-                self.actor.writer.ownership.close()
+                before = self.actor
+                before.writer.ownership.close()
                 self.actor = await reopen(self)
+                self.actor.inherit(before)
                 self.pausing = self.stalled = False
                 self.claimed = self.actor.header.seq
                 self.restarted += 1
@@ -277,7 +279,8 @@ class Life(Struct, eq=False):
             run = await self._stand_still() or self.actor.run
             if not self.lasts:
                 return None
-            self.actor = renew(self, run)
+            before, self.actor = self.actor, renew(self, run)
+            self.actor.inherit(before)
             self._pass_on()
 
     async def _stand_still(self) -> RunState | None:
@@ -338,6 +341,7 @@ class Life(Struct, eq=False):
             _logger.warning("run %r could not be released: %s", self.run_id, error)
             self.error = error
         finally:
+            actor.dismiss()
             actor.writer.ownership.close()
             if actor.run.ended and self.error is None:
                 self.outcome = Outcome(

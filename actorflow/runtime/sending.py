@@ -254,25 +254,23 @@ class _Note:
 
 
 async def _admitted(actor: Actor, event: Receiving, *, reply: bool, deadline: float) -> Request:
-    """What came of a message: it is handed to the actor when there is room in its mailbox, in the order of asking.
+    """What came of a message: it is let into the mailbox when there is room, in the order of asking.
 
     Raises:
         MailboxFull: there was none in time.
     """
-    request = Request(event, reply)
-    if not actor.room:
+    request = Request(event, reply, patient=deadline > anyio.current_time())
+    if reply or not request.patient:  # who asks has a scope of his own that ends
         await actor.ask(request)
-        if not isinstance(request.error, MailboxFull):
-            return request
-    with actor.room.place() as place:
-        while True:
-            if not await place.wait(deadline=deadline):
-                mail = actor.run.mail
-                raise request.error or MailboxFull(actor.run.run_id, len(mail.queue), mail.size)
-            request = Request(event, reply)
-            await actor.ask(request)
-            if not isinstance(request.error, MailboxFull):
-                return request
+        return request
+    with anyio.move_on_at(deadline):
+        await actor.ask(request)
+        return request
+    if request.accepted or request.done.is_set():  # a commit is in flight that holds it, or it is over
+        await request.done.wait()
+        return request
+    mail = actor.run.mail
+    raise MailboxFull(actor.run.run_id, len(mail.queue), mail.size)
 
 
 def _deadline(timeout: float | None) -> float:

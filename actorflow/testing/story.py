@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from actorflow.engine.fold import begin, fold
 from actorflow.engine.operations import thaw
-from actorflow.engine.records import Spawned, decode_body
+from actorflow.engine.records import Spawned, TurnOpened, decode_body
 from actorflow.engine.snapshot import load
 from actorflow.runtime.large import Joiner, references
 
@@ -23,7 +23,7 @@ class Story(Struct):
     """Activations by their idempotency keys, items of fan-outs and those of inner graphs among them."""
 
     opened: dict[str, int] = field(default_factory=dict[str, int])
-    """The number of the commit that first opened it."""
+    """The number of the commit that first opened it. Not of turns: those may begin before that."""
     over: Counter[str] = field(default_factory=Counter[str])
     """How often it was open and then was not any more: once, if it is over."""
 
@@ -47,7 +47,7 @@ def story_of(store: Store, run_id: str, frames: list[Frame]) -> Story:
             elif run is not None:
                 run = fold(run, record)
             now: dict[int, str] = {} if run is None else {id_: one.key.hex() for id_, one in run.open.items()}
-            for id_ in now.keys() - before:
+            for id_ in () if isinstance(record, TurnOpened) else now.keys() - before:
                 story.opened.setdefault(now[id_], frame.header.seq)
             story.over.update(before[id_] for id_ in before.keys() - now)
             before = now
