@@ -140,5 +140,37 @@ def unsaved(root: Path, nodes: int) -> Answer:
     return asyncio.run(measure())
 
 
+def sends(root: Path, messages: int) -> Answer:
+    """DBOS: durable sends to one workflow of this process, which receives them one after the other."""
+    from dbos import DBOS, DBOSConfig
+
+    config: DBOSConfig = {
+        "name": "bench",
+        "system_database_url": f"sqlite:///{root / 'system.sqlite'}",
+        "run_admin_server": False,
+        "log_level": "ERROR",
+        "notification_listener_polling_interval_sec": 0.01,  # its default is a second
+    }
+    DBOS(config=config)
+
+    @DBOS.workflow()
+    def receiver(count: int) -> int:
+        total = 0
+        for _ in range(count):
+            total += DBOS.recv("deposit", timeout_seconds=60) or 0
+        return total
+
+    DBOS.launch()
+    try:
+        handle = DBOS.start_workflow(receiver, messages)
+        with clocked() as span:
+            for _ in range(messages):
+                DBOS.send(handle.workflow_id, 1, "deposit")
+            assert handle.get_result() == messages
+    finally:
+        DBOS.destroy()
+    return {"wall": span.wall, "cpu": span.cpu}
+
+
 if __name__ == "__main__":
-    answer({"sequential": sequential, "concurrent": concurrent, "fan_out": fan_out, "unsaved": unsaved})
+    answer({"sequential": sequential, "concurrent": concurrent, "fan_out": fan_out, "unsaved": unsaved, "sends": sends})

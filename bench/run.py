@@ -201,6 +201,41 @@ def events(lab: Lab) -> Iterator[Row]:
                 yield Row.at_most(title, micros(wall / commits), micros(base / commits), wall / base, 1.1)
 
 
+def mail(lab: Lab) -> Iterator[Row]:
+    """Messages to one actor: sent by many at once, and asked one after the other; a restart; idle actors; a flood."""
+    messages, senders, asks = 20_000, 500, 300
+    said = lab.in_turn(
+        asyncio=lambda: lab.ask("mail.py", "send", messages=messages, senders=senders, backend="asyncio"),
+        trio=lambda: lab.ask("mail.py", "send", messages=messages, senders=senders, backend="trio"),
+        ask_asyncio=lambda: lab.ask("mail.py", "ask", asks=asks, backend="asyncio"),
+        ask_trio=lambda: lab.ask("mail.py", "ask", asks=asks, backend="trio"),
+        commit=lambda: lab.ask("floors.py", "sequential", commits=asks),
+    )
+    peer = lab.peer("sends", messages=50)
+    for backend in ("asyncio", "trio"):
+        commits = lab.ask("mail.py", "send", messages=messages, senders=senders, backend=backend)["commits"]
+        floor = lab.ask("mail.py", "bare", messages=messages, commits=commits)["wall"]
+        wall = said[backend]["wall"]
+        rates = f"{messages / wall:,.0f}/s", f"{messages / floor:,.0f}/s"
+        yield Row.at_least(
+            f"sends to one actor, {backend}: rate / bare loop, {commits} commits", *rates, floor / wall, 0.3
+        )
+        if peer is not None:
+            theirs = 50 / peer["wall"]
+            name = f"sends to one actor, {backend}: rate / DBOS"
+            yield Row.at_least(name, rates[0], f"{theirs:,.0f}/s", messages / wall / theirs, 50)
+        asked, once = said[f"ask_{backend}"]["wall"] / asks, said["commit"]["wall"] / asks
+        name = f"ask, {backend}: time but 150 us / a bare commit"
+        yield Row.at_most(name, micros(asked), micros(once), (asked - 150e-6) / once, 1.5)
+        back = lab.ask("mail.py", "restart", backend=backend)["wall"] * 1e3
+        yield Row.at_most(f"restart of a crashed run, {backend}, ms", f"{back:.1f} ms", "", back, 10)
+        still = lab.ask("mail.py", "idle", actors=2_000, seconds=5, backend=backend)
+        yield Row.at_most(f"an idle live actor, {backend}, kB", size(still["each"]), "", still["each"] / 1e3, 8)
+        yield Row.at_most(f"CPU of 2,000 of them, {backend}, % of a core", "", "", still["share"] * 100, 5)
+        grew = lab.ask("mail.py", "flood", messages=2_000, size=100_000, backend=backend)["grew"]
+        yield Row.at_most(f"memory of a flood, {backend}, MB", size(grew), "16 MB", grew / 1e6, 16 + 64)
+
+
 def growth(lab: Lab) -> Iterator[Row]:
     """A list that grows by 1 kB an activation: storage stays linear, whatever the state began with."""
     page = 1_000
@@ -312,7 +347,20 @@ MET = {True: "yes", False: "NO", None: "-"}
 
 FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
     figure.__name__: figure
-    for figure in (sequential, concurrent, events, fan_out, unsaved, growth, reopen, recovery, bucket, memory, imports)
+    for figure in (
+        sequential,
+        concurrent,
+        events,
+        fan_out,
+        unsaved,
+        mail,
+        growth,
+        reopen,
+        recovery,
+        bucket,
+        memory,
+        imports,
+    )
 }
 
 
