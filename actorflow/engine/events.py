@@ -173,7 +173,7 @@ class Undoing(Struct, frozen=True):
 
 
 Effect = Intending | Trying | Stepping | Undoing
-"""What an attempt wants recorded while it goes on. It is refused by `AttemptOver` once its activation is not open."""
+"""What an attempt wants recorded of its steps. It is refused by `AttemptOver` once its activation is not open."""
 
 
 class Receiving(Struct, frozen=True):
@@ -200,11 +200,12 @@ class Receiving(Struct, frozen=True):
 
 
 class Taking(Struct, frozen=True):
-    """An attempt takes a message that it waited for."""
+    """An attempt takes a message that it waited for, or (with an error) finds that nobody can read it."""
 
     id: int
     key: str
     message: bytes
+    error: Exception | None = None
 
 
 class Dispatched(Struct, frozen=True):
@@ -223,10 +224,13 @@ class Bounced(Struct, frozen=True):
     down: dict[str, Any] | None = None  # of a run that was to be monitored, and has ended: how
 
 
-Asking = Answering | Updating | Inputting | Pausing | Tagging | Receiving | Taking | Dispatched | Bounced
+Recorded = Effect | Taking
+"""All that an attempt wants recorded while it goes on."""
+
+Asking = Answering | Updating | Inputting | Pausing | Tagging | Receiving | Dispatched | Bounced
 """What others may ask of a run. It is refused by an exception, and then nothing has changed."""
 
-Event = Returned | Raised | Suspended | Due | Sweep | GaveUp | Stop | Asking | Effect
+Event = Returned | Raised | Suspended | Due | Sweep | GaveUp | Stop | Asking | Recorded
 
 
 class Start(Struct, frozen=True):

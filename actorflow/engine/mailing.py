@@ -197,6 +197,8 @@ def _set_aside(mail: Mail, record: Undelivered) -> None:
     for index, parcel in enumerate(mail.outbox):
         if (parcel.target, parcel.number) == (record.target, record.number):
             del mail.outbox[index]
+            if parcel.kind == "spawn":
+                mail.children.pop(record.target, None)
             if parcel.kind == "message":
                 letter = Letter(b"", parcel.form, parcel.values, record.at, sender=parcel.target)
                 _keep_dead(mail, Dead(letter, "undeliverable", record.error, record.at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.events import Receiving
 from actorflow.engine.keys import key_of
@@ -21,8 +21,6 @@ from actorflow.engine.records import (
 from actorflow.engine.run import Form
 from actorflow.engine.scopes import say_form
 from actorflow.engine.turns import answer_wait, await_timers, hear_of_end
-from actorflow.graph.message import Down
-from actorflow.graph.schema import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,10 +30,6 @@ if TYPE_CHECKING:
     from actorflow.engine.mail import Parcel
     from actorflow.engine.run import RunState
     from actorflow.graph.schema import Schema
-
-_DOWN = schema_of(Down)
-DOWN: Final = Form(_DOWN.name, _DOWN.version, _DOWN.table)
-"""The schema of the message that tells of a run's end."""
 
 
 def hand_out(decision: Decision, outgoing: Iterable[Outgoing]) -> None:
@@ -77,16 +71,17 @@ def bounced(decision: Decision, event: Bounced) -> None:
             decision.note(Undelivered(event.target, event.number, event.error, decision.now))
             if parcel.kind == "monitor":
                 values = event.down or down_values(event.target, "noproc", event.error)
-                hear_of_end(decision, _word(run, parcel, {**values, "linked": bool(parcel.values)}))
+                error = None if values["status"] == "finished" else event.error
+                hear_of_end(decision, _word(run, parcel, {**values, "linked": bool(parcel.values)}, error))
             elif parcel.ask is not None:
                 answer_wait(decision, parcel.ask, None, event.error)
             return
 
 
-def _word(run: RunState, parcel: Parcel, values: dict[str, Any]) -> Receiving:
+def _word(run: RunState, parcel: Parcel, values: dict[str, Any], error: ErrorInfo | None) -> Receiving:
     """Word of the end of a run that was to be monitored, and is no more, or never was."""
     id_ = key_of(b"bounced", run.run_id.encode(), parcel.target.encode(), parcel.number.to_bytes(8, "big"))
-    return Receiving(id_, "down", DOWN, values, sender=parcel.target, ask=parcel.ask, bounded=False)
+    return Receiving(id_, "down", values=values, error=error, sender=parcel.target, ask=parcel.ask, bounded=False)
 
 
 def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list[Record]:

@@ -9,7 +9,7 @@ node's write is handled again, and so is a node that overlooked a turn's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -31,6 +31,7 @@ from actorflow.engine.records import (
     Woken,
     describe,
 )
+from actorflow.engine.run import Form
 from actorflow.engine.scopes import say_form
 from actorflow.errors import (
     AskFailed,
@@ -42,6 +43,8 @@ from actorflow.errors import (
     OutOfOrder,
     WindowFull,
 )
+from actorflow.graph.message import Down
+from actorflow.graph.schema import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +52,10 @@ if TYPE_CHECKING:
     from actorflow.engine.decision import Decision
     from actorflow.engine.events import Receiving, Taking
     from actorflow.engine.run import Activation, RunState
+
+_DOWN = schema_of(Down)
+DOWN: Final = Form(_DOWN.name, _DOWN.version, _DOWN.table)
+"""The schema of the message that tells of a run's end."""
 
 
 def receive(decision: Decision, event: Receiving) -> None:
@@ -241,7 +248,11 @@ def wake_for(decision: Decision, type_name: str) -> None:
 
 def take(decision: Decision, event: Taking) -> None:
     """A node takes a message that it waited for; nothing happens if somebody else was faster."""
-    if event.message in decision.run.mail.queue and event.id in decision.run.open:
+    if event.message not in decision.run.mail.queue or event.id not in decision.run.open:
+        return
+    if event.error is not None:
+        bury(decision, None, event.message, "failed", event.error)
+    else:
         decision.note(Taken(event.id, event.key, event.message))
 
 
@@ -273,8 +284,9 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
     elif values.get("linked") and ended != "finished":
         _mark(decision, event)
         decision.fail(None, LinkedExit(run.run_id, str(event.sender), ended))
-    elif event.form is not None and event.form.name in decision.plan.messages:
-        _accept(decision, replace(event, values={name: values[name] for name in ("run_id", "status", "error")}))
+    elif DOWN.name in decision.plan.messages:
+        said = {name: values[name] for name in ("run_id", "status", "error")}
+        _accept(decision, replace(event, form=DOWN, values=said, bounded=False))
     else:
         _mark(decision, event)
     if event.sender in mail.watchers:

@@ -27,7 +27,13 @@ QUESTIONS = frozenset({"ask", "before", "after"})
 """The kinds of waits that somebody outside may answer."""
 
 SLEEP = "(sleep)"
-"""How the keys of sleeps begin; no question of a user's has one."""
+"""How the keys of sleeps begin."""
+
+RECEIVE, REPLY, CHILD = "(receive)", "(reply)", "(end)"
+"""How those of waits for messages, replies and the ends of runs begin."""
+
+NO_QUESTIONS = (SLEEP, RECEIVE, REPLY, CHILD)
+"""How no key of a user's question begins."""
 
 OUTSIDE = frozenset({"ask", "before", "after"})
 """The kinds of waits that somebody outside ends, by an answer."""

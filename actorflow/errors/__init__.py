@@ -63,6 +63,7 @@
     │   ├── BadMessage                       the run takes no messages of this type
     │   ├── MessageRejected                  the graph refused the message
     │   ├── AskFailed                        the run did not answer
+    │   ├── ChildFailed                      a run whose result was waited for did not finish
     │   ├── LinkedExit                       a run that it is linked to ended badly
     │   ├── OutOfOrder                       a message came before others of its lane
     │   ├── WindowFull                       the run remembers as many ids of messages as it can
@@ -156,6 +157,7 @@ from actorflow.errors.run import (
     BadRunId,
     Blocked,
     CheckpointGone,
+    ChildFailed,
     IdempotencyConflict,
     ImportUnfinished,
     InputPending,
@@ -230,6 +232,7 @@ __all__ = [
     "BadUpdate",
     "Blocked",
     "CheckpointGone",
+    "ChildFailed",
     "CommitRefused",
     "CommitTooLarge",
     "CommitUnknown",

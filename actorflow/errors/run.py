@@ -278,6 +278,15 @@ class AskFailed(RunError):
         self.traceback = traceback
 
 
+class ChildFailed(RunError):
+    """A run whose result a node waited for did not finish. How it ended, and with what, is in ``reason``."""
+
+    def __init__(self, run_id: str, reason: str, traceback: str = "") -> None:
+        super().__init__(run_id, f"run {run_id!r} has no result: {reason}")
+        self.reason = reason
+        self.traceback = traceback
+
+
 class LinkedExit(RunError):
     """A run that this one is linked to ended, and not well, so that this one fails with it."""
 

@@ -48,6 +48,22 @@ class Down(Message, version=1, name="actorflow.Down"):
     error: str = ""
 
 
+class Envelope(Struct, frozen=True, kw_only=True):
+    """What is known of the message that a handler handles, beside what it says. See `Context.message`.
+
+    Args:
+        id: the same in every execution.
+        sender: the run that sent it; None: somebody outside of any run.
+        at: when it was accepted, in seconds since 1970.
+        by: who is behind it, as its sender said.
+    """
+
+    id: str
+    sender: str | None
+    at: float
+    by: str | None
+
+
 class Mailbox(Struct, frozen=True, kw_only=True):
     """How much may wait for a run to handle it, and how long the ids that callers choose are remembered.
 

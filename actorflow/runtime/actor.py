@@ -25,11 +25,11 @@ from actorflow.engine.events import (
     Command,
     Crash,
     Due,
-    Effect,
     Expire,
     GaveUp,
     Raised,
     Receiving,
+    Recorded,
     Retry,
     Returned,
     Start,
@@ -67,7 +67,7 @@ _logger = logging.getLogger("actorflow.actor")
 _TURNS = 256
 """So many turns are committed together at most."""
 
-_TURNS_SECONDS = 0.005
+_TURNS_SECONDS = 0.02
 """For so long they are collected at most."""
 
 
@@ -82,7 +82,7 @@ class Crashed(Struct, frozen=True):
 class Request(Struct, eq=False):
     """Something that somebody asks of a live run, and what became of it."""
 
-    event: Asking | Effect | None  # None: only that the run was taken up, and what it was taken up with is committed
+    event: Asking | Recorded | None  # None: only that the run was taken up, and what it was taken up with is committed
     reply: bool = False  # it is done when the message is replied to, and not already when it is accepted
     done: Event = field(default_factory=Event)
     error: Exception | None = None  # it was refused, or the store failed
@@ -282,8 +282,9 @@ class Actor:
                     return None
             if self._is_resting():
                 await self.writer.settled()
-                return None
-            if self._is_lone():
+                if not await self._is_called():
+                    return None
+            elif self._is_lone():
                 await self._run_inline(tasks, *self._ready.popitem())
             else:
                 self._start_ready(tasks)
@@ -312,6 +313,14 @@ class Actor:
             return False
         until = first_due(self.run)
         return until is None or self._leaving() or until - clock.now() > self._linger
+
+    async def _is_called(self) -> bool:
+        """Whether somebody wants something of an actor that waits for messages before it has lingered in vain."""
+        if not self.run.rests or self._linger == 0 or self._leaving():
+            return False
+        self._wake = wake = Event()
+        await clock.rest(self._linger, until=wake.wait)
+        return wake.is_set()
 
     def _answer_requests(self) -> None:
         """Do what was asked for, in the order in which it was; what is refused changes nothing."""
@@ -430,7 +439,7 @@ class Actor:
         if turn is None or self._flying or self._expiring or self._ready or self.header.crashes or self._parking:
             return False
         start = Start(turn)
-        if start not in self._commands or self._turns >= _TURNS or self.writer.is_much():
+        if start not in self._commands or self._turns >= _TURNS or (self._turns % 16 == 15 and self.writer.is_much()):
             return False
         now = clock.monotonic()
         if not self._turns:
@@ -562,7 +571,7 @@ class Actor:
             self._observers.started(activation, attempt)
         return await self._caller.attempt(self.run, activation, attempt, seq=self.header.seq, record=self._record)
 
-    async def _record(self, event: Effect) -> None:
+    async def _record(self, event: Recorded) -> None:
         """Commit what an attempt wants recorded while it goes on; back when it is durable.
 
         Raises:

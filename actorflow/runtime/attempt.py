@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, Lock
 from msgspec import Struct, field
 
 from actorflow.engine.decision import place_of
-from actorflow.engine.events import Effect, Raised, Returned, Suspended
+from actorflow.engine.events import Raised, Recorded, Returned, Suspended
 from actorflow.engine.merge import typed
 from actorflow.engine.run import Activation
 from actorflow.engine.scopes import item_of
@@ -24,7 +24,7 @@ from actorflow.runtime import clock
 from actorflow.runtime.calling import invoke
 from actorflow.runtime.context import NodeContext, Suspend
 from actorflow.runtime.limits import Course, within
-from actorflow.runtime.means import Means
+from actorflow.runtime.means import Graphs, Means
 from actorflow.runtime.results import Results
 from actorflow.runtime.workers.pool import Workers
 
@@ -47,6 +47,7 @@ class Caller(Struct, frozen=True):
     workers: Workers  # the processes of isolated nodes
     tell: Callable[[Activation, int, str, tuple[Any, ...]], None]  # what a node emits and reports
     results: Results  # of nodes that have a cache
+    graphs: Graphs  # that are known here
     undoing: Lock = field(default_factory=Lock)  # one rolls back at a time
 
     async def attempt(
@@ -56,7 +57,7 @@ class Caller(Struct, frozen=True):
         attempt: int,
         *,
         seq: int,
-        record: Callable[[Effect], Awaitable[None]],
+        record: Callable[[Recorded], Awaitable[None]],
     ) -> _Event:
         """Call a node, or what takes over for it, once.
 
@@ -76,7 +77,7 @@ class Caller(Struct, frozen=True):
             context=self.context,
             codecs=place.schema.codecs,
             tell=course,
-            means=Means(place, self.threads, record, self.undoing, course),
+            means=Means(place, self.threads, record, self.undoing, course, self.graphs),
         )
         started = time.perf_counter()
         value = None
@@ -93,9 +94,9 @@ class Caller(Struct, frozen=True):
         finally:
             course.ended = True
         if ctx.asked:
-            return Suspended(activation.id, tuple(ctx.asked), attempt)
-        took = time.perf_counter() - started
-        return Returned(activation.id, value, took, attempt, clock.now(), random.random(), course.cached)
+            return Suspended(activation.id, tuple(ctx.asked), attempt, tuple(ctx.outgoing))
+        took, now, sent = time.perf_counter() - started, clock.now(), tuple(ctx.outgoing)
+        return Returned(activation.id, value, took, attempt, now, random.random(), course.cached, sent)
 
     async def _value(self, place: Place, ctx: NodeContext, course: Course) -> Any:
         activation, node, schema = place.activation, place.node, place.schema
@@ -117,12 +118,13 @@ class Caller(Struct, frozen=True):
 
     async def _call(self, place: Place, argument: Any, ctx: NodeContext, course: Course) -> Any:
         node: Node = place.node
+        taken = (argument,) if place.activation.letter is None else (argument, message_of(place))
         try:
             if node.isolated is not None:  # its time does not run while it waits for a process
                 async with self.workers.one(node, node.isolated) as worker:
-                    function = partial(worker.call, place.plan, node, place.schema, (argument,), ctx)
+                    function = partial(worker.call, place.plan, node, place.schema, taken, ctx)
                     return await self._around(place, argument, ctx, course, function)
-            arguments: tuple[Any, ...] = (argument, ctx) if node.takes_context else (argument,)
+            arguments: tuple[Any, ...] = (*taken, ctx) if node.takes_context else taken
             if node.timeout is None and not node.middleware and node.cache is None:
                 return await self._function(node, arguments)
             return await self._around(place, argument, ctx, course, partial(self._function, node, arguments))

@@ -13,7 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from actorflow.engine.fold import fold
-from actorflow.engine.records import ENDED, Body, Claimed, Ended, Rewound, encode_body
+from actorflow.engine.posting import farewell
+from actorflow.engine.records import ENDED, Body, Claimed, Ended, Record, Rewound, encode_body
 from actorflow.engine.run import RunState
 from actorflow.engine.tokens import growth
 from actorflow.errors import (
@@ -28,6 +29,7 @@ from actorflow.errors import (
     UnknownNode,
     WrongGraph,
 )
+from actorflow.runtime import clock
 from actorflow.runtime.adopt import adopt, current_part, file_part
 from actorflow.runtime.large import BLOB_MIN, Joiner, Known, Splitter
 from actorflow.runtime.replay import reading, replay
@@ -133,7 +135,9 @@ def claim_run(
         got_up(store, run_id, before[header.parent])
         run = fold(read.run, _claimed(header.epoch, header.opening, under))
         if header.crashes > limits.max_crashes:
-            run = fold(run, _commit_end(ownership, "quarantined"))
+            ended = Ended("quarantined")
+            run = fold(run, ended)
+            _commit_end(ownership, run, [ended])
             end_markers(store, run, ownership.header)
     except BaseException:
         ownership.close()
@@ -235,11 +239,17 @@ def creating_run(
 
 
 def end_unowned(
-    store: Store, run_id: str, status: Status, by: str | None, *, before: Callable[[], object] = lambda: None
-) -> None:
-    """End a run that no live actor owns: claim it, and commit how it ended. Needs no graph.
+    store: Store, run_id: str, status: Status, by: str | None, *, before: Callable[[], object] | None = None
+) -> RunState:
+    """End a run that no live actor owns: claim it, and commit how it ended. Needs no graph. The run as it ended.
 
-    ``before`` is called between the two, while nobody can go on with the run. If it raises, the run stays unfinished.
+    Args:
+        store: where it is.
+        run_id: which run.
+        status: how it ends.
+        by: who wants it.
+        before: called between the two, while nobody can go on with the run, which goes on elsewhere then: nobody is
+            told that it ended. If this raises, the run stays unfinished.
 
     Raises:
         NoSuchRun: there is no such run.
@@ -262,9 +272,18 @@ def end_unowned(
     ownership = log.claim(draft_for, actor=os.urandom(16))
     try:
         got_up(store, run_id, tips[ownership.header.parent])
-        before()
-        run = fold(replay(ownership.load(), Joiner(store.blobs(run_id))), _commit_end(ownership, status, by))
+        if before is not None:
+            before()
+        run = replay(ownership.load(), Joiner(store.blobs(run_id)))
+        records: list[Record] = [Ended(status, by)]
+        run = fold(run, records[0])
+        if before is None:
+            for record in farewell(run, now=clock.now()):
+                run = fold(run, record)
+                records.append(record)
+        _commit_end(ownership, run, records)
         end_markers(store, run, ownership.header)
+        return run
     finally:
         ownership.close()
 
@@ -334,7 +353,10 @@ def near_ids(store: Store, run_id: str) -> list[str]:
 
 
 def end_markers(store: Store, run: RunState, header: Header) -> None:
-    """What follows the commit that ended a run: its summary for listings, and nothing left to recover."""
+    """What follows the commit that ended a run: its summary for listings, and nothing left to recover.
+
+    One that has sent what others do not have yet is still to be looked after: the dispatcher removes its marker then.
+    """
     store.markers.put_ended(
         Summary(
             run_id=run.run_id,
@@ -347,7 +369,8 @@ def end_markers(store: Store, run: RunState, header: Header) -> None:
             tags=header.tags,
         )
     )
-    store.markers.drop_active(run.run_id, run.opening)
+    if not run.mail.outbox:
+        store.markers.drop_active(run.run_id, run.opening)
 
 
 def _claimed(epoch: int, opening: int, under: Under | None) -> Claimed:
@@ -381,20 +404,20 @@ def _claim_draft(store: Store, tip: Tip, *, reopen: int | None, under: Under | N
     )
 
 
-def _commit_end(ownership: Ownership, status: Status, by: str | None = None) -> Ended:
-    ended, header = Ended(status, by), ownership.header
+def _commit_end(ownership: Ownership, run: RunState, records: list[Record]) -> None:
+    """Commit what made this of a run: that it is over."""
+    header = ownership.header
     ownership.commit(
         Draft(
             kind="release",
             epoch=header.epoch,
-            status=status,
+            status=run.status,
             opening=header.opening,
             crashes=header.crashes,
             file=ownership.file,
-            body=encode_body(Body((ended,))),
+            body=encode_body(Body(tuple(records))),
             node=header.node,
             tags=header.tags,
             marks=header.marks,
         )
     )
-    return ended

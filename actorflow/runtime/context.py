@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -14,9 +14,10 @@ from actorflow.engine.flow import AFTER
 from actorflow.engine.keys import key_of
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Ask
-from actorflow.engine.waits import BEFORE, SLEEP
+from actorflow.engine.waits import BEFORE, NO_QUESTIONS, SLEEP
 from actorflow.errors import BadAnswer, RemoteError, WaitInMiddleware
 from actorflow.runtime import clock
+from actorflow.runtime.contacts import Contacts
 from actorflow.runtime.options import check_texts
 from actorflow.runtime.sagas import roll_back
 from actorflow.runtime.steps import Steps
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from actorflow.engine.events import Effect
+    from actorflow.engine.events import Recorded
     from actorflow.engine.run import Activation
     from actorflow.graph.codec import Codecs
     from actorflow.graph.effects import Mode, Reconcile
@@ -46,13 +47,12 @@ class Suspend(BaseException):
     """Leaves a node that waits for an answer. The node runs again, from its start, when it has it."""
 
 
-class NodeContext:
+class NodeContext(Contacts):
     """The `Context` of one attempt. Made for each, so that what few nodes ask for is made when it is asked for."""
 
     __slots__ = (
         "_activation",
         "_key",
-        "_means",
         "_questions",
         "_random",
         "_steps",
@@ -98,7 +98,7 @@ class NodeContext:
         self.within = within
         self._activation = activation
         self._key = key
-        self._means = means
+        super().__init__(means)
         self._questions: _Questions | None = None
         self._steps: Steps | None = None
         self._random: Random | None = None
@@ -177,6 +177,7 @@ class NodeContext:
         if self._steps is not None:
             self._steps.begin_again()
         self._random = None
+        self._send_anew()
 
     # -- effects ------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ class NodeContext:
             self._steps = Steps(self._means, handles if self.within is None else self.within.encode(), self._key)
         return self._steps
 
-    async def commit(self, event: Effect) -> None:
+    async def commit(self, event: Recorded) -> None:
         """Record something of this attempt while it goes on; back when it is durable.
 
         Raises:
@@ -270,6 +271,17 @@ class NodeContext:
             self._questions.asked.append(Ask(key, "sleep", SLEEP, due=due, asked=clock.now()))
             raise Suspend(key)
 
+    def _stop(self, ask: Ask) -> NoReturn:
+        if self._questions is None:
+            self._questions = _Questions()
+        self._questions.asked.append(ask)
+        raise Suspend(ask.question)
+
+    def _key_of(self, text: str) -> str:
+        if self._questions is None:
+            self._questions = _Questions()
+        return self._questions.key_of(text)
+
     def _check_waiting(self, question: str) -> None:
         if self.within is not None:
             raise WaitInMiddleware(self.node, question, self.within)
@@ -292,7 +304,7 @@ class NodeContext:
             self._questions = _Questions()
         key = self._questions.key_of(question) if key is None else key
         check_texts("question", [question, key])
-        if key in _OF_GRAPHS or key.startswith(SLEEP):
+        if key in _OF_GRAPHS or key.startswith(NO_QUESTIONS):
             raise ValueError(f"key={key!r} is what waits of other kinds are called; give another one")
         if timeout is not None and not 0 <= timeout <= LONGEST:  # NaN is neither
             raise ValueError(f"timeout={timeout}: give seconds, at most {LONGEST}, or None to wait without an end")

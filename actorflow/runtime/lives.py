@@ -43,9 +43,11 @@ from actorflow.runtime.claiming import (
     near_ids,
 )
 from actorflow.runtime.committer import Committer
+from actorflow.runtime.dispatcher import Dispatcher
 from actorflow.runtime.events import Offset
 from actorflow.runtime.intake import Intake
 from actorflow.runtime.life import Life
+from actorflow.runtime.means import Graphs
 from actorflow.runtime.observers import Observers
 from actorflow.runtime.options import check_context
 from actorflow.runtime.outage import Outage
@@ -54,6 +56,7 @@ from actorflow.runtime.sleepers import Sleepers
 from actorflow.runtime.sleeping import is_asleep, lying_down
 from actorflow.runtime.stats import SupervisorStats, supervisor_stats
 from actorflow.runtime.stream import EventStream
+from actorflow.runtime.validation import pass_or_refuse
 from actorflow.runtime.writer import Writer
 from actorflow.store.cache import ResultCache
 from actorflow.store.keys import MARKER
@@ -68,7 +71,7 @@ if TYPE_CHECKING:
     from actorflow.engine.supervision import Under
     from actorflow.runtime.hooks import Hooks
     from actorflow.runtime.supervisor import Supervisor
-    from actorflow.runtime.validation import Validate
+    from actorflow.runtime.validation import Commit, Validate
     from actorflow.runtime.workers.pool import Workers
     from actorflow.store.backend import Steps
     from actorflow.store.frames import Header
@@ -109,6 +112,7 @@ class Lives:
         newest: Callable[[Graph[Any]], Graph[Any]],
         graphs: Mapping[str, Graph[Any]],
         linger: float,
+        register: Callable[[Graph[Any]], None],
     ) -> None:
         self.store = store
         self.limits = limits
@@ -137,6 +141,8 @@ class Lives:
         self.one_reload = anyio.Lock()  # at a time
         self.reloading: set[str] = set()  # names of graphs; a life of one that begins meanwhile halts at once
         self.sleepers = Sleepers(self, graphs)
+        self.dispatcher = Dispatcher(self, graphs)
+        self._graphs = Graphs(graphs, register)
         self._linger = linger
         # held by actors, and by those who watch their runs
         self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
@@ -171,6 +177,15 @@ class Lives:
         return found
 
     # -- the store, seen from here --------------------------------------------------
+
+    def check_first(self, commit: Commit) -> None:
+        """Refuse a run that the user's rule does not let begin.
+
+        Raises:
+            CommitRefused: with what the rule raised as its cause.
+        """
+        if self._validate is not None:
+            pass_or_refuse(self._validate, commit, path=commit.run_id)
 
     async def in_store(self, work: Callable[[], T]) -> T:
         """Blocking work of the store in a worker thread; not interrupted by a cancellation."""
@@ -354,6 +369,7 @@ class Lives:
             if start.graph.name in self.reloading:
                 life.halt()
             self._by_id[start.run_id] = start.life = life
+            self._send_again(adopted)
             if start.first is None:
                 self.intake.look(life)
             if self._hooks:
@@ -444,9 +460,12 @@ class Lives:
             alone=lambda: len(self._by_id) == 1,
             on_end=lambda run, header: end_markers(self.store, run, header),
             on_rest=self._lying_down,
+            on_sent=self.dispatcher.told,
             rewound=adopted.rewound,
         )
-        caller = Caller(graph.plan, context, self._debug, self._threads, self.workers, observers.told, self._results)
+        caller = Caller(
+            graph.plan, context, self._debug, self._threads, self.workers, observers.told, self._results, self._graphs
+        )
         return Actor(
             graph,
             adopted.run,
@@ -463,6 +482,11 @@ class Lives:
         if is_asleep(header):
             yield from lying_down(self.store, run.run_id, header)
 
+    def _send_again(self, adopted: Adopted) -> None:
+        """What its last commit says that others do not have, they may have all the same; they take it once."""
+        if adopted.run.mail.outbox:
+            self.dispatcher.told(adopted.run, tuple(adopted.run.mail.outbox))
+
     async def _reopen(self, life: Life) -> Actor:
         graph = life.graph
         under, life.under = life.under, None
@@ -470,6 +494,7 @@ class Lives:
         adopted = await self.in_store(
             lambda: claim_run(self.store, graph, life.run_id, self.limits, reopen=None, under=under)
         )
+        self._send_again(adopted)
         return self._actor(graph, adopted, first=None, context=life.context)
 
     def _renew(self, life: Life, run: RunState) -> Actor:
@@ -496,7 +521,8 @@ class Lives:
             async with _Claiming(self._claiming, run_id):
                 if run_id not in self._by_id:
                     with suppress(EndedMeanwhile):
-                        await self.in_store(lambda: end_unowned(self.store, run_id, stop.status, stop.by))
+                        ended = await self.in_store(lambda: end_unowned(self.store, run_id, stop.status, stop.by))
+                        self.dispatcher.told(ended, tuple(ended.mail.outbox), over=True)
             return await self.stop(run_id, stop)
         return (await self.tip(run_id)).header.status
 
@@ -532,11 +558,17 @@ class Lives:
         self.leaving = True
         for life in self._by_id.values():
             life.actor.nudge()
-        while unfinished := [life for life in self._by_id.values() if not life.done.is_set()]:
+        while True:
+            unfinished = [life for life in self._by_id.values() if not life.done.is_set()]
             for life in unfinished:
                 if park or not life.awaited:
                     life.park()
-            await unfinished[0].done.wait()
+            if unfinished:
+                await unfinished[0].done.wait()
+            elif not park and self.dispatcher:  # which may begin others
+                await self.dispatcher.drained()
+            else:
+                break
         await self._hooks.drained()
 
     def drain(self, error: SystemExit) -> None:

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter, Lock
 from msgspec import Struct
 
 from actorflow.engine.decision import Place
-from actorflow.engine.events import Effect
+from actorflow.engine.events import Recorded
 from actorflow.errors import AttemptOver
+from actorflow.graph.graph import Graph
 from actorflow.runtime.limits import Course
 
 if TYPE_CHECKING:
     from actorflow.engine.memos import Memo
 
 
+class Graphs(Struct, frozen=True):
+    """The graphs that are known in this process."""
+
+    known: Mapping[str, Graph[Any]]  # by name
+    register: Callable[[Graph[Any]], None]
+
+
 class Means(Struct, frozen=True, eq=False):
-    """What steps are done with, in one attempt."""
+    """What a node's context does its work with, in one attempt."""
 
     place: Place
     threads: CapacityLimiter  # how many sync functions run at once
-    record: Callable[[Effect], Awaitable[None]]  # back when it is durable
+    record: Callable[[Recorded], Awaitable[None]]  # back when it is durable
     undoing: Lock  # of the run: one rolls back at a time
     course: Course  # of the attempt: what comes after it is refused
+    graphs: Graphs
 
     @property
     def memos(self) -> dict[bytes, Memo]:
         """What is remembered of the steps of the activation."""
         return self.place.activation.memos
 
-    async def commit(self, event: Effect) -> None:
+    async def commit(self, event: Recorded) -> None:
         """Record something; back when it is durable.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.engine.records import Body, Finished, Merged, Record, encode_body
+from actorflow.engine.records import Body, Finished, Merged, Posted, Record, encode_body
 from actorflow.graph.schema import MAX_VALUE
 from actorflow.runtime.large import BLOB_MIN
 from actorflow.store.blobs import Blob
@@ -54,6 +54,7 @@ class Pending:
         self._records: list[Record] = []
         self._weighed = 0  # how many of them have been weighed
         self._weight = 0  # bytes of those
+        self._sends = False  # some of them say that something was sent
         self._large = large
         self._snapshot = snapshot
         self._must = snapshot is not None  # and not merely due
@@ -67,10 +68,14 @@ class Pending:
 
     def add(self, records: Iterable[Record]) -> None:
         """Let these wait, too."""
+        before = len(self._records)
         self._records += records
+        self._sends = self._sends or any(type(record) is Posted for record in self._records[before:])
 
     def is_much(self) -> bool:
-        """Whether so much waits that it should be committed, whatever the durability."""
+        """Whether so much waits that it should be committed, whatever the durability; what is sent waits for that."""
+        if self._sends:
+            return True
         self._weight += len(encode_body(Body(tuple(self._records[self._weighed :]))))
         self._weighed = len(self._records)
         return self._weight > MUCH
@@ -85,6 +90,7 @@ class Pending:
         records, body, blobs = self._fitting()
         self._records = self._records[len(records) :]
         self._weighed = self._weight = 0
+        self._sends = False
         snapshot, self._snapshot, self._must = self._snapshot, None, False
         self._since += len(body) + sum(blob.ref.size for blob in blobs)
         self._commits += 1

@@ -33,6 +33,7 @@ from actorflow.store.machine import machine_id
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
@@ -111,7 +112,10 @@ async def recover(
     found: list[Life] = []
     busy = {*lives, *(() if awaited else lives.blocked)}
     seen: Known = {} if known is None else known
-    orphaned = await lives.in_store(lambda: orphans(lives.store, busy, anywhere=anywhere, known=seen))
+    unsent: list[RunState] = []
+    orphaned = await lives.in_store(lambda: orphans(lives.store, busy, anywhere=anywhere, known=seen, unsent=unsent))
+    for run in unsent:
+        lives.dispatcher.told(run, tuple(run.mail.outbox), over=True)
     if awaited:
         orphaned += await lives.in_store(lambda: overdue(lives.store, busy, anywhere=anywhere))
     ours = [(run_id, graphs[name]) for run_id, name in orphaned if name in graphs][:most]
@@ -141,7 +145,14 @@ async def _take_up(lives: Lives, graph: Graph[Any], run_id: str, *, awaited: boo
     return life
 
 
-def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known) -> list[tuple[str, str]]:
+def orphans(  # noqa: C901 - one case for each way in which a run may stand
+    store: Store,
+    busy: Collection[str],
+    *,
+    anywhere: bool,
+    known: Known,
+    unsent: list[RunState] | None = None,
+) -> list[tuple[str, str]]:
     """Unfinished runs (id, graph) whose owner is gone, in random order; puts right the markers of others.
 
     What is over needs none. What its last owner let go of to sleep, and died, is laid down.
@@ -153,6 +164,7 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known
         known: what an earlier look found of which run (by its name in keys), to be kept for the next. As
             long as its owner lives, the run's log is mostly not read. But now and then
             it is: that process may have let go of the run, or lost it to one that has died since, and live on.
+        unsent: takes the runs that have ended, and have sent what others may not have yet.
     """
     found: list[tuple[str, str]] = []
     skipped = {encode_id(run_id) for run_id in busy}
@@ -174,7 +186,9 @@ def orphans(store: Store, busy: Collection[str], *, anywhere: bool, known: Known
             if tip.header.kind != "release":
                 known[encoded] = tip.header.owner
             if _is_over(tip.header, opening):
-                _clear(store, log, opening)
+                left = _clear(store, log, opening)
+                if left is not None and unsent is not None:
+                    unsent.append(left)
             elif is_asleep(tip.header):
                 if tip.header.opening == opening:  # otherwise somebody is about to wake it
                     whole(lying_down(store, tip.file.run_id, tip.header))  # and is found by when it is due
@@ -193,15 +207,16 @@ def _is_orphan(log: RunLog, header: Header, opening: int) -> bool:
     return header.opening == opening and log.is_owned(header) is False
 
 
-def _clear(store: Store, log: RunLog, opening: int) -> None:
-    """What the owner that ended the run would have done next, had it lived."""
+def _clear(store: Store, log: RunLog, opening: int) -> RunState | None:
+    """What the owner that ended the run would have done next, had it lived; the run, if that does not end here."""
     tip = log.tip()
     if tip is not None and tip.header.status == DELETED:
         if not log.is_owned(tip.header):
             delete_run(store, log.run_id, by=None)
-        return
+        return None
     frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))))
     if run.ended and run.opening == opening:
         end_markers(store, run, frames[-1].header)
-    else:
-        store.markers.drop_active(run.run_id, opening)
+        return run if run.mail.outbox else None
+    store.markers.drop_active(run.run_id, opening)
+    return None

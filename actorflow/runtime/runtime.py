@@ -229,6 +229,7 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
             newest=self.newest,
             graphs=self._graphs,
             linger=self._linger,
+            register=self.register,
         )
         if self._drain_on:
             await self._listen(self._tasks, self._lives)
