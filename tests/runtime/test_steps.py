@@ -17,7 +17,6 @@ from actorflow.errors import (
     AmbiguousStep,
     AttemptOver,
     BadStepResult,
-    NodeTimeout,
     NotInWorker,
     OutcomeUnknown,
     RemoteError,
@@ -504,7 +503,7 @@ async def test_what_comes_after_the_end_of_an_attempt_is_not_recorded() -> None:
         return {"n": ctx.attempt}
 
     async with Runtime("memory://") as rt:
-        state = await rt.run(of(node, retry=Retry(attempts=2, backoff=0.0), timeout=0.01))
+        state = await rt.run(of(node, retry=Retry(attempts=2, backoff=0.0), timeout=0.3))
 
     assert (state.n, world.done, [error.node for error in late]) == (2, [], ["node"])
 
@@ -528,7 +527,7 @@ async def test_an_effect_that_was_recorded_late_does_not_take_the_run_back() -> 
     """A timed-out attempt was in the middle of recording: the run goes on from the newest, with that (regression)."""
     graph, world = Graph("steps", Trail), World()
 
-    @graph.node(retry=Retry(attempts=3, backoff=0.0), timeout=0.05)
+    @graph.node(retry=Retry(attempts=3, backoff=0.0), timeout=0.3)
     async def node(state: Trail, ctx: Context) -> Update:
         await ctx.step("do", world.do)
         if ctx.attempt == 1:
@@ -567,23 +566,33 @@ async def test_a_step_that_must_not_run_twice_is_not_tried_again() -> None:
     assert (world.done, errors) == (["it"], ["ConnectionError"] * 3)
 
 
-async def test_a_step_that_was_begun_and_not_recorded_is_unknown() -> None:
-    """The node was cancelled in the middle of it: the next attempt does not do it, and says so, with its key."""
-    world, errors = World(), []
+async def begin_and_leave(ctx: Context, world: World, **how: Any) -> None:
+    """A step that is cancelled in the middle of its effect."""
 
     async def pay(idempotency_key: str = "") -> None:
         await world.do(idempotency_key=idempotency_key)
+        scope.cancel()
         await anyio.sleep_forever()
+
+    with anyio.CancelScope() as scope:
+        await ctx.step("pay", pay, mode="at_most_once", **how)
+    if scope.cancelled_caught:
+        raise RuntimeError("boom")
+
+
+async def test_a_step_that_was_begun_and_not_recorded_is_unknown() -> None:
+    """It was cancelled in the middle: the next attempt does not do it, and says so, with its key."""
+    world, errors = World(), []
 
     async def node(state: Trail, ctx: Context) -> Update:
         try:
-            await ctx.step("pay", pay, key="k", mode="at_most_once")
+            await begin_and_leave(ctx, world, key="k")
         except OutcomeUnknown as error:
             errors.append(error)
         return {"n": ctx.attempt}
 
     async with Runtime("memory://") as rt:
-        state = await rt.run(of(node, retry=AGAIN, timeout=0.05))
+        state = await rt.run(of(node, retry=AGAIN))
 
     assert (state.n, len(world.done)) == (2, 1)
     assert [(error.step, error.key, error.idempotency_key) for error in errors] == [("pay", "k", world.keys[0])]
@@ -593,20 +602,15 @@ async def test_an_unknown_outcome_fails_the_run_at_once_and_again_when_it_is_res
     """A restart can't find out; the effect was had once."""
     world = World()
 
-    async def pay() -> None:
-        await world.do()
-        await anyio.sleep_forever()
-
     async def node(state: Trail, ctx: Context) -> Update:
-        await ctx.step("pay", pay, mode="at_most_once")
+        await begin_and_leave(ctx, world)
         return {}
 
-    async with Runtime("memory://") as rt:
-        graph = of(node, retry=Retry(attempts=2, backoff=0.0, on=NodeTimeout), timeout=0.05)
+    async with Runtime("memory://", restarts=SOON) as rt:
         with pytest.raises(RunFailed) as caught:
-            await rt.run(graph, id="x")
+            await rt.run(of(node), id="x")
         with pytest.raises(RunFailed):
-            await (await rt.resume(graph, "x")).result()
+            await (await rt.resume(of(node), "x")).result()
 
     assert isinstance(caught.value.__cause__, OutcomeUnknown)
     assert world.done == ["it"]
