@@ -5,15 +5,28 @@ python examples/hot_reload.py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import anyio
 
-from actorflow import Graph, Runtime, State, Update, extend, migrate
+from actorflow import Context, Graph, Runtime, State, Update, extend, migrate
 from actorflow.errors import ReloadRefused
 
-if TYPE_CHECKING:
-    from actorflow import NodeEvent
+
+class Stove:
+    """What the cooks have as context: it takes a while, long enough for somebody to change the code."""
+
+    def __init__(self) -> None:
+        self._lit = anyio.Event()
+
+    async def cook(self) -> None:
+        """Cook one dish."""
+        self._lit.set()
+        await anyio.sleep(0.5)
+
+    async def lit(self) -> None:
+        """Wait until somebody cooks."""
+        await self._lit.wait()
 
 
 class OrderV1(State, name="Order", version=1):
@@ -28,9 +41,10 @@ kitchen_v1 = Graph("kitchen", OrderV1)
 
 
 @kitchen_v1.node
-async def cook(state: OrderV1) -> Update:
-    """Takes a while: long enough for somebody to change the code."""
-    await anyio.sleep(0.05)
+async def cook(state: OrderV1, ctx: Context) -> Update:
+    """As well as it can."""
+    if ctx.context is not None:
+        await ctx.context.cook()
     return {"log": [f"v1 cooked {state.dish} for {state.guests}"]}
 
 
@@ -58,9 +72,10 @@ kitchen_v2 = Graph("kitchen", OrderV2, migrations=[guests_to_portions])
 
 
 @kitchen_v2.node(name="cook")
-async def cook_v2(state: OrderV2) -> Update:
+async def cook_v2(state: OrderV2, ctx: Context) -> Update:
     """As before."""
-    await anyio.sleep(0.05)
+    if ctx.context is not None:
+        await ctx.context.cook()
     return {"log": [f"v2 cooked {state.portions:g} portions of {state.dish}"]}
 
 
@@ -84,34 +99,16 @@ async def cook_v3(state: OrderV3) -> None:
     """As before."""
 
 
-class Stove:
-    """A hook, by which `main` knows when somebody cooks."""
-
-    def __init__(self) -> None:
-        self._lit = anyio.Event()
-
-    async def on_node_start(self, event: NodeEvent) -> None:
-        """A node is called."""
-        if event.node == "cook":
-            self._lit.set()
-
-    async def lit(self) -> None:
-        """Wait for the next one who cooks."""
-        await self._lit.wait()
-        self._lit = anyio.Event()
-
-
 async def main() -> None:
     """One order is taken over by the new code as it is cooked; then a version comes that can't go on with another."""
-    stove = Stove()
-    async with Runtime(hooks=[stove]) as rt:
-        first = await rt.spawn(kitchen_v1, OrderV1(guests=4))
+    async with Runtime() as rt:
+        first = await rt.spawn(kitchen_v1, OrderV1(guests=4), context=(stove := Stove()))
         await stove.lit()
         done = await rt.reload(kitchen_v2)
         print(f"reloaded: {len(done.runs)} run went on, {len(done.changed)} was migrated")
         print("  " + "\n  ".join((await first.result()).log))
 
-        second = await rt.spawn(kitchen_v2, OrderV2(dish="pie"))
+        second = await rt.spawn(kitchen_v2, OrderV2(dish="pie"), context=(stove := Stove()))
         await stove.lit()
         try:
             await rt.reload(kitchen_v3)

@@ -134,7 +134,7 @@ def test_an_example_shows_what_it_says(start: Start, anyio_backend: str, example
 
 
 @pytest.mark.parametrize(
-    "example", ["time_travel", "branch", "hot_reload", "streaming", "subgraphs", "validating_store"]
+    "example", ["time_travel", "branch", "streaming", "subgraphs", "validating_store"]
 )
 def test_an_example_that_begins_new_runs_says_the_same_again(start: Start, example: str) -> None:
     """It can be started again in the same folder."""
