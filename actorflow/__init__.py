@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from actorflow.graph.fan import ItemError
     from actorflow.graph.graph import Graph
     from actorflow.graph.lock import SchemaLock
-    from actorflow.graph.message import Down, Mailbox, Message
+    from actorflow.graph.message import Down, Envelope, Mailbox, Message
     from actorflow.graph.middleware import Middleware, degrade, timing
     from actorflow.graph.migrate import Migration, migrate
     from actorflow.graph.progress import Progress
@@ -98,6 +98,7 @@ else:
         "DroppedEvent": "runtime.events",
         "END": "graph.routing",
         "End": "graph.routing",
+        "Envelope": "graph.message",
         "Event": "runtime.events",
         "EventStream": "runtime.stream",
         "Finding": "graph.check",
@@ -196,6 +197,7 @@ __all__ = [
     "Down",
     "DroppedEvent",
     "End",
+    "Envelope",
     "Event",
     "EventStream",
     "Finding",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
+from actorflow.graph.contacting import Contacting
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Context(Protocol):
+class Context(Contacting, Protocol):
     """Who asks a node to run, and what the caller handed along. Valid during the attempt only.
 
     Annotate a node's second parameter with it; a test of a node may pass any

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from actorflow.engine.mail import Letter
     from actorflow.engine.run import Answer, Form
+    from actorflow.graph.contacting import HasId
     from actorflow.graph.message import Message
     from actorflow.runtime.means import Means
-    from actorflow.runtime.post import HasId, Post
+    from actorflow.runtime.post import Post
 
 LONGEST = 100 * 366 * 86_400
 """Seconds: nobody waits longer than a century."""

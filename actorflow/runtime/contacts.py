@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from actorflow.engine.events import Outgoing
     from actorflow.engine.records import Ask
+    from actorflow.graph.contacting import HasId
     from actorflow.graph.graph import Graph
     from actorflow.graph.message import Message
     from actorflow.graph.state import State
     from actorflow.runtime.means import Means
-    from actorflow.runtime.post import HasId, OnClose
+    from actorflow.runtime.post import OnClose
 
 
 class Contacts:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from actorflow.engine.events import Outgoing
 from actorflow.engine.inputs import checked_input, default_input
 from actorflow.engine.operations import thaw
 from actorflow.engine.run import Form
 from actorflow.errors import BadMessage
-from actorflow.graph.message import Down, Message
-from actorflow.graph.schema import ENCODE_ERRORS, schema_of
+from actorflow.graph.message import Down
 from actorflow.runtime import clock
 from actorflow.runtime.conversion import form_of
+from actorflow.runtime.letters import write
 from actorflow.runtime.options import check_texts, check_word
 from actorflow.store.keys import encode_id
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from actorflow.engine.decision import Place
+    from actorflow.graph.contacting import HasId
     from actorflow.graph.graph import Graph
+    from actorflow.graph.message import Message
     from actorflow.graph.state import State
     from actorflow.runtime.means import Graphs
 
@@ -30,15 +32,6 @@ OnClose = Literal["cancel", "abandon"]
 """What becomes of a child when the run that began it has ended."""
 
 _MAX_ID = 400  # bytes: an id that a child makes of its parent's may be longer, and that of its child again
-
-
-class HasId(Protocol):
-    """A handle of a run, or whatever else says which one is meant."""
-
-    @property
-    def id(self) -> str:
-        """Of the run."""
-        ...
 
 
 class Post:
@@ -152,13 +145,8 @@ class Post:
         self.outgoing.append(outgoing)
 
     def _encoded(self, target: str, message: Message) -> tuple[Form, dict[str, Any]]:
-        if not isinstance(message, Message):
-            raise BadMessage(target, type(message).__name__, (), "a message is of a subclass of Message")
-        schema = schema_of(type(message), tuple(self._place.schema.codecs.by_type.values()))
-        try:
-            return form_of(schema), schema.dump(message)
-        except ENCODE_ERRORS as error:
-            raise BadMessage(target, schema.name, (), f"it can't be encoded: {error}") from error
+        written = write(target, message, codecs=self._place.schema.codecs)
+        return written.form, {name: thaw(value) for name, value in written.values.items()}
 
     def _child_id(self) -> str:
         """The same in every execution of this activation, and no other's."""
