@@ -6,13 +6,22 @@ import os
 
 import pytest
 
-from tests.planted import in_care, in_inboxes, in_runtimes, in_workers, on_buckets, on_local_disk, registry
+from tests.planted import (
+    in_care,
+    in_inboxes,
+    in_runtimes,
+    in_supervision,
+    in_workers,
+    on_buckets,
+    on_local_disk,
+    registry,
+)
 
 VARIABLE = "ACTORFLOW_PLANT"
 
 BUGS = {
     name: bug
-    for module in (on_local_disk, on_buckets, in_runtimes, in_workers, in_care, in_inboxes)
+    for module in (on_local_disk, on_buckets, in_runtimes, in_supervision, in_workers, in_care, in_inboxes)
     for name, bug in registry.BUGS.items()
     if bug.plant.__module__ == module.__name__
 }

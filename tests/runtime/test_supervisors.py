@@ -172,7 +172,8 @@ async def test_children_are_counted_together_and_one_crash_too_many_stops_all(st
                     stage.crash(name)
                     await stage.until(f"{name} crashes", starts=name)
                 stage.crash("c")
-                await anyio.sleep_forever()
+                with anyio.fail_after(5):
+                    await anyio.sleep_forever()
 
         assert isinstance(caught.value.__cause__, Boom)
         assert stage.log == ["c crashes", "d stops", "b stops", "a stops"]
@@ -226,7 +227,8 @@ async def test_the_outermost_gives_up_when_it_had_to_restart_another_too_often(s
                 await inner.spawn(stage.graph, Trail(), id="a")
                 await stage.until(starts="oa")
                 stage.crash("a")
-                await anyio.sleep_forever()
+                with anyio.fail_after(5):
+                    await anyio.sleep_forever()
 
         assert caught.value.path == "outer"
         assert stage.log == ["a crashes", "o stops"]
@@ -318,7 +320,8 @@ async def test_a_permanent_child_that_fails_for_good_is_opened_where_it_failed(s
                 stage.crash("a", ConcurrentWrite("work", "n"))
                 await stage.until("a crashes", starts="a")
                 stage.crash("a", ConcurrentWrite("work", "n"))
-                await anyio.sleep_forever()
+                with anyio.fail_after(5):
+                    await anyio.sleep_forever()
 
         assert (await rt.get("a").state()).trace == ["begin"]  # the entry did not run again
 
