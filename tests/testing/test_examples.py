@@ -48,6 +48,11 @@ SCENES: dict[str, dict[str, Any]] = {
     "reviews": {"state": {"books": ["Dune", "Emma", "Faust"]}, "operations": 8},
     "sessions": {"state": {"visitor": "Ada"}, "operations": 5},
     "stories": {"state": {"topic": "otters", "languages": ["French", "Dutch"]}, "operations": 8},
+    "web-orders": {
+        "state": {"items": ["lamp", "chair"], "total": 900},
+        "operations": 8,
+        "answers": {"Sell for 900?": True},
+    },
 }
 """By graph: the fields of its input, and what else `explore` must be told, such as answers. Others need nothing."""
 
