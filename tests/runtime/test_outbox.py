@@ -1,0 +1,261 @@
+"""The outbox: what a run sends is taken once by whom it is for, in order, whoever is killed when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actorflow import Context, Graph, Runtime, State, Update
+from actorflow.errors import AskFailed, BadMessage, WaitInMiddleware
+from tests.runtime.correspondents import Pay, Till, Total, ended, killed_everywhere, runtime, till, until
+
+if TYPE_CHECKING:
+    from actorflow.graph.middleware import Call
+
+
+class Sale(State, version=1):
+    """What a sender works on."""
+
+    total: int = -1
+    error: str = ""
+
+
+def sender(target: str = "till", *, ask: bool = True) -> Graph[Sale]:
+    """Sends twice, and then asks."""
+    graph = Graph("sender", Sale)
+
+    @graph.node
+    async def first(state: Sale, ctx: Context) -> None:
+        await ctx.send(target, Pay(amount=1))
+
+    @graph.node(after=first)
+    async def second(state: Sale, ctx: Context) -> None:
+        await ctx.send(target, Pay(amount=2))
+        await ctx.send(target, Pay(amount=4))
+
+    @graph.node(after=second)
+    async def third(state: Sale, ctx: Context) -> Update:
+        return {"total": await ctx.ask(target, Total(), type=int)} if ask else {}
+
+    return graph
+
+
+async def test_what_a_run_sends_is_taken_in_order_and_once(store_url: str) -> None:
+    """A question comes after the messages that were sent before it."""
+    async with Runtime(store_url) as rt:
+        box = await rt.spawn(till(), id="till")
+        sale = await (await rt.spawn(sender())).result()
+
+        assert sale.total == 7
+        assert (await box.state()) == Till(sum=7, entries=[1, 2, 4])
+        await box.cancel()
+
+
+async def test_nothing_is_sent_by_an_attempt_that_fails(store_url: str) -> None:
+    """It goes out with the result, of which there is only one."""
+    graph, calls = Graph("sender", Sale), list[int]()
+
+    @graph.node
+    async def pay(state: Sale, ctx: Context) -> None:
+        await ctx.send("till", Pay(amount=1))
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionError
+
+    async with runtime(store_url, []) as rt:
+        box = await rt.spawn(till(), id="till")
+        await rt.run(graph)
+        await until(lambda: _has(rt, 1))
+        assert len(calls) == 3
+        assert (await box.state()).entries == [1]
+        await box.cancel()
+
+
+async def _has(rt: Runtime, sum_: int) -> bool:
+    return bool((await rt.get("till").state()).sum == sum_)
+
+
+async def test_sender_and_receiver_are_killed_at_every_operation() -> None:
+    """Both live in one process, whose death is at each operation of the store: the sum is exact, the order is kept."""
+
+    async def scene(rt: Runtime, graphs: list[Graph[Any]]) -> None:
+        await rt.spawn(graphs[0], id="till", on_conflict="attach")
+        await rt.spawn(graphs[1], id="sale", on_conflict="attach")
+        assert await ended(rt, "sale") == "finished"
+        assert (await rt.get("sale").state()).total == 7
+        assert (await rt.get("till").state()).entries == [1, 2, 4]
+
+    assert await killed_everywhere(lambda: [till(), sender()], scene) > 60
+
+
+async def test_what_a_run_sends_last_goes_out_although_it_is_over() -> None:
+    """A process that dies between the end of a run and the delivery leaves a marker, by which the next one finds it."""
+
+    async def scene(rt: Runtime, graphs: list[Graph[Any]]) -> None:
+        await rt.spawn(graphs[0], id="till", on_conflict="attach")
+        await rt.spawn(graphs[1], id="sale", on_conflict="attach")
+        assert await ended(rt, "sale") == "finished"
+        await until(lambda: _has(rt, 7))
+        assert (await rt.get("till").state()).entries == [1, 2, 4]
+
+    assert await killed_everywhere(lambda: [till(), sender(ask=False)], scene, kinds=("before",)) > 30
+
+
+async def test_a_message_to_nobody_is_a_dead_letter_of_its_sender(store_url: str) -> None:
+    """And who asks is told."""
+    graph = Graph("sender", Sale)
+
+    @graph.node
+    async def first(state: Sale, ctx: Context) -> None:
+        await ctx.send("nobody", Pay(amount=1))
+
+    @graph.node(after=first)
+    async def second(state: Sale, ctx: Context) -> Update:
+        try:
+            await ctx.ask("nobody", Total())
+        except AskFailed as error:
+            return {"error": error.reason}
+        return {}
+
+    async with Runtime(store_url) as rt:
+        run = await rt.spawn(graph, id="sale")
+        assert "NoSuchRun" in (await run.result()).error
+        _, state = await rt.load("sale")
+        (dead, asked) = state.mail.dead
+        assert (dead.reason, dead.letter.values, asked.letter.values) == ("undeliverable", {"amount": 1}, {})
+
+
+async def test_who_was_not_there_yet_takes_what_comes_when_it_is(store_url: str) -> None:
+    """A message that could not be delivered leaves no gap in front of the next one."""
+    graph = Graph("sender", Sale)
+
+    @graph.node
+    async def first(state: Sale, ctx: Context) -> None:
+        await ctx.send("till", Pay(amount=1))
+
+    @graph.node(after=first)
+    async def second(state: Sale, ctx: Context) -> None:
+        await ctx.interrupt("Is it there?")
+        await ctx.send("till", Pay(amount=2))
+
+    async with runtime(store_url, []) as rt:
+        run = await rt.spawn(graph, id="sale")
+        await until(lambda: _is_waiting(rt, "sale"))
+        box = await rt.spawn(till(), id="till")
+        await run.answer(None)
+        await run.result()
+        await until(lambda: _has(rt, 2))
+        assert (await box.state()).entries == [2]
+        await box.cancel()
+
+
+async def _is_waiting(rt: Runtime, run_id: str) -> bool:
+    return await rt.get(run_id).status() == "waiting"
+
+
+async def test_who_asks_a_run_that_ends_is_told(store_url: str) -> None:
+    """Also if it had the message, and did not come to it."""
+    graph = Graph("quitter", Till, lifetime="actor")
+
+    @graph.on(Total)
+    async def total(state: Till, msg: Total, ctx: Context) -> Update:
+        raise ValueError("out of order")
+
+    asker = Graph("asker", Sale)
+
+    @asker.node
+    async def ask(state: Sale, ctx: Context) -> Update:
+        try:
+            await ctx.ask("till", Total())
+        except AskFailed as error:
+            return {"error": error.reason}
+        return {}
+
+    async with Runtime(store_url) as rt:
+        box = await rt.spawn(graph, id="till")
+        assert (await rt.run(asker)).error == "ValueError: out of order"
+        await box.cancel()
+        assert "RunEnded" in (await rt.run(asker)).error
+
+
+async def test_an_answer_that_does_not_come_in_time_is_a_timeout(store_url: str) -> None:
+    """And stays one; what was asked for is not asked again."""
+    silent = Graph("silent", Till, messages=[Total], lifetime="actor")
+
+    @silent.node
+    async def begin(state: Till) -> None:
+        return None
+
+    asker = Graph("asker", Sale)
+
+    @asker.node
+    async def ask(state: Sale, ctx: Context) -> Update:
+        try:
+            await ctx.ask("till", Total(), timeout=0.01)
+        except TimeoutError as error:
+            return {"error": str(error)}
+        return {}
+
+    async with Runtime(store_url) as rt:
+        box = await rt.spawn(silent, id="till")
+        assert (await rt.run(asker)).error == "run 'till' did not answer in time"
+        _, state = await rt.load("till")
+        assert len(state.mail.queue) == 1
+        await box.cancel()
+
+
+async def test_only_the_node_itself_sends(store_url: str) -> None:
+    """Middleware calls it again, and would send again."""
+
+    async def around(state: Any, ctx: Context, call: Call) -> Any:
+        await ctx.send("till", Pay(amount=1))
+        return await call()
+
+    graph = Graph("sender", Sale)
+
+    @graph.node(middleware=[around])
+    async def node(state: Sale) -> None:
+        return None
+
+    async with Runtime(store_url) as rt:
+        run = await rt.spawn(graph)
+        with pytest.raises(Exception, match="middleware") as failed:
+            await run.result()
+        assert isinstance(failed.value.__cause__, WaitInMiddleware)
+
+
+async def test_what_is_no_message_is_refused_where_it_is_sent(store_url: str) -> None:
+    """Naming what is wrong with it."""
+    graph, errors = Graph("sender", Sale), list[Exception]()
+
+    class Sum(State):
+        """No message."""
+
+    @graph.node
+    async def node(state: Sale, ctx: Context) -> None:
+        for message in (Sum(), Pay(amount="1")):  # type: ignore[arg-type]
+            try:
+                await ctx.send("till", message)  # type: ignore[arg-type]
+            except BadMessage as error:
+                errors.append(error)
+
+    async with Runtime(store_url) as rt:
+        await rt.run(graph)
+    assert [error.type_name for error in errors if isinstance(error, BadMessage)] == ["Sum", "Pay"]
+
+
+async def test_planted_a_lane_that_forgets_its_numbers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a receiver that takes whatever comes; a kill between delivery and its record pays twice."""
+    from actorflow.engine import turns
+
+    monkeypatch.setattr(turns, "follows", lambda *_: True)
+
+    async def scene(rt: Runtime, graphs: list[Graph[Any]]) -> None:
+        await rt.spawn(graphs[0], id="till", on_conflict="attach")
+        await rt.spawn(graphs[1], id="sale", on_conflict="attach")
+        assert await ended(rt, "sale") == "finished"
+        assert (await rt.get("till").state()).entries == [1, 2, 4]
+
+    with pytest.raises(AssertionError):
+        await killed_everywhere(lambda: [till(), sender()], scene, kinds=("before",))
