@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -139,7 +139,7 @@ class Intake:
             return True
         return False if found.more and done else None
 
-    def _find(self, run_id: str, graph: Graph[object], marks: Marks, window: Window, most: int) -> _Found:
+    def _find(self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, most: int) -> _Found:
         bounds, now = graph.plan.mailbox, clock.now()
         limits = Limits(ids=bounds.ids, hours=bounds.hours)
         inbox = self._lives.store.inbox

@@ -147,6 +147,7 @@ class Lives:
         # held by actors, and by those who watch their runs
         self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
         self.intake = Intake(self, tasks, migration_timeout=limits.migration_timeout)
+        self.wanting = anyio.Event()  # set when something here could want messages from elsewhere
         self._by_id: dict[str, Life] = {}
         self._claiming: dict[str, anyio.Event] = {}  # runs that a task is about to claim
 
@@ -372,6 +373,8 @@ class Lives:
             self._send_again(adopted)
             if start.first is None:
                 self.intake.look(life)
+            if start.graph.plan.messages or adopted.run.mail.lanes:
+                self.wanting.set()
             if self._hooks:
                 self._tasks.start_soon(self._hooks.follow, *self._watched(life))
             return life

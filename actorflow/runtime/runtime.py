@@ -36,6 +36,7 @@ from actorflow.runtime.claiming import (
 from actorflow.runtime.draining import drain_on
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.hooks import Hook, Hooks
+from actorflow.runtime.listening import listen
 from actorflow.runtime.listing import RunInfo, list_runs
 from actorflow.runtime.lives import Lives
 from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_context, check_texts, check_word
@@ -243,6 +244,8 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
         if not self._readonly:
             turn = partial(self._lives.sleepers.turn, every=look_every, anywhere=self._anywhere)
             self._tasks.start_soon(turn)
+            listening = partial(listen, takes_up=self._recover != "never", anywhere=self._anywhere)
+            self._tasks.start_soon(listening, self._lives, self._graphs, self._tasks)
         return self
 
     async def __aexit__(
@@ -323,6 +326,8 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
             if self._lives is not None:
                 self._lives.unblock()
                 self._lives.sleepers.hurry()
+                if graph.plan.messages and self._recover != "never":
+                    self._lives.wanting.set()
 
     async def run(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorflow import END, Context, End, Graph, Mailbox, Message, Reply, Retry, Run, Runtime, State, Update
+from actorflow import END, Context, End, Graph, Mailbox, Message, Reply, Retry, Run, Runtime, Update
 from actorflow.engine import turns
 from actorflow.errors import (
     AskFailed,
@@ -25,6 +25,7 @@ from actorflow.errors import (
     WindowFull,
 )
 from actorflow.testing import assert_resumes_equal, explore
+from tests.runtime.asking import asked
 from tests.runtime.mailing import Account, Break, Close, Deposit, Gate, Hold, Total, banking, working
 
 if TYPE_CHECKING:
@@ -50,13 +51,12 @@ async def test_what_is_sent_is_handled_in_the_order_of_sending() -> None:
 async def test_a_sent_message_is_durable_when_send_is_back(store_url: str) -> None:
     """The process that takes the store over finds it, although nobody has handled it."""
     gate = Gate()
-    with pytest.raises(ZeroDivisionError):
-        async with Runtime(store_url) as rt:
-            run = await rt.spawn(banking(), id="ada", context=gate)
-            await run.send(Hold())
-            await gate.inside.wait()
-            await run.send(Deposit(amount=7))
-            raise ZeroDivisionError
+    async with anyio.create_task_group() as tasks, Runtime(store_url) as rt:
+        run = await rt.spawn(banking(), id="ada", context=gate)
+        await run.send(Hold())
+        await gate.inside.wait()
+        await run.send(Deposit(amount=7))
+        tasks.cancel_scope.cancel()
 
     async with Runtime(store_url, drain="park") as rt:
         gate.open.set()
@@ -89,7 +89,7 @@ async def test_a_reply_of_another_type_than_was_asked_for_is_refused() -> None:
     async with Runtime("memory://", drain="park") as rt:
         run = await rt.spawn(banking(), id="ada")
 
-        with pytest.raises(AskFailed, match="not what was asked for.*Expected `str`"):
+        with pytest.raises(AskFailed, match=r"not what was asked for.*Expected `str`"):
             await run.ask(Deposit(amount=5), type=str)
 
         assert await run.ask(Total()) == 5
@@ -206,7 +206,7 @@ async def test_what_is_no_message_of_the_run_is_refused() -> None:
             await run.send(wrong)
         with pytest.raises(BadMessage, match="is the type"):
             await run.send(Deposit)  # type: ignore[arg-type]
-        with pytest.raises(BadMessage, match="field 'amount'.*Expected `int`"):
+        with pytest.raises(BadMessage, match=r"field 'amount'.*Expected `int`"):
             await run.send(Deposit(amount=unfit))
         with pytest.raises(BadCallerId):
             await run.send(Deposit(amount=1), id="")
@@ -547,8 +547,9 @@ async def test_a_turn_that_a_node_overtook_is_handled_again() -> None:
         await turn.inside.wait()
 
         work.open.set()
-        while (await run.state()).balance != 100:
-            await anyio.sleep(0.001)
+        async for event in run.events("values"):
+            if event.values["balance"] == 100:
+                break
         turn.open.set()
 
         assert (await run.result()).balance == 101
@@ -568,8 +569,7 @@ async def test_a_handler_may_ask_somebody_and_the_next_message_waits() -> None:
         run = await rt.spawn(graph, id="ada")
         await run.send(Deposit(amount=500), id="big")
         await run.send(Deposit(amount=1), id="small")
-        while not await run.interrupts():
-            await anyio.sleep(0.001)
+        await asked(run)
         assert [one.message for one in await run.mailbox()] == [Deposit(amount=1)]
 
         await run.answer(True)
