@@ -74,7 +74,7 @@ class Life(Struct, eq=False):
     actor: Actor
     policy: RestartPolicy
     outage: Callable[[], Awaitable[None]]  # waits until the store answers
-    restarts: list[float] = field(default_factory=list[float])  # times, on the monotonic clock
+    restarts: list[float] = field(default_factory=list[float])  # times, on the monotonic clock: those that count
     supervisor: Superior | None = None  # None: the root, which counts for each run apart
     under: Under | None = None  # its supervisor, where the next claim is to say so
     done: Event = field(default_factory=Event)
@@ -176,6 +176,8 @@ class Life(Struct, eq=False):
     ) -> None:
         """Run the actor, restart it when it crashes, and let go of the run in the end, whatever happens.
 
+        Over before that if the actor is idle: called again when it was stirred.
+
         Args:
             reopen: claims the run anew, from its last file.
             renew: makes the next actor under the same claim, from the run as it stood.
@@ -192,9 +194,10 @@ class Life(Struct, eq=False):
             self.error = error
             _logger.exception("run %r stopped in this process", self.run_id)
         finally:
-            # shielded: closing a runtime leaves its runs claimable; bounded by the store's timeouts
-            with anyio.CancelScope(shield=True):
-                await self._let_go()
+            if not self.actor.idle:
+                # shielded: closing a runtime leaves its runs claimable; bounded by the store's timeouts
+                with anyio.CancelScope(shield=True):
+                    await self._let_go()
 
     async def _next(
         self, reopen: Callable[[Life], Awaitable[Actor]] | None, renew: Callable[[Life, RunState], Actor]
@@ -235,7 +238,7 @@ class Life(Struct, eq=False):
             self.run_id,
             crashed.node,
             crashed.error,
-            len(self.restarts),
+            self.restarted + 1,
             verdict.delay,
         )
         return verdict.delay
@@ -249,7 +252,7 @@ class Life(Struct, eq=False):
         else:
             verdict = after_crash(self.policy, crashed.error, tuple(self.restarts), now=now, chance=random.random())
         if isinstance(verdict, Restart):
-            self.restarts.append(now)
+            self.restarts = [at for at in self.restarts if now - at < self.policy.period] + [now]
         return verdict
 
     def _stall(self, error: StoreError) -> float:

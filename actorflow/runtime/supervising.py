@@ -17,7 +17,7 @@ from actorflow.runtime.steering import Steering
 from actorflow.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from actorflow.engine.supervision import Under
     from actorflow.graph.graph import Graph
@@ -89,7 +89,7 @@ class Supervising(Steering):
         max_backoff: float = 30.0,
         never_restart: tuple[type[Exception], ...] = (),
         parent: Supervisor | None = None,
-    ) -> AsyncIterator[Supervisor]:
+    ) -> AsyncGenerator[Supervisor]:
         """A supervisor: runs that are spawned through it are its children, and are restarted by its rules.
 
         Its restarts are counted together. One too many, and it stops all of its

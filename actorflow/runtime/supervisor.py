@@ -6,9 +6,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio
 from anyio import CancelScope
-from msgspec import Struct
 
 from actorflow.engine.events import Inputting
 from actorflow.engine.policy import GiveUp, Restart, backoff, hopeless
@@ -17,7 +15,7 @@ from actorflow.errors import ActorflowError, RestartIntensity, SupervisorClosed
 from actorflow.graph.state import State
 from actorflow.runtime import clock
 from actorflow.runtime.life import Life, Superior
-from actorflow.runtime.recall import Recall
+from actorflow.runtime.members import Child, recalled, restart_together
 from actorflow.runtime.stats import SupervisorStats, supervisor_stats
 
 if TYPE_CHECKING:
@@ -36,16 +34,6 @@ S = TypeVar("S", bound=State)
 _logger = logging.getLogger("actorflow.supervisor")
 
 _REASONS: dict[str, Reason] = {"finished": "normal", "failed": "failed", "quarantined": "failed"}
-
-
-class Child(Struct, eq=False):
-    """A run as its supervisor knows it: also while it sleeps, or is between two lives."""
-
-    run_id: str
-    restart: RestartType
-    context: Any = None
-    life: Life | None = None  # while it lives here
-    ended: Reason | None = None  # it ended, and is to be opened again
 
 
 class Supervisor(Superior):
@@ -71,7 +59,7 @@ class Supervisor(Superior):
         """Its name, after those of the supervisors around it: ``payments/cards``."""
         self.failure: RestartIntensity | None = None
         self.scope = CancelScope()  # around what was written inside `async with`
-        self.members: list[Child | Supervisor] = []  # in the order of their starts
+        self.members: dict[str | Supervisor, Child | Supervisor] = {}  # in the order of their starts; runs by id
         self.policy = policy
         self.window = Window(max_restarts=policy.max_restarts, period=policy.period)
         self.leaving = False  # nothing that ends is opened again
@@ -187,15 +175,13 @@ class Supervisor(Superior):
         """A life began that is a child of this supervisor; one that was its child before keeps its place."""
         child = self._child(life.run_id)
         if child is None:
-            child = Child(life.run_id, restart or self._restart)
-            self.members.append(child)
+            child = self.members[life.run_id] = Child(life.run_id, restart or self._restart)
         child.restart, child.life, child.ended = restart or child.restart, life, None
         child.context = life.context
 
     def dismiss(self, life: Life) -> None:
         """A life goes to another supervisor."""
-        if (child := self._child(life.run_id)) is not None:
-            self.members.remove(child)
+        self.members.pop(life.run_id, None)
 
     def crashed(self, life: Life, error: Exception) -> Restart | GiveUp:
         """What becomes of a child whose node raised this."""
@@ -216,14 +202,14 @@ class Supervisor(Superior):
         child.life = None
         if life.outcome is None:
             if life.error is not None:  # fenced, or not to be run here: should it come back, it joins again
-                self.members.remove(child)
+                del self.members[child.run_id]
             return
         reason = _REASONS.get(life.outcome.status, "cancelled")
         if verdict(reason, child.restart) == "restart" and not (self.leaving or life.parking):
             child.ended = reason
             if isinstance(self._answer(child, life.outcome.cause), Restart):
                 return
-        self.members.remove(child)
+        self.members.pop(child.run_id, None)
 
     # -- restarting -------------------------------------------------------------------
 
@@ -241,33 +227,19 @@ class Supervisor(Superior):
         taker, member = chain[found], chain[found - 1] if found else child
         delay = backoff(taker.policy, taker.window.recent(now), chance=random.random())
         taker.window.note(now)
-        again = affected(taker.strategy, taker.members, member)
+        again = affected(taker.strategy, list(taker.members.values()), member)
         for one in again:
             if isinstance(one, Supervisor):
                 one.begin_anew()
-        batch = [inner for one in again for inner in _children_of(one)]
-        if batch == [child] and child.ended is None:
-            return Restart(delay)
+        children = [inner for one in again for inner in _children_of(one)]
+        if children == [child] and child.ended is None:
+            return Restart(delay)  # which it waits for by itself
         _logger.warning(
-            "supervisor %r restarts %d of its children: run %r exited", taker.path, len(batch), child.run_id
+            "supervisor %r restarts %d of its children: run %r exited", taker.path, len(children), child.run_id
         )
-        recalled = _recalled(batch)
-        self._living.in_background(lambda: self._together(recalled, delay))
+        batch = recalled(children)
+        self._living.in_background(lambda: restart_together(batch, delay, self._open_again))
         return Restart(0.0)
-
-    async def _together(self, batch: list[tuple[Child, Recall | None]], delay: float) -> None:
-        """Stop children in the reverse order of their starts, wait, and start them again in that order."""
-        for child, recall in reversed(batch):
-            if recall is not None and child.life is not None:
-                child.life.pull()
-                await recall.stopped.wait()
-        await anyio.sleep(delay)
-        for child, recall in batch:
-            if recall is not None:
-                recall.turn.set()
-                await recall.back.wait()
-            elif child.ended is not None:
-                await self._open_again(child)
 
     async def _open_again(self, child: Child) -> None:
         """A run that ended, though it is permanent, goes on: from its entry, or where it had failed."""
@@ -281,13 +253,12 @@ class Supervisor(Superior):
                 await self._runtime.resume_any(child.run_id, context=child.context)
         except ActorflowError as error:
             _logger.error("permanent run %r could not be opened again: %s", child.run_id, error)  # noqa: TRY400
-            if child in self.members:
-                self.members.remove(child)
+            self.members.pop(child.run_id, None)
 
     def begin_anew(self) -> None:
         """Forget restarts, here and inside, as a supervisor does that is started again itself."""
         self.window.clear()
-        for member in self.members:
+        for member in self.members.values():
             if isinstance(member, Supervisor):
                 member.begin_anew()
 
@@ -296,7 +267,7 @@ class Supervisor(Superior):
         if self.failure is None:
             self.failure, self.leaving = failure, True
             self.scope.cancel()
-            for member in self.members:
+            for member in self.members.values():
                 if isinstance(member, Supervisor):
                     member.give_up(failure)
 
@@ -323,12 +294,12 @@ class Supervisor(Superior):
     def close(self) -> None:
         """Take no more children."""
         self.leaving = self.closed = True
-        if self.parent is not None and self in self.parent.members:
-            self.parent.members.remove(self)
+        if self.parent is not None:
+            self.parent.members.pop(self, None)
 
     def join(self, parent: Supervisor) -> None:
         """Become the newest member of the supervisor around."""
-        parent.members.append(self)
+        parent.members[self] = self
 
     @property
     def leaving_by_force(self) -> bool:
@@ -343,7 +314,8 @@ class Supervisor(Superior):
         return (child.life for child in self.children() if child.life is not None and not child.life.done.is_set())
 
     def _child(self, run_id: str) -> Child | None:
-        return next((one for one in self.members if isinstance(one, Child) and one.run_id == run_id), None)
+        found = self.members.get(run_id)
+        return found if isinstance(found, Child) else None
 
     def _around(self) -> Iterator[Supervisor]:
         outer = self.parent
@@ -364,16 +336,5 @@ def _children_of(member: Child | Supervisor) -> Iterator[Child]:
     if isinstance(member, Child):
         yield member
     else:
-        for inner in member.members:
+        for inner in member.members.values():
             yield from _children_of(inner)
-
-
-def _recalled(batch: list[Child]) -> list[tuple[Child, Recall | None]]:
-    """Note in each that it is to be stopped and started again, unless another restart does that just now."""
-    marked: list[tuple[Child, Recall | None]] = []
-    for child in batch:
-        recall = None
-        if child.life is not None and child.life.recalled is None and child.life.lasts:
-            recall = child.life.recalled = Recall()
-        marked.append((child, recall))
-    return marked

@@ -22,8 +22,8 @@ SUPERVISORS = "runtime/test_supervisors.py"
 @found_by(f"{SUPERVISORS}::test_one_for_all_stops_in_reverse_and_starts_in_order")
 def a_group_stops_in_the_order_of_its_starts(patch: pytest.MonkeyPatch) -> None:
     """Who needs the one before it finds it gone; and starts again before it is back."""
-    recalled = supervisor._recalled
-    patch.setattr(supervisor, "_recalled", lambda batch: recalled(batch[::-1]))
+    recalled = supervisor.recalled
+    patch.setattr(supervisor, "recalled", lambda children: recalled(children[::-1]))
 
 
 @found_by(
