@@ -60,7 +60,7 @@
     │   ├── BadCallerId (ValueError)         this string can't be the id of a message
     │   ├── IdempotencyConflict              the id of a message was used for another content
     │   ├── MailboxFull                      so much waits for the run that it takes no more
-    │   ├── BadMessage                       the run takes no messages of this type
+    │   ├── BadMessage (TypeError)           the run takes no messages of this type
     │   ├── MessageRejected                  the graph refused the message
     │   ├── AskFailed                        the run did not answer
     │   ├── ChildFailed                      a run whose result was waited for did not finish
