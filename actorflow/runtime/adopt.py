@@ -17,6 +17,7 @@ from actorflow.engine.tokens import check_nodes
 from actorflow.errors import WrongGraph
 from actorflow.graph.fan import WHOLE
 from actorflow.runtime.conversion import Conversion, form_of
+from actorflow.runtime.forwarding import convert_mail, forms_of_mail
 
 if TYPE_CHECKING:
     from actorflow.engine.operations import Values
@@ -74,8 +75,9 @@ def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: floa
             _convert_items(run, owner, around, time_limit=time_limit)
     for path, its in graphs.items():
         _convert(run, run.scopes[path], its, saved, time_limit=time_limit)
+    convert_mail(run, graph, time_limit=time_limit)
     if run.renewed:  # forms that nothing is in any more
-        used = {scope.schema for scope in run.scopes.values()}
+        used = {scope.schema for scope in run.scopes.values()} | forms_of_mail(run)
         run.forms = {key: form for key, form in run.forms.items() if key in used}
     check_nodes(graph.plan, run)
     return run

@@ -135,7 +135,7 @@ async def test_a_state_that_no_node_could_be_given_blocks_the_run(
 
     grown = graph_of(After, "a", "b")
     found = await asked(store_url, grown)
-    monkeypatch.setattr(actorflow.runtime.dryrun, "_does_not_load", lambda graph, run: None)
+    monkeypatch.setattr(actorflow.runtime.dryrun, "problem_of", lambda graph, run: None)
     planted = await asked(store_url, grown)
 
     assert (found["r"].verdict, planted["r"].verdict) == ("blocked", "ready")
