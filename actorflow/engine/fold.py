@@ -390,6 +390,7 @@ def _update(run: RunState, record: Updated) -> None:
 
 def _input(run: RunState, record: InputGiven) -> None:
     run.inputs += 1
+    run.closing = False  # an actor that was over takes messages again
     if record.queued:
         run.queue.pop(0)
     if record.discards:

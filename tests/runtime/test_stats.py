@@ -1,5 +1,7 @@
 """Statistics of what lives here: per run, per supervisor, and of all."""
 
+# ruff: noqa: SIM117 - a runtime and its supervisors are left one after the other, and should look so
+
 from __future__ import annotations
 
 import anyio
@@ -8,6 +10,7 @@ import anyio.lowlevel
 from actorflow import Context, Graph, RestartPolicy, Runtime, Update
 from actorflow.testing import VirtualClock
 from tests.runtime.graphs import Trail, chain
+from tests.runtime.mailing import Deposit, Gate, Hold, banking
 
 
 def crashing(times: int, entered: list[str], gate: anyio.Event) -> Graph[Trail]:
@@ -69,3 +72,24 @@ async def test_stats_of_a_supervisor_are_those_of_its_children_and_the_roots_of_
             gate.set()
         assert rt.stats().restarts == 1
         assert rt.stats().runs == 0
+
+
+async def test_stats_tell_how_many_messages_wait_and_for_how_long(store_url: str) -> None:
+    """While a handler holds the actor up: of the run, of its supervisor, and of all."""
+    gate = Gate()
+    async with VirtualClock(auto=False) as clock, Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group") as group:
+            account = await group.spawn(banking(), id="account", context=gate)
+            await account.send(Hold())
+            await gate.inside.wait()
+            for amount in (1, 2):
+                await account.send(Deposit(amount=amount))
+                await clock.advance(30.0)
+
+            for stats in (account.stats(), group.stats(), rt.stats()):
+                assert stats is not None
+                assert (stats.mailbox, stats.oldest) == (2, 60.0)
+            gate.open.set()
+            assert await account.ask(Deposit(amount=3), type=int) == 6
+            assert (group.stats().mailbox, group.stats().oldest) == (0, None)
+            await account.cancel()

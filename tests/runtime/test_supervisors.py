@@ -21,6 +21,7 @@ from actorflow.errors import (
     SupervisorExists,
 )
 from tests.runtime.graphs import Trail
+from tests.runtime.mailing import Close, Deposit, Gate, banking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -472,3 +473,42 @@ async def test_the_result_of_a_child(store_url: str) -> None:
         assert (await group.run(stage, Trail(), id="x")).n == 7
         assert (await rt.load("x"))[1].supervisor == "group"
         assert list(group.children()) == []
+
+
+async def test_a_permanent_actor_that_closes_is_opened_again(store_url: str) -> None:
+    """With the state that it has, and under its id: who sends to it does not notice."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", restart="permanent", backoff=0.0) as group:
+            account = await group.spawn(banking(), id="account", context=Gate())
+            assert await account.ask(Deposit(amount=5), type=int) == 5
+
+            await account.send(Close())
+
+            await until(lambda: group.window.total == 1)
+            with anyio.fail_after(5):
+                while await account.status() == "finished":
+                    await anyio.lowlevel.checkpoint()
+            assert await account.ask(Deposit(amount=2), type=int) == 7
+            await account.cancel()
+
+
+async def test_restarts_are_counted_anew_in_a_new_process(store_url: str, stage: Stage) -> None:
+    """What crashed before the process ended is not stored: it may have been that process's trouble."""
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception is what is tested
+            async with Runtime(store_url, recover="never", graphs=[stage.graph]) as rt:
+                async with rt.supervise("group", max_restarts=1, backoff=0.0) as group:
+                    stage.log.clear()
+                    await (group.resume(stage.graph, "a") if await known(rt) else group.spawn(stage.graph, id="a"))
+                    await stage.until(starts="a")
+                    stage.crash("a")
+                    await stage.until("a crashes", starts="a")
+                    raise ZeroDivisionError
+
+    async with Runtime(store_url, recover="never") as rt:
+        assert (await rt.tip("a")).header.crashes == 0  # nor was any of it the death of a process
+
+
+async def known(rt: Runtime) -> bool:
+    """Whether there is a run by now."""
+    return bool(await rt.runs())
