@@ -53,7 +53,7 @@ def a_commit_goes_before_its_blobs(patch: pytest.MonkeyPatch) -> None:
 
     async def turned(self: Writer, sealed: Sealed) -> None:
         await carry(self, sealed._replace(blobs=()))
-        self._large.blobs.put(sealed.blobs)
+        self.large.blobs.put(sealed.blobs)
 
     patch.setattr(Writer, "_carry", turned)
 

@@ -595,7 +595,7 @@ from actorflow.runtime.writer import Writer
 carry = Writer._carry
 async def turned(self, sealed):
     await carry(self, sealed._replace(blobs=()))
-    self._large.blobs.put(sealed.blobs)
+    self.large.blobs.put(sealed.blobs)
 Writer._carry = turned
 """
     status, _ = child(planted + CHILD, store_url, ACTORFLOW_CRASH="blobs.before_put:3")
