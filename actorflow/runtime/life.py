@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import anyio
-from anyio import Event
 from msgspec import Struct, field
 
 from actorflow.engine.events import Asking, Stop
@@ -21,6 +21,7 @@ from actorflow.runtime import clock
 from actorflow.runtime.actor import Actor, Crashed, Request
 from actorflow.runtime.halt import Halt
 from actorflow.runtime.recall import Recall
+from actorflow.runtime.signal import Signal
 from actorflow.store.frames import FilePart
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ class Life(Struct, eq=False):
     restarts: list[float] = field(default_factory=list[float])  # times, on the monotonic clock: those that count
     supervisor: Superior | None = None  # None: the root, which counts for each run apart
     under: Under | None = None  # its supervisor, where the next claim is to say so
-    done: Event = field(default_factory=Event)
+    done: Signal = field(default_factory=Signal)
     outcome: Outcome | None = None  # set when the run ended
     error: Exception | None = None  # set when this process had to let go of it
     stopping: Stop | None = None
     parking: bool = False
-    hurried: Event = field(default_factory=Event)  # set when a restart must not be waited for
+    hurried: Signal = field(default_factory=Signal)  # set when a restart must not be waited for
     halted: Halt | None = None  # somebody wants the run to stand still
     recalled: Recall | None = None  # its supervisor restarts it with others
     stalled: bool = False  # it waits for the store
@@ -233,14 +234,15 @@ class Life(Struct, eq=False):
         finally:
             if back is not None:
                 back.back.set()
-        _logger.warning(
-            "run %r crashed in node %r (%r); restart %d in %.2f s, from its last file",
-            self.run_id,
-            crashed.node,
-            crashed.error,
-            self.restarted + 1,
-            verdict.delay,
-        )
+        if math.isfinite(verdict.delay):  # else it waits to be stopped
+            _logger.warning(
+                "run %r crashed in node %r (%r); restart %d in %.2f s, from its last file",
+                self.run_id,
+                crashed.node,
+                crashed.error,
+                self.restarted + 1,
+                verdict.delay,
+            )
         return verdict.delay
 
     def _judge(self, crashed: Crashed) -> Restart | GiveUp:
@@ -295,7 +297,7 @@ class Life(Struct, eq=False):
         await halt.over.wait()
         self.halted = None
         if self.stopping is None and not self.parking:
-            self.hurried = Event()
+            self.hurried = Signal()
         return halt.run
 
     def _pass_on(self) -> None:
@@ -318,7 +320,7 @@ class Life(Struct, eq=False):
             self.recalled.stopped.set()
             await self.recalled.turn.wait()
             if self.stopping is None and not self.parking and self.halted is None:
-                self.hurried = Event()
+                self.hurried = Signal()
         await self._stand_still()
         return not self.parking
 

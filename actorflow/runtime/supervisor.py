@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 from anyio import CancelScope
 
 from actorflow.engine.events import Inputting
 from actorflow.engine.policy import GiveUp, Restart, backoff, hopeless
-from actorflow.engine.supervision import Reason, RestartType, Strategy, Under, Window, affected, level, verdict
-from actorflow.errors import ActorflowError, RestartIntensity, SupervisorClosed
+from actorflow.engine.supervision import (
+    Reason,
+    RestartType,
+    Strategy,
+    Under,
+    Window,
+    affected,
+    level,
+    reason_of,
+    verdict,
+)
+from actorflow.errors import RestartIntensity, SupervisorClosed
 from actorflow.graph.state import State
 from actorflow.runtime import clock
 from actorflow.runtime.life import Life, Superior
@@ -185,9 +197,9 @@ class Supervisor(Superior):
 
     def crashed(self, life: Life, error: Exception) -> Restart | GiveUp:
         """What becomes of a child whose node raised this."""
-        child = self._child(life.run_id)
-        if child is None or self.leaving_by_force:
-            return GiveUp(f"supervisor {self.path!r} has been left")
+        if self.failure is not None or self.closed:
+            return Restart(math.inf)  # it waits to be stopped with the others
+        child = self._child(life.run_id) or Child(life.run_id, self._restart)
         if verdict("crashed", child.restart) != "restart":
             return GiveUp(f"a {child.restart} run is not started again")
         if (reason := hopeless(self.policy, error)) is not None:
@@ -244,16 +256,22 @@ class Supervisor(Superior):
     async def _open_again(self, child: Child) -> None:
         """A run that ended, though it is permanent, goes on: from its entry, or where it had failed."""
         reason, child.ended = child.ended, None
-        if self.leaving:
+        failures = 0
+        while not self.leaving:
+            try:
+                if reason == "normal":
+                    await self._runtime.steer(child.run_id, Inputting({}), context=child.context)
+                else:
+                    await self._runtime.resume_any(child.run_id, context=child.context)
+            except Exception as error:
+                if reason_of(error) == "storage":
+                    await anyio.sleep(backoff(self.policy, failures, chance=random.random()))
+                    failures += 1
+                    continue
+                # one bad run never stops the others (guarantee 8)
+                _logger.exception("permanent run %r could not be opened again", child.run_id)
+                self.members.pop(child.run_id, None)
             return
-        try:
-            if reason == "normal":
-                await self._runtime.steer(child.run_id, Inputting({}), context=child.context)
-            else:
-                await self._runtime.resume_any(child.run_id, context=child.context)
-        except ActorflowError as error:
-            _logger.error("permanent run %r could not be opened again: %s", child.run_id, error)  # noqa: TRY400
-            self.members.pop(child.run_id, None)
 
     def begin_anew(self) -> None:
         """Forget restarts, here and inside, as a supervisor does that is started again itself."""
@@ -300,11 +318,6 @@ class Supervisor(Superior):
     def join(self, parent: Supervisor) -> None:
         """Become the newest member of the supervisor around."""
         parent.members[self] = self
-
-    @property
-    def leaving_by_force(self) -> bool:
-        """Whether its children are being stopped for good."""
-        return self.failure is not None or self.closed
 
     def children(self) -> Iterator[Child]:
         """Its children and those of the supervisors in it, in the order of their starts."""

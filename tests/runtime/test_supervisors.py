@@ -512,3 +512,21 @@ async def test_restarts_are_counted_anew_in_a_new_process(store_url: str, stage:
 async def known(rt: Runtime) -> bool:
     """Whether there is a run by now."""
     return bool(await rt.runs())
+
+
+async def test_who_crashes_while_the_group_gives_up_is_let_go_of_as_the_others(store_url: str, stage: Stage) -> None:
+    """Only the crash that was one too many fails its run."""
+    async with Runtime(store_url, recover="never") as rt:
+        with pytest.raises(RestartIntensity) as caught:  # noqa: PT012 - where it is raised is what is tested
+            async with rt.supervise("group", max_restarts=0) as group:
+                for name in "ab":
+                    await group.spawn(stage.graph, Trail(), id=name)
+                await stage.until(starts="ab")
+                stage.crash("a")
+                stage.crash("b")
+                with anyio.fail_after(5):
+                    await anyio.sleep_forever()
+
+        statuses = {name: (await rt.tip(name)).header.status for name in "ab"}
+        assert statuses.pop(caught.value.run_id) == "failed"
+        assert list(statuses.values()) == ["running"]
