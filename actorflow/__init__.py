@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.reload import Reloaded
     from actorflow.runtime.run import Run
     from actorflow.runtime.runtime import Runtime
+    from actorflow.runtime.scheduling import Schedule
     from actorflow.runtime.script import run
     from actorflow.runtime.stats import RunStats, SupervisorStats
     from actorflow.runtime.steered import Interrupt
@@ -139,6 +140,7 @@ else:
         "SchemaLock": "graph.lock",
         "Sealing": "store.sealing",
         "Send": "graph.routing",
+        "Schedule": "runtime.scheduling",
         "State": "graph.state",
         "Supervisor": "runtime.supervisor",
         "SupervisorStats": "runtime.stats",
@@ -235,6 +237,7 @@ __all__ = [
     "RunInfo",
     "RunStats",
     "Runtime",
+    "Schedule",
     "SchemaLock",
     "Sealing",
     "Send",

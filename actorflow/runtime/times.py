@@ -34,11 +34,11 @@ class Times(Struct, frozen=True):
         if self.every is not None and not 1e-3 <= self.every < 1e10:  # NaN is not
             raise ValueError(f"every={self.every}: give seconds, at least 0.001")
         if self.cron is not None:
-            next(self._by_cron(0.0))
+            next(_by_cron(self.cron, self.timezone, 0.0))
 
     def after(self, time: float) -> float:
         """The first time after this one, in seconds since the epoch."""
-        return time + self.every if self.every is not None else next(self._by_cron(time))
+        return time + self.every if self.every is not None else next(self._cron_times(time))
 
     def until(self, first: float, now: float) -> tuple[list[float], float]:
         """The times from ``first`` to ``now``, and the one that follows; of very many the newest."""
@@ -49,28 +49,34 @@ class Times(Struct, frozen=True):
             found = [first + index * self.every for index in range(max(0, last - LONGEST + 1), last + 1)]
             return found, first + (last + 1) * self.every
         found = [first]
-        for time in self._by_cron(first):
+        for time in self._cron_times(first):
             if time > now:
                 return found[-LONGEST:], time
             found.append(time)
         raise AssertionError  # pragma: no cover - a cron line that was due once is due again
 
-    def _by_cron(self, time: float) -> Iterator[float]:
-        try:
-            from cronsim import CronSim, CronSimError
-        except ImportError:
-            raise ImportError("cron= needs cronsim: pip install 'actorflow[cron]'") from None
-        try:
-            zone = ZoneInfo(self.timezone)
-        except Exception as error:
-            raise ValueError(f"timezone={self.timezone!r} is not known here: {error}") from error
-        try:
-            times = CronSim(self.cron, datetime.fromtimestamp(time, zone))
-        except CronSimError as error:
-            raise ValueError(f"cron={self.cron!r}: {error}") from error
-        for one in times:
-            yield one.timestamp()
-        raise ValueError(f"cron={self.cron!r} is never due")
+    def _cron_times(self, time: float) -> Iterator[float]:
+        assert self.cron is not None, "one of the two is there"  # noqa: S101
+        return _by_cron(self.cron, self.timezone, time)
+
+
+def _by_cron(line: str, timezone: str, time: float) -> Iterator[float]:
+    """The times of a cron line after this one."""
+    try:
+        from cronsim import CronSim, CronSimError
+    except ImportError:
+        raise ImportError("cron= needs cronsim: pip install 'actorflow[cron]'") from None
+    try:
+        zone = ZoneInfo(timezone)
+    except Exception as error:
+        raise ValueError(f"timezone={timezone!r} is not known here: {error}") from error
+    try:
+        times = CronSim(line, datetime.fromtimestamp(time, zone))
+    except CronSimError as error:
+        raise ValueError(f"cron={line!r}: {error}") from error
+    for one in times:
+        yield one.timestamp()
+    raise ValueError(f"cron={line!r} is never due")
 
 
 def stamp(time: float) -> str:
