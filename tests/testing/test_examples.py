@@ -15,12 +15,24 @@ from actorflow.testing import assert_resumes_equal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from actorflow import Run
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def _made_by(example: str, name: str) -> Callable[[], Any]:
     """Makes what the nodes of an example have as context, by a class of its."""
     return lambda: getattr(import_module(example), name)()  # noqa: PLW0108 - it can't be imported yet
+
+
+async def _converse(run: Run[Any]) -> None:
+    """A question, a verdict, and the end. Each has an id, since the process before may have sent it."""
+    chat_agent = import_module("chat_agent")
+    await run.send(chat_agent.Question(text="It is broken."), id="question")
+    await run.wait()
+    await run.send(chat_agent.Verdict(call="call-2", granted=True), id="verdict")
+    await run.wait()
+    await run.send(chat_agent.Goodbye(), id="goodbye")
 
 
 SCENES: dict[str, dict[str, Any]] = {
@@ -32,6 +44,7 @@ SCENES: dict[str, dict[str, Any]] = {
         "answers": {"Use book_hotel?": {"approved": True}},
     },
     "chat": {"state": {"messages": ["I am Ada"]}, "operations": 5},
+    "chat-agent": {"operations": 8, "outside": _converse},
     "desks": {"operations": 5, "context": _made_by("supervision_tree", "Bank")},
     "jokes": {"operations": 5},
     "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
