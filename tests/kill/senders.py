@@ -202,9 +202,7 @@ def problems(state: Account, senders: int, count: int) -> list[str]:
     expected = {f"{sender}-{number}" for sender in range(senders) for number in range(count)}
     total = sum(amount_of(sender, number) for sender in range(senders) for number in range(count))
     found = [f"{label} is missing" for label in sorted(expected - set(state.labels))]
-    found += [
-        f"{label} counted twice" for label in sorted({one for one in state.labels if state.labels.count(one) > 1})
-    ]
+    found += [f"{label} counted twice" for label, times in sorted(Counter(state.labels).items()) if times > 1]
     if state.balance != total:
         found.append(f"the sum is {state.balance}, not {total}")
     return found
