@@ -11,51 +11,17 @@ import anyio.lowlevel
 import pytest
 
 from actorflow import Graph, Runtime, State
-from actorflow.errors import RunOwned, StoreUnavailable
+from actorflow.errors import RunOwned
 from actorflow.runtime.recovery import orphans
-from actorflow.store.backend import Backend
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
+from tests.runtime.links import Link
 from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from actorflow.store.frames import Owner
 
 LEASE = 0.4
-
-
-class Link(Backend):
-    """One process's way to the bucket, which can be cut."""
-
-    def __init__(self, bucket: Backend) -> None:
-        self.bucket = bucket
-        self.cut = False
-
-    def __str__(self) -> str:
-        return "link://bucket"
-
-    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
-        """Put, if the way is there."""
-        return self._way().put_new(key, data, durable=durable)
-
-    def get(self, key: str) -> bytes:
-        """Get, if the way is there."""
-        return self._way().get(key)
-
-    def list(self, prefix: str) -> list[str]:
-        """List, if the way is there."""
-        return self._way().list(prefix)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete, if the way is there."""
-        self._way().delete(keys)
-
-    def _way(self) -> Backend:
-        if self.cut:
-            raise StoreUnavailable("link://bucket", "the network is gone")
-        return self.bucket
 
 
 class Counted(MemoryBackend):
