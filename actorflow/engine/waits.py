@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 BEFORE = "(before)"
 """The key of the question that `interrupt_before` asks."""
 
-QUESTIONS = frozenset({"ask", "before", "after"})
-"""The kinds of waits that somebody outside may answer."""
-
 SLEEP = "(sleep)"
 """How the keys of sleeps begin."""
 
