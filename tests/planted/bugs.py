@@ -9,6 +9,7 @@ import pytest
 from tests.planted import (
     in_care,
     in_inboxes,
+    in_reloads,
     in_runtimes,
     in_supervision,
     in_workers,
@@ -21,7 +22,7 @@ VARIABLE = "ACTORFLOW_PLANT"
 
 BUGS = {
     name: bug
-    for module in (on_local_disk, on_buckets, in_runtimes, in_supervision, in_workers, in_care, in_inboxes)
+    for module in (on_local_disk, on_buckets, in_runtimes, in_reloads, in_supervision, in_workers, in_care, in_inboxes)
     for name, bug in registry.BUGS.items()
     if bug.plant.__module__ == module.__name__
 }

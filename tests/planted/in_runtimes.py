@@ -51,8 +51,8 @@ def a_commit_goes_before_its_blobs(patch: pytest.MonkeyPatch) -> None:
     """Whoever dies between the two leaves a commit that nobody can read."""
     carry = Writer._carry
 
-    async def turned(self: Writer, sealed: Sealed) -> None:
-        await carry(self, sealed._replace(blobs=()))
+    async def turned(self: Writer, run: RunState, sealed: Sealed) -> None:
+        await carry(self, run, sealed._replace(blobs=()))
         self.large.blobs.put(sealed.blobs)
 
     patch.setattr(Writer, "_carry", turned)
@@ -63,12 +63,12 @@ def commits_are_told_before_they_are_made(patch: pytest.MonkeyPatch) -> None:
     """Whoever watches hears of what a kill may still take back."""
     carry = Writer._carry
 
-    async def hasty(self: Writer, sealed: Sealed) -> None:
+    async def hasty(self: Writer, run: RunState, sealed: Sealed) -> None:
         header = structs.replace(self.header, seq=self.header.seq + 1, node=sealed.draft.node)
         ahead: Any = SimpleNamespace(header=header, path="")
         self._observers.committed(sealed.draft, ahead)
         await anyio.sleep(0.02)
-        await carry(self, sealed)
+        await carry(self, run, sealed)
 
     patch.setattr(Writer, "_carry", hasty)
 

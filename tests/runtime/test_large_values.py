@@ -593,8 +593,8 @@ def test_a_commit_before_its_blob_is_what_the_kill_finds(store_url: str) -> None
     planted = """
 from actorflow.runtime.writer import Writer
 carry = Writer._carry
-async def turned(self, sealed):
-    await carry(self, sealed._replace(blobs=()))
+async def turned(self, run, sealed):
+    await carry(self, run, sealed._replace(blobs=()))
     self.large.blobs.put(sealed.blobs)
 Writer._carry = turned
 """
