@@ -169,3 +169,25 @@ def test_desks_that_need_each_other_are_restarted_together(start: Start, anyio_b
     assert lines[14:-2] == ["credit:", *["  loans opens", "  loans crashes"] * 3]
     assert lines[-2].startswith("  supervisor 'credit': run 'loans' crashed after 2 restarts of its children")
     assert lines[-1] == "  because of ConnectionError('no line to the loans company'); loans is failed"
+
+
+def test_an_order_is_paid_once_though_the_bank_did_not_reply_and_undone_if_it_can_not_be_shipped(
+    start: Start, anyio_backend: str
+) -> None:
+    """The second start does nothing more: both runs are over."""
+    first = start(*on(anyio_backend, "order_saga"))
+    second = start(*on(anyio_backend, "order_saga"))
+
+    assert first == [
+        "-- lamp",
+        "   lamp reserved",
+        "   nobody replied, so the bank is asked about 'pay'",
+        "   parcel with lamp, receipt 1 over 40",
+        "-- piano",
+        "   piano reserved",
+        "   receipt 2 over 900 refunded",
+        "   piano put back",
+        "   undone: ['pay', 'reserve']",
+        "-- the bank booked 2 payments",
+    ]
+    assert second == [first[0], first[3], first[4], first[8], "-- the bank booked 0 payments"]

@@ -49,6 +49,11 @@ SCENES: dict[str, dict[str, Any]] = {
     "jokes": {"operations": 5},
     "lunar-mission": {"state": {"destination": "the moon"}, "operations": 5},
     "offers": {"state": {"hours": 40}, "operations": 5},
+    "order-saga": {
+        "state": {"item": "piano", "price": 900},
+        "operations": 8,
+        "context": _made_by("order_saga", "Shop"),
+    },
     "orders": {"state": {"item": "lamp"}, "operations": 5, "context": _made_by("production", "Bank")},
     "paper": {"state": {"title": "one two three four", "captions": ["a b c d e", "f"]}, "operations": 8},
     "payments": {
