@@ -228,7 +228,7 @@ def retake(decision: Decision, *, unclean: bool) -> None:
     turn = None if run.turn is None else run.open[run.turn]
     if turn is None or turn.letter is None or not unclean:
         return
-    if turn.letter.takes + 1 >= HANDLED_IN_CRASHES:
+    if turn.letter.takes >= HANDLED_IN_CRASHES:
         died = RuntimeError(f"{HANDLED_IN_CRASHES} processes died while they handled it")
         bury(decision, turn, turn.letter.id, "poison", died)
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import watchfiles  # noqa: F401 - first imported while sys.modules is a copy, it would not find what C code imports
 from click.testing import CliRunner, Result
 
 from actorflow.cli.app import app

@@ -372,7 +372,7 @@ def test_a_message_that_kills_process_after_process_is_set_aside() -> None:
     run = actor()
     message = run.gets_message(Deposit())
     after = run.gets_message(Deposit())
-    for _ in range(HANDLED_IN_CRASHES - 1):
+    for _ in range(HANDLED_IN_CRASHES):
         assert run.running == ["deposit"]
         run.recover(unclean=True)
 
