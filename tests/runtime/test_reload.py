@@ -570,6 +570,26 @@ async def test_a_process_that_dies_after_a_reload_leaves_runs_for_either_code(tm
         assert (final.n if code == "old" else final.number) == (1 if code == "old" else 10)
 
 
+@pytest.mark.parametrize("code", ["old", "new"])
+async def test_a_process_that_dies_while_runs_stand_still_leaves_them_for_either_code(
+    tmp_path: Path, code: str
+) -> None:
+    """What stands still is committed as it stands; nothing else was written."""
+    gate = Gate()
+    async with Runtime(tmp_path / "store", drain="park") as rt:
+        async with anyio.create_task_group() as tasks:
+            await standing_still(rt, tasks, gate)
+            # not its folder of living processes: whoever wrote this is dead there
+            shutil.copytree(tmp_path / "store", tmp_path / "after", ignore=shutil.ignore_patterns("hosts"))
+            tasks.cancel_scope.cancel()
+        gate.opened.set()
+
+    again = trip("again", "a", "b") if code == "old" else trip("again", "a", "b", state=Trip2, migrations=[to_2])
+    async with Runtime(tmp_path / "after") as rt:
+        assert (await rt.run(again, id="still")).trace == ["a old", "b again"]
+        assert (await rt.run(again, id="slow")).trace == ["a again", "b again"]
+
+
 # -- none goes on ------------------------------------------------------------------------------
 
 
