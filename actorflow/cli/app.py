@@ -14,6 +14,7 @@ from actorflow.cli.exits import MEANINGS
 from actorflow.cli.going import resume, run
 from actorflow.cli.locking import schema
 from actorflow.cli.looking import diff_, history, ls, show, verify
+from actorflow.cli.mailing import mailbox, send
 from actorflow.cli.steering import answer, fork, input_, interrupts, pause, rewind, tag, unpause, update
 
 _EXITS = "\n".join(f"  {int(status):>3}  {meaning}" for status, meaning in MEANINGS.items())
@@ -31,7 +32,7 @@ def app(*, traceback: bool) -> None:
 
 for _command in (
     *(demo, run, resume, dev, ls, show, history, diff_, graph, check, migrate, schema),
-    *(interrupts, answer, update, input_, pause, unpause, rewind, fork, tag),
+    *(interrupts, answer, update, input_, pause, unpause, rewind, fork, tag, send, mailbox),
     *(verify, repair, export, import_, archive, gc, delete, rekey, doctor_),
 ):
     app.add_command(_command)

@@ -30,7 +30,8 @@ class Exit(enum.IntEnum):
 
 MEANINGS = {
     Exit.OK: "all is well",
-    Exit.FAILED: "the run failed or was cancelled; runs were left as they are; the results of the demo differ",
+    Exit.FAILED: "the run failed, was cancelled or did not answer; runs were left as they are; "
+    "the results of the demo differ",
     Exit.USAGE: "wrong usage: options, input, run id, or a graph that can't run",
     Exit.NOT_FOUND: "no such run, checkpoint or store",
     Exit.CORRUPT: "a file is damaged, or the run is quarantined",
@@ -55,12 +56,14 @@ _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.UnknownNode, Exit.BLOCKED),
     (errors.RunFailed, Exit.FAILED),
     (errors.RunCancelled, Exit.FAILED),
+    (errors.AskFailed, Exit.FAILED),
     (errors.NoSuchStore, Exit.NOT_FOUND),
     (errors.BadStoreUrl, Exit.USAGE),
     (errors.StoreError, Exit.STORE),
     (errors.RunError, Exit.USAGE),  # RunExists, WrongGraph, BadRunId
     (errors.GraphError, Exit.USAGE),
     (errors.NodeError, Exit.USAGE),  # an input that is no State; a node's own failure comes as RunFailed
+    (TimeoutError, Exit.FAILED),  # there was no reply in time
     (LookupError, Exit.NOT_FOUND),  # a checkpoint that the run does not have
 )
 
@@ -99,7 +102,8 @@ def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
             return f"actorflow check {graph}"
         case errors.RunError():
             asked = isinstance(error, errors.NotWaiting | errors.BadAnswer | errors.AmbiguousTarget)
-            return f"actorflow {'interrupts' if asked else 'show'} {run}{store}"
+            failed = " --dead" if isinstance(error, errors.AskFailed) else ""
+            return f"actorflow {'interrupts' if asked else 'mailbox' if failed else 'show'} {run}{failed}{store}"
         case errors.NodeError():
             return "actorflow run --help"
         case LookupError():

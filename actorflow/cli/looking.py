@@ -70,7 +70,10 @@ async def ls(status: str | None, graph: str | None, limit: int | None, store: Wh
 async def show(run_id: str, at: str | None, node: str | None, store: Where, *, as_json: bool) -> None:
     """Show a run and its state, as of now or of an earlier checkpoint, and where it failed."""
     async with store.look() as rt:
-        checkpoint = await rt.get(run_id).at(at, node=node)
+        run = rt.get(run_id)
+        checkpoint = await run.at(at, node=node)
+        newest = at is None and node is None
+        mail = (len(await run.mailbox()), len(await run.dead_letters())) if newest and not as_json else (0, 0)
     if as_json:
         say_json([{**_facts(checkpoint), "state": checkpoint.values}])
         return
@@ -85,6 +88,7 @@ async def show(run_id: str, at: str | None, node: str | None, store: Where, *, a
         "open": ", ".join(checkpoint.frontier),
         "tags": ", ".join(f"{key}={value}" for key, value in checkpoint.tags.items()),
         "error": _error(checkpoint),
+        "mail": ", ".join(f"{count} {what}" for count, what in zip(mail, ("waiting", "dead"), strict=True) if count),
     }
     for name, text in rows.items():
         if text:
