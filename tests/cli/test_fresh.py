@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import py_compile
 import sys
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def test_an_edit_that_no_date_and_no_size_tells_is_taken(package: Path) -> None:
     Seen to fail where compiled files were taken for the source.
     """
     source = package / "names.py"
+    py_compile.compile(str(source))  # as importing it does, unless somebody told Python not to
     when = source.stat().st_mtime
     source.write_text('WHO = "Eva"\n')
     os.utime(source, (when, when))
