@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from actorflow.runtime.writer import Writer
     from actorflow.store.frames import Header
 
+BRIEF = 1.0
+"""Seconds for which an actor that only waits keeps its task: what asks again and again finds it there."""
+
 _logger = logging.getLogger("actorflow.actor")
 
 
@@ -95,6 +98,49 @@ class Request(Struct, eq=False):
 
 class Actor:
     """One incarnation of a run: owns its state and its log until it ends, crashes or is told to stop."""
+
+    __slots__ = (
+        "_accepted",
+        "_askers",
+        "_caller",
+        "_commands",
+        "_crash",
+        "_cut_off",
+        "_drowsy",
+        "_events",
+        "_expiring",
+        "_flying",
+        "_holds",
+        "_inline",
+        "_interrupt",
+        "_leaving",
+        "_left",
+        "_linger",
+        "_lingered",
+        "_looping",
+        "_observers",
+        "_parking",
+        "_plan",
+        "_ready",
+        "_requests",
+        "_row",
+        "_scope",
+        "_serving",
+        "_since",
+        "_sleeping",
+        "_stop",
+        "_swept",
+        "_tasks",
+        "_turns",
+        "_unclean",
+        "_wake",
+        "cause",
+        "graph",
+        "idle",
+        "run",
+        "stirred",
+        "writer",
+    )  # there may be thousands
 
     def __init__(
         self,
@@ -131,6 +177,7 @@ class Actor:
         self._observers = observers
         observers.begins(writer.header)
         self._swept = first is not None
+        self._unclean = True  # what ran when the process before died may still have to be seen to
         self._commands: list[Command] = first or []
         self._leaving = leaving
         self._linger = linger
@@ -145,7 +192,11 @@ class Actor:
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
         self._left = False  # nobody takes requests any more
-        self._wake = Event()
+        self.idle = False  # it only waits, and owns no task: `stirred` is called when it is to go on
+        self.stirred: Callable[[], object] = lambda: None
+        self._drowsy = False  # it is about to be idle
+        self._lingered = False  # nobody wanted anything of it for as long as it was to stay
+        self._wake: Event | None = None  # only while the loop waits
         self._ready: dict[int, int] = {}  # activation: attempt
         self._flying: dict[int, CancelScope] = {}
         self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
@@ -156,9 +207,9 @@ class Actor:
         self._crash: Crash | None = None
         self._stop: Stop | None = None
         self._parking = False
-        self._scope = CancelScope()
-        self._looping = CancelScope()  # around the loop: the next one begins when this is cancelled
-        self._looping.cancel()
+        self._cut_off = False  # it is to leave at once
+        self._scope: CancelScope | None = None  # while it lives
+        self._looping: CancelScope  # around the loop, while it lives: the next one begins when this is cancelled
         self._tasks: TaskGroup | None = None  # while it lives
 
     @property
@@ -171,25 +222,48 @@ class Actor:
     async def live(self) -> Crashed | None:
         """Run until the run ends, is parked or stopped; a crash is returned for the supervisor to judge.
 
+        Also until it is `idle`: then it is called again when it was stirred.
+
         Raises:
             StoreError: a commit failed; nothing that depended on it was done.
         """
+        while True:
+            crashed = await self._live()
+            if not self._drowsy:
+                return crashed
+            # from here on nothing is awaited: nobody wants something of it in between
+            self._drowsy = self._swept = self._unclean = False
+            self._expiring.clear()
+            wanted = self._requests or self._events or self._holds or self._parking or self._cut_off
+            if not (wanted or self._leaving()):
+                del self._looping
+                self.idle = True
+                return None
+
+    async def _live(self) -> Crashed | None:
         crashed: Crashed | None = None
-        with self._scope:
+        with CancelScope() as scope:
+            self._scope = scope
+            if self._cut_off:
+                scope.cancel()
             try:
                 async with anyio.create_task_group() as tasks:
                     self._tasks = tasks
-                    while self._looping.cancel_called:  # at first; and when what it ran inline is not wanted any more
+                    again = True
+                    while again:
                         with CancelScope() as self._looping:
                             crashed = await self._loop(tasks)
+                        again = self._looping.cancel_called  # what it ran inline is not wanted any more
                     tasks.cancel_scope.cancel()
             except BaseExceptionGroup as group:
                 first = first_of(group)
                 raise first from first.__cause__
             finally:
-                self._turn_away()
+                self._scope = self._tasks = self._wake = None
+                if not self._drowsy:
+                    self._turn_away()
             return crashed
-        if self._stop is not None and not self.run.ended:
+        if self._stop is not None and not self._drowsy and not self.run.ended:
             self._take(decide(self._plan, self.run, self._stop))
             await self.writer.commit(self.run)
         return None
@@ -214,6 +288,7 @@ class Actor:
             return False
         request.taken = True
         self._requests.append(request)
+        self._lingered = False
         self._look_up()
         return True
 
@@ -230,25 +305,40 @@ class Actor:
     def drop(self) -> None:
         """End a `hold`."""
         self._holds -= 1
-        self._wake.set()
+        self._stir()
 
     def nudge(self) -> None:
         """See whether there is still something to wait for."""
-        self._wake.set()
+        self._stir()
+
+    def lie_down(self) -> None:
+        """Nobody wanted anything of an idle actor for long enough."""
+        self._lingered = True
+        self._stir()
+
+    def _stir(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+        if self.idle:
+            self.idle = False
+            self.stirred()
 
     def stop(self, stop: Stop) -> None:
         """End the run in this status as soon as its nodes have been cancelled."""
         self._stop = stop
-        self._scope.cancel()
+        self.leave()
 
     def leave(self) -> None:
         """Cancel what runs, unrecorded; `live` returns."""
-        self._scope.cancel()
+        self._cut_off = True
+        if self._scope is not None:
+            self._scope.cancel()
+        self._stir()
 
     def park(self) -> None:
         """Start nothing any more; `live` returns once what runs has finished and is committed."""
         self._parking = True
-        self._wake.set()
+        self._stir()
 
     async def give_up(self, crashed: Crashed) -> None:
         """Record that the supervisor does not restart this run again."""
@@ -267,7 +357,7 @@ class Actor:
         if not self._swept:
             self._swept = True
             self._answer_requests()  # before the sweep: it would end a run that was reopened for this
-            self._take(decide(self._plan, self.run, Sweep(clock.now(), self.header.crashes > 0)))
+            self._take(decide(self._plan, self.run, Sweep(clock.now(), self._unclean and self.header.crashes > 0)))
         while True:
             await self._settle(tasks)
             if self.run.ended:
@@ -289,8 +379,8 @@ class Actor:
             else:
                 self._start_ready(tasks)
                 if not self._events and not self._requests and self._interrupt is None:
-                    self._wake = Event()
-                    await self._wake.wait()
+                    self._wake = wake = Event()
+                    await wake.wait()
             self._answer_requests()
             self._decide_events()
 
@@ -309,17 +399,22 @@ class Actor:
         """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
         if self._ready or self._events or self._requests or self._flying or self.run.standing == "running":
             return False
-        if self._holds:
-            return False
-        until = first_due(self.run)
-        return until is None or self._leaving() or until - clock.now() > self._linger
+        return not self._holds
 
     async def _is_called(self) -> bool:
-        """Whether somebody wants something of an actor that waits for messages before it has lingered in vain."""
-        if not self.run.rests or self._linger == 0 or self._leaving():
+        """Whether somebody wants something of it, or a time comes, before it has lingered in vain, or is `_drowsy`."""
+        until = first_due(self.run)
+        soon = until is not None and until - clock.now() <= self._linger
+        lingers = self.run.rests and self._linger > 0 and not self._lingered
+        if self._leaving() or not (soon or lingers):
             return False
         self._wake = wake = Event()
-        await clock.rest(self._linger, until=wake.wait)
+        if soon and self._linger <= BRIEF:
+            await wake.wait()
+            return True
+        await clock.rest(min(self._linger, BRIEF), until=wake.wait)
+        if not wake.is_set() and self._linger > BRIEF:
+            self._drowsy = True
         return wake.is_set()
 
     def _answer_requests(self) -> None:
@@ -528,7 +623,7 @@ class Actor:
 
     def _look_up(self) -> None:
         """Something happened: the loop is to look, or to be served while it runs a node."""
-        self._wake.set()
+        self._stir()
         if self._inline and self._tasks is not None:
             self._begin_service(self._tasks)
 

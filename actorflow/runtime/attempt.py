@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import CapacityLimiter, Lock
+from anyio import CapacityLimiter
 from msgspec import Struct, field
 
 from actorflow.engine.decision import place_of
@@ -26,6 +26,7 @@ from actorflow.runtime.context import NodeContext, Suspend
 from actorflow.runtime.limits import Course, within
 from actorflow.runtime.means import Graphs, Means
 from actorflow.runtime.results import Results
+from actorflow.runtime.turnstile import Turnstile
 from actorflow.runtime.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Caller(Struct, frozen=True):
     tell: Callable[[Activation, int, str, tuple[Any, ...]], None]  # what a node emits and reports
     results: Results  # of nodes that have a cache
     graphs: Graphs  # that are known here
-    undoing: Lock = field(default_factory=Lock)  # one rolls back at a time
+    undoing: Turnstile = field(default_factory=Turnstile)  # one rolls back at a time
 
     async def attempt(
         self,

@@ -45,6 +45,7 @@ from actorflow.runtime.claiming import (
 from actorflow.runtime.committer import Committer
 from actorflow.runtime.dispatcher import Dispatcher
 from actorflow.runtime.events import Offset
+from actorflow.runtime.idlers import Idlers
 from actorflow.runtime.intake import Intake
 from actorflow.runtime.life import Life
 from actorflow.runtime.means import Graphs
@@ -141,6 +142,7 @@ class Lives:
         self.one_reload = anyio.Lock()  # at a time
         self.reloading: set[str] = set()  # names of graphs; a life of one that begins meanwhile halts at once
         self.sleepers = Sleepers(self, graphs)
+        self.idlers = Idlers(tasks, self._carry, linger=linger)
         self.dispatcher = Dispatcher(self, graphs)
         self._graphs = Graphs(graphs, register)
         self._linger = linger
@@ -149,6 +151,11 @@ class Lives:
         self.intake = Intake(self, tasks, migration_timeout=limits.migration_timeout)
         self.wanting = anyio.Event()  # set when something here could want messages from elsewhere
         self._by_id: dict[str, Life] = {}
+        # made once, and not for each of thousands of actors
+        self._alone = lambda: len(self._by_id) == 1
+        self._is_leaving = lambda: self.leaving
+        self._on_end = partial(end_markers, store)
+        self._lie_down = partial(_lying_down, store)
         self._claiming: dict[str, anyio.Event] = {}  # runs that a task is about to claim
 
     def __len__(self) -> int:
@@ -322,8 +329,11 @@ class Lives:
             return
         finally:
             start.done.set()
-        if life is None:
-            return
+        if life is not None:
+            await self._carry(life)
+
+    async def _carry(self, life: Life) -> None:
+        """The task of a life, until it is over, or its actor only waits: then it owns none."""
         try:
             await life.supervise(self._reopen, self._renew)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -331,13 +341,19 @@ class Lives:
             self.interrupt = error
             self.leave()
         finally:
-            del self._by_id[life.run_id]
-            self.sleepers.lay_down(life)
-            self.observers(life.run_id).wake()
-            if life.supervisor is not None:
-                life.supervisor.left(life)
-            if life.error is not None and not _may_pass(life.error):
-                self.blocked[life.run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
+            if life.actor.idle:
+                self.idlers.add(life)
+            else:
+                self._is_over(life)
+
+    def _is_over(self, life: Life) -> None:
+        del self._by_id[life.run_id]
+        self.sleepers.lay_down(life)
+        self.observers(life.run_id).wake()
+        if life.supervisor is not None:
+            life.supervisor.left(life)
+        if life.error is not None and not _may_pass(life.error):
+            self.blocked[life.run_id] = str(life.error)  # not taken up again by itself; resume() lifts it
 
     async def _begin(self, start: _Start) -> Life | None:
         """The life that was asked for, in ``start``; returned if it is a new one."""
@@ -460,9 +476,9 @@ class Lives:
             large=adopted.large,
             validate=self._validate,
             observers=observers,
-            alone=lambda: len(self._by_id) == 1,
-            on_end=lambda run, header: end_markers(self.store, run, header),
-            on_rest=self._lying_down,
+            alone=self._alone,
+            on_end=self._on_end,
+            on_rest=self._lie_down,
             on_sent=self.dispatcher.told,
             rewound=adopted.rewound,
         )
@@ -475,15 +491,11 @@ class Lives:
             writer=writer,
             caller=caller,
             observers=observers,
-            leaving=lambda: self.leaving,
+            leaving=self._is_leaving,
             linger=self._linger,
             first=first,
             request=request,
         )
-
-    def _lying_down(self, run: RunState, header: Header) -> Steps[None]:
-        if is_asleep(header):
-            yield from lying_down(self.store, run.run_id, header)
 
     def _send_again(self, adopted: Adopted) -> None:
         """What its last commit says that others do not have, they may have all the same; they take it once."""
@@ -595,6 +607,11 @@ class Lives:
         self.closed = True
         for observers in list(self._observers.values()):
             observers.wake()
+
+
+def _lying_down(store: Store, run: RunState, header: Header) -> Steps[None]:
+    if is_asleep(header):
+        yield from lying_down(store, run.run_id, header)
 
 
 class _Start(Struct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from anyio import CapacityLimiter, Lock
+from anyio import CapacityLimiter
 from msgspec import Struct
 
 from actorflow.engine.decision import Place
@@ -13,6 +13,7 @@ from actorflow.engine.events import Recorded
 from actorflow.errors import AttemptOver
 from actorflow.graph.graph import Graph
 from actorflow.runtime.limits import Course
+from actorflow.runtime.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from actorflow.engine.memos import Memo
@@ -31,7 +32,7 @@ class Means(Struct, frozen=True, eq=False):
     place: Place
     threads: CapacityLimiter  # how many sync functions run at once
     record: Callable[[Recorded], Awaitable[None]]  # back when it is durable
-    undoing: Lock  # of the run: one rolls back at a time
+    undoing: Turnstile  # of the run: one rolls back at a time
     course: Course  # of the attempt: what comes after it is refused
     graphs: Graphs
 

@@ -43,9 +43,9 @@ from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, ch
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.reload import Reloading
 from actorflow.runtime.run import Run
-from actorflow.runtime.sending import Sending
+from actorflow.runtime.scheduled import Scheduled
+from actorflow.runtime.scheduling import schedule
 from actorflow.runtime.sleepers import LOOKS_APART
-from actorflow.runtime.supervising import Supervising
 from actorflow.runtime.upkeep import Upkeep
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.runtime.workers.pool import Workers
@@ -73,7 +73,7 @@ S = TypeVar("S", bound=State)
 T = TypeVar("T")
 
 
-class Runtime(Upkeep, Sending, Reloading, Supervising):
+class Runtime(Upkeep, Scheduled, Reloading):
     """Runs graphs durably: a store, and the actors of its runs that live in this process.
 
     Leaving it normally waits until every run that was spawned or resumed
@@ -169,6 +169,8 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
         self.max_crashes = max_crashes
         self.migration_timeout = migration_timeout
         self._graphs = {graph.name: graph for graph in graphs}
+        if self._graphs:
+            self._graphs.setdefault(schedule.name, schedule)
         self._recover = "never" if readonly else recover
         self._store = store
         self._storage_options = storage_options
@@ -258,6 +260,7 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
             if type_ is None:
                 await lives.finish(park=self._drain == "park")
         finally:
+            lives.idlers.stir()
             tasks.cancel_scope.cancel()
             try:
                 # None: the group has only its own tasks to wait for; the body's exception travels as it is
@@ -323,6 +326,7 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
             self.contexts[graph.name] = context
         if self._graphs.get(graph.name) is not self.newest(graph):
             self._graphs[graph.name] = graph
+            self._graphs.setdefault(schedule.name, schedule)  # there may be one for it
             if self._lives is not None:
                 self._lives.unblock()
                 self._lives.sleepers.hurry()
@@ -422,7 +426,7 @@ class Runtime(Upkeep, Sending, Reloading, Supervising):
         schema = graph.schema
         given = default_input(schema) if state is None else state
         tombstone = await lives.in_store(lambda: tombstone_of(store, run_id)) if reuse else None
-        life_of_id = 1 if tombstone is None else tombstone.file.life + 1
+        life_of_id = 1 if tombstone is None else tombstone.tip.file.life + 1
         decision = spawn(graph.plan, given, run_id=run_id, life=life_of_id, durability=durability)
         if self._validate is not None:
             first = Commit(run_id, graph.name, 0, "running", None, dict(tags or {}), given)

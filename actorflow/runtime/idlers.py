@@ -1,0 +1,101 @@
+"""Idlers: live runs whose actors only wait, and own no task meanwhile. One task for all of them watches the clock."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import CancelScope
+
+from actorflow.runtime import clock
+from actorflow.runtime.writer import first_due
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from anyio.abc import TaskGroup
+
+    from actorflow.runtime.life import Life
+
+_SLACK = 64
+
+
+class Idlers:
+    """Whoever is idle here, and when each is to go on if nobody wants anything of it before."""
+
+    def __init__(self, tasks: TaskGroup, carry: Callable[[Life], Coroutine[Any, Any, None]], *, linger: float) -> None:
+        """Begin with nobody.
+
+        Args:
+            tasks: of the runtime.
+            carry: the task of a life.
+            linger: seconds after which one for whom nothing is due by then lies down.
+        """
+        self._tasks = tasks
+        self._carry = carry
+        self._linger = linger
+        self._idle: dict[str, int] = {}  # by run id, which of its idlings it is
+        self._count = 0
+        self._due: list[tuple[float, int, Life]] = []  # when, which idling, whose; on the clock of the records
+        self._done: list[tuple[float, int, Life]] = []  # when it has lingered for long enough, on the monotonic clock
+        self._nap: CancelScope | None = None  # of the task, while there is one
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def add(self, life: Life) -> None:
+        """An actor owns no task from now on."""
+        self._count += 1
+        self._idle[life.run_id] = self._count
+        life.actor.stirred = partial(self._stirred, life)
+        due = first_due(life.actor.run)
+        if due is not None and due - clock.now() <= self._linger:
+            self._push(self._due, due, life)
+        else:
+            self._push(self._done, time.monotonic() + self._linger, life)
+        if self._nap is None:
+            self._nap = CancelScope()
+            self._tasks.start_soon(self._watch)
+
+    def stir(self) -> None:
+        """Let all have tasks again, since the runtime is left: they see to it that their runs are released."""
+        for heap in (self._due, self._done):
+            for _, count, life in list(heap):
+                if self._idle.get(life.run_id) == count:
+                    life.actor.nudge()
+
+    def _stirred(self, life: Life) -> None:
+        del self._idle[life.run_id]
+        self._tasks.start_soon(self._carry, life)
+
+    def _push(self, heap: list[tuple[float, int, Life]], when: float, life: Life) -> None:
+        if len(heap) > 2 * len(self._idle) + _SLACK:  # mostly of such as were stirred before their time
+            heap[:] = [one for one in heap if self._idle.get(one[2].run_id) == one[1]]
+            heapq.heapify(heap)
+        heapq.heappush(heap, (when, self._count, life))
+        if self._nap is not None and heap[0][1] == self._count:
+            self._nap.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            self._nap = CancelScope()
+            for life in self._over(self._due, clock.now()):
+                life.actor.nudge()
+            for life in self._over(self._done, time.monotonic()):
+                life.actor.lie_down()
+            due = partial(clock.sleep_until, self._due[0][0]) if self._due else anyio.sleep_forever
+            rest = max(0.0, self._done[0][0] - time.monotonic()) if self._done else float("inf")
+            with self._nap:
+                await clock.rest(rest, until=due)
+
+    def _over(self, heap: list[tuple[float, int, Life]], now: float) -> list[Life]:
+        """Those whose time it is, and who are still idle."""
+        found: list[Life] = []
+        while heap and heap[0][0] <= now:
+            _, count, life = heapq.heappop(heap)
+            if self._idle.get(life.run_id) == count:
+                found.append(life)
+        return found
