@@ -7,8 +7,12 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import msgpack
 
 from actorflow.engine.policy import RestartPolicy, backoff
+from actorflow.engine.records import Claimed, Released, decode_body
+from actorflow.engine.rewinding import forked, rewound
+from actorflow.engine.snapshot import dump, load
 from actorflow.engine.supervision import (
     VERDICTS,
     Reason,
@@ -33,6 +37,7 @@ from actorflow.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from tests.engine.test_fold import folded
 
 TABLE = """
     reason        permanent  transient  temporary
@@ -161,3 +166,23 @@ def test_backoff_doubles_up_to_its_limit_less_at_most_half(recent: int, chance: 
     full = min(0.1 * 2.0 ** min(recent, 20), 30.0)
 
     assert full / 2 <= backoff(policy, recent, chance=chance) <= full
+
+
+def test_whose_child_a_run_is_is_part_of_its_state() -> None:
+    """A claim says it; later claims, snapshots and rewinds keep it, and a fork begins without."""
+    run = folded(Claimed(2, 1, "shop/payments", "permanent"), Released(), Claimed(3, 1))
+    assert (run.supervisor, run.restart) == ("shop/payments", "permanent")
+
+    kept = load(dump(run))
+    assert (kept.supervisor, kept.restart) == ("shop/payments", "permanent")
+    then = folded()
+    assert rewound(kept, then).supervisor == "shop/payments"
+    copy = forked(load(dump(run)), "other", life=1)
+    assert (copy.supervisor, copy.restart) == ("", None)
+
+
+def test_a_claim_of_before_is_read_as_one_that_leaves_the_run_where_it_was() -> None:
+    """Files that were written before there were supervisors stay readable."""
+    old = msgpack.encode([[["claimed", 2, 1]], None])
+
+    assert decode_body(old).records == (Claimed(2, 1),)
