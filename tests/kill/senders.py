@@ -135,6 +135,7 @@ class Fire(Struct):
     job: Job
     senders: int
     most_kills: int
+    longest: float = 0.4  # seconds until the next kill
     kills: dict[str, int] = field(default_factory=lambda: {"sender": 0, "receiver": 0})
 
     def rage(self, *, enough: float) -> None:
@@ -148,7 +149,7 @@ class Fire(Struct):
                     if who not in running or not running[who].is_alive():
                         running[who] = self._start(who, choice)
                 victim = choice.choice([None, *waiting])
-                running[victim].join(choice.uniform(0.02, 0.4))
+                running[victim].join(choice.uniform(0.02, self.longest))
                 if sum(self.kills.values()) < self.most_kills and running[victim].is_alive():
                     running[victim].kill()
                     running[victim].join(PATIENCE)

@@ -279,6 +279,21 @@ async def test_a_message_of_before_is_handled_by_the_code_of_now(store_url: str)
         assert await _settled(rt, "till") == 300
 
 
+async def test_a_message_that_the_run_had_accepted_is_handled_by_the_code_of_now(store_url: str) -> None:
+    """It waited in the run while the code changed."""
+    async with Runtime(store_url, drain="park") as rt:
+        run = await rt.spawn(till(1), id="till")
+        await run.pause()
+        await run.send(Euros(euros=3), id="three")
+
+    async with Runtime(store_url, drain="park", graphs=[till(2)]) as rt:
+        run = rt.get("till")
+        assert [one.message for one in await run.mailbox()] == [Pay(cents=300)]
+        await run.unpause()
+        assert await run.ask(Pay(cents=5)) == 305
+        assert await run.mailbox() == []
+
+
 async def test_an_older_message_object_is_migrated_in_its_own_process() -> None:
     """Whoever sends may not have been reloaded yet."""
     async with Runtime("memory://", drain="park") as rt:
