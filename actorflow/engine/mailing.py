@@ -10,6 +10,7 @@ from actorflow.engine.records import (
     Buried,
     Closing,
     Delivered,
+    Inherited,
     Posted,
     Received,
     Replied,
@@ -45,6 +46,7 @@ MailRecord = (
     | Delivered
     | Watched
     | Undelivered
+    | Inherited
 )
 
 
@@ -87,6 +89,8 @@ def fold_mail(run: RunState, record: MailRecord) -> None:  # noqa: C901, PLR0912
             _post(mail, record)
         case Delivered(upto=upto):
             mail.outbox = [parcel for parcel in mail.outbox if parcel.number > upto.get(parcel.target, 0)]
+        case Inherited(marks=marks):
+            mail.marks = dict(marks)
         case Undelivered():
             _set_aside(mail, record)
         case Watched(run_id=run_id, on=on):

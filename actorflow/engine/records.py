@@ -500,6 +500,12 @@ class Undelivered(Struct, frozen=True, array_like=True, tag="undelivered"):
     at: float
 
 
+class Inherited(Struct, frozen=True, array_like=True, tag="inherited"):
+    """The life of the id before this one was deleted; what its lanes had come to goes on."""
+
+    marks: dict[str, tuple[int, int]]  # by sender: generation and number
+
+
 class Watched(Struct, frozen=True, array_like=True, tag="watched"):
     """A run wants to be told when this one ends, or (``on`` False) no longer."""
 
@@ -600,6 +606,7 @@ Record = (
     | Delivered
     | Watched
     | Undelivered
+    | Inherited
     | Intended
     | Tried
     | Stepped

@@ -16,12 +16,13 @@ import msgspec
 from msgspec import Struct, field
 
 from actorflow.engine.fold import fold
+from actorflow.engine.mail import Mail
 from actorflow.engine.records import ENDED, Body, Claimed, Ended, Released, Tagged, encode_body
 from actorflow.engine.run import ROOT, Scope
 from actorflow.engine.snapshot import dump
 from actorflow.errors import ActorflowError, NoSuchRun, RunOwned
 from actorflow.runtime import clock
-from actorflow.runtime.claiming import EndedMeanwhile, check_there, near_ids
+from actorflow.runtime.claiming import EndedMeanwhile, Tombstone, check_there, near_ids
 from actorflow.runtime.large import Joiner, referenced
 from actorflow.runtime.listing import log_of
 from actorflow.runtime.replay import reading, replay
@@ -159,14 +160,18 @@ def delete_run(store: Store, run_id: str, *, by: str | None, seen: Tip | None = 
     clear_away(store, run_id)
 
 
-def tombstone_of(store: Store, run_id: str) -> Tip | None:
+def tombstone_of(store: Store, run_id: str) -> Tombstone | None:
     """The tombstone of a deleted run, with everything below it cleared away; None: it was not deleted."""
     log = store.log(run_id)
     tip = log.tip()
     if tip is None or tip.header.status != DELETED:
         return None
     delete_run(store, run_id, by=None)
-    return log.tip()
+    tip = log.tip()
+    if tip is None:
+        return None
+    _, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(run_id))), tip=tip)
+    return Tombstone(tip, run.mail.marks)
 
 
 def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
@@ -215,7 +220,17 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
 def _emptied(run: RunState) -> RunState:
     """What is left of a deleted run: everything but the user's data. What a later life goes on from stays."""
     return msgspec.structs.replace(
-        run, scopes={ROOT: Scope(path=ROOT, values={})}, open={}, digest=b"", last_node=None, failed_in=None, error=None
+        run,
+        scopes={ROOT: Scope(path=ROOT, values={})},
+        open={},
+        turn=None,
+        digest=b"",
+        last_node=None,
+        failed_in=None,
+        error=None,
+        queue=[],
+        saga=[],
+        mail=Mail(marks=run.mail.marks),
     )
 
 

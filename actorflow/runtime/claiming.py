@@ -7,14 +7,14 @@ found out before the claim, so that such a process writes nothing (guarantee 9).
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from actorflow.engine.fold import fold
 from actorflow.engine.posting import farewell
-from actorflow.engine.records import ENDED, Body, Claimed, Ended, Record, Rewound, encode_body
+from actorflow.engine.records import ENDED, Body, Claimed, Ended, Inherited, Record, Rewound, encode_body
 from actorflow.engine.run import RunState
 from actorflow.engine.tokens import growth
 from actorflow.errors import (
@@ -163,6 +163,13 @@ def adopted_anew(adopted: Adopted, graph: Graph[Any], limits: Limits) -> Adopted
     return replace(adopted, run=run, file=current_part(graph, adopted.file))
 
 
+class Tombstone(NamedTuple):
+    """What is left of the life of an id that was deleted."""
+
+    tip: Tip
+    marks: dict[str, tuple[int, int]]  # of its lanes: what was taken then is not taken again
+
+
 def creating_run(
     store: Store,
     graph: Graph[Any],
@@ -170,7 +177,7 @@ def creating_run(
     decision: Decision,
     tags: dict[str, str],
     *,
-    tombstone: Tip | None = None,
+    tombstone: Tombstone | None = None,
     begins: RunState | None = None,
     under: Under | None = None,
 ) -> Steps[Adopted]:
@@ -196,9 +203,12 @@ def creating_run(
         _check_reuse(tip, tombstone)
     run, records, marks = decision.run, list(decision.records), b""
     if tombstone is not None:
-        goes_on = _claimed(tombstone.header.epoch + 1, tombstone.header.opening + 1, under)
-        run, marks = fold(run, goes_on), tombstone.header.marks
-        records.append(goes_on)
+        before = tombstone.tip.header
+        goes_on = (_claimed(before.epoch + 1, before.opening + 1, under), Inherited(tombstone.marks))
+        for record in goes_on:
+            run = fold(run, record)
+        records += goes_on
+        marks = before.marks
     elif under is not None:
         records.append(_claimed(run.epoch, run.opening, under))
         run = fold(run, records[-1])
@@ -298,11 +308,11 @@ def check_there(tip: Tip) -> None:
         raise RunDeleted(tip.file.run_id)
 
 
-def _check_reuse(tip: Tip, tombstone: Tip | None) -> None:
+def _check_reuse(tip: Tip, tombstone: Tombstone | None) -> None:
     """A new life of an id begins on the tombstone that its spawner saw, and on nothing else."""
     if tombstone is None:
         check_there(tip)
-    if tombstone is None or not is_tombstone(tip.header) or tip.digest != tombstone.digest:
+    if tombstone is None or not is_tombstone(tip.header) or tip.digest != tombstone.tip.digest:
         raise RunExists(tip.file.run_id)
 
 

@@ -177,7 +177,7 @@ class Steering(Asking):
         point = None if at is None else await self._point(run_id, at)
         then = await self._then(lives, graph, run_id, point)
         tombstone = await lives.in_store(lambda: tombstone_of(store, new_id)) if reuse else None
-        life_of_id = 1 if tombstone is None else tombstone.file.life + 1
+        life_of_id = 1 if tombstone is None else tombstone.tip.file.life + 1
         begins = forked(then.run, new_id, life=life_of_id)
         decision = Decision(graph.plan, _copy(begins))
         header = then.frame.header

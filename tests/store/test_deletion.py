@@ -46,7 +46,7 @@ def any_store(request: pytest.FixtureRequest, store_url: str) -> Iterator[Store]
 def begin(store: Store, *, reuse: bool = False, n: int = 7) -> Adopted:
     """A life of run r; owned."""
     tombstone = tombstone_of(store, "r") if reuse else None
-    life = 1 if tombstone is None else tombstone.file.life + 1
+    life = 1 if tombstone is None else tombstone.tip.file.life + 1
     decision = spawn(GRAPH.plan, Trail(n=n), run_id="r", life=life)
     return whole(creating_run(store, GRAPH, "r", decision, {"team": "a"}, tombstone=tombstone))
 
