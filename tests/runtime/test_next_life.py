@@ -51,7 +51,7 @@ def sender() -> Graph[Box]:
 
 async def has(rt: Runtime, n: int) -> Any:
     """What run r has, once this is among it."""
-    while n not in (got := (await rt.get("r").state()).got):
+    while n not in (got := (await rt.get("r").state()).got):  # noqa: ASYNC110 - as its sender, it may be elsewhere
         await anyio.sleep(0.01)
     return got
 
