@@ -797,3 +797,20 @@ async def test_a_message_that_can_not_be_migrated_is_in_the_way(store_url: str) 
         gate.opened.set()
         await run.send(Stop())
         assert (await run.result()).trace == ["old Add1(n=1)", "old Add1(n=2)"]
+
+
+async def test_an_actor_that_has_nothing_to_do_does_the_next_thing_by_the_new_code(store_url: str) -> None:
+    """Whether it is in memory or sleeps by then."""
+    async with Runtime(store_url, linger=0.05) as rt:
+        run = await rt.spawn(adding("old", Add1), id="x")
+        await run.send(Add1(n=1))
+        await until(lambda: (life := rt.life_of("x")) is not None and life.actor.run.mail.handled == 1)
+
+        await rt.reload(adding("new", Add1))
+        await run.send(Add1(n=2))
+        await until(lambda: rt.life_of("x") is None)
+        await rt.reload(adding("newer", Add2))
+        await run.send(Add2(tenths=3))
+        await run.send(Stop())
+
+        assert (await run.result()).trace == ["old Add1(n=1)", "new Add1(n=2)", "newer Add2(tenths=3)"]
