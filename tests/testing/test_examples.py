@@ -35,6 +35,16 @@ async def _converse(run: Run[Any]) -> None:
     await run.send(chat_agent.Goodbye(), id="goodbye")
 
 
+async def _bank(run: Run[Any]) -> None:
+    """Deposits that are sent twice, in each process, and somebody who takes out all but one."""
+    bank_account = import_module("bank_account")
+    for amount in (1, 2, 3):
+        for _ in range(2):
+            await run.send(bank_account.Deposit(amount=amount), id=f"deposit {amount}")
+    await run.ask(bank_account.Withdraw(amount=5), id="withdrawal")
+    await run.send(bank_account.Close(), id="close")
+
+
 SCENES: dict[str, dict[str, Any]] = {
     "accounts": {"state": {"owner": "Ada"}, "operations": 5},
     "adder-multiplier": {"state": {"a": 2, "b": 3}},
@@ -43,6 +53,7 @@ SCENES: dict[str, dict[str, Any]] = {
         "context": _made_by("agent_with_approval", "Script"),
         "answers": {"Use book_hotel?": {"approved": True}},
     },
+    "bank-account": {"operations": 8, "outside": _bank},
     "chat": {"state": {"messages": ["I am Ada"]}, "operations": 5},
     "chat-agent": {"operations": 8, "outside": _converse},
     "desks": {"operations": 5, "context": _made_by("supervision_tree", "Bank")},
