@@ -128,6 +128,8 @@ class Life(Struct, eq=False):
         if self.halted is None:
             self.halted = Halt()
             self.hurried.set()
+            if self.recalled is not None:  # whose turn it is may depend on those who stand still already
+                self.recalled.turn.set()
             self.actor.park()
         return self.halted
 
@@ -318,6 +320,7 @@ class Life(Struct, eq=False):
             await self._until_answered()
         if self.recalled is not None:
             self.recalled.stopped.set()
+            await self._stand_still()
             await self.recalled.turn.wait()
             if self.stopping is None and not self.parking and self.halted is None:
                 self.hurried = Signal()

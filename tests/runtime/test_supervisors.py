@@ -530,3 +530,22 @@ async def test_who_crashes_while_the_group_gives_up_is_let_go_of_as_the_others(s
         statuses = {name: (await rt.tip(name)).header.status for name in "ab"}
         assert statuses.pop(caught.value.run_id) == "failed"
         assert list(statuses.values()) == ["running"]
+
+
+@pytest.mark.parametrize("backoff", [0.0, 3600.0])
+async def test_a_reload_does_not_wait_for_a_group_that_restarts(store_url: str, stage: Stage, backoff: float) -> None:
+    """Nor the group for it: who waits for its turn stands still, and goes on with the new code."""
+    newer = Stage()
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", strategy="one_for_all", backoff=backoff, max_backoff=backoff) as group:
+            for name in "abc":
+                await group.spawn(stage.graph, Trail(), id=name)
+            await stage.until(starts="abc")
+            stage.crash("b")
+            await until(lambda: group.window.total == 1)
+
+            with anyio.fail_after(10):
+                await rt.reload(newer.graph, drain=0.0)
+
+            await until(lambda: {f"{name} starts" for name in "abc"} <= set(newer.log))
+            newer.finish(*"abc")
