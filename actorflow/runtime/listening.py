@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 async def listen(
-    lives: Lives, graphs: Mapping[str, Graph[Any]], tasks: TaskGroup, *, takes_up: bool, anywhere: bool
+    lives: Lives,
+    graphs: Mapping[str, Graph[Any]],
+    tasks: TaskGroup,
+    *,
+    takes_up: bool,
+    anywhere: bool,
+    poll: tuple[float, float],
 ) -> None:
     """Let runs that live here take what came for them, and take up those that nobody has; never returns.
 
@@ -28,6 +34,7 @@ async def listen(
         tasks: of the runtime.
         takes_up: whether runs that nobody has are taken up by themselves.
         anywhere: also those last owned by another machine.
+        poll: seconds between two listings, the shortest and the longest, where nothing can be watched.
     """
     if not (takes_up and any(graph.plan.messages for graph in graphs.values())):
         await lives.wanting.wait()  # a store that nobody sends to is not listed again and again
@@ -38,4 +45,4 @@ async def listen(
         if takes_up:
             arrivals.notify(others)
 
-    await Waking(lives.store, notify, in_store=lives.in_store).listen()
+    await Waking(lives.store, notify, in_store=lives.in_store, poll=poll).listen()

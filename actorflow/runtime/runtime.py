@@ -48,6 +48,7 @@ from actorflow.runtime.scheduling import schedule
 from actorflow.runtime.sleepers import LOOKS_APART
 from actorflow.runtime.upkeep import Upkeep
 from actorflow.runtime.validation import Commit, pass_or_refuse
+from actorflow.runtime.waking import POLL
 from actorflow.runtime.workers.pool import Workers
 from actorflow.store.backend import Backend
 from actorflow.store.files import default_limit
@@ -101,7 +102,9 @@ class Runtime(Upkeep, Scheduled, Reloading):
         debug: raise `StateMutated` when a node changes its state in place.
         scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket.
         linger: seconds: a run that only waits, until a time further off than this, leaves memory and sleeps in
-            the store, and is woken then. See docs/sleeping.md.
+            the store, and is woken then. So long stays an actor to which nobody sends anything.
+        poll: seconds between two looks for messages from elsewhere, soon after one came and when none does for
+            long. On a local disk the kernel tells of them.
         migration_timeout: seconds that migrating one run may take.
         hooks: functions and objects that are told what happens in the runs that live here, after it is committed:
             see `Hook`. What one raises is logged, and no matter of the run.
@@ -148,6 +151,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
         debug: bool = False,
         scan_every: float | None = None,
         linger: float = 1.0,
+        poll: tuple[float, float] = POLL,
         migration_timeout: float = 60.0,
         hooks: Iterable[Any] = (),
         processes: int | None = None,
@@ -161,6 +165,8 @@ class Runtime(Upkeep, Scheduled, Reloading):
         check_word("drain", drain, Drain)
         if scan_every is not None and not scan_every > 0:  # NaN is neither
             raise ValueError(f"scan_every={scan_every}: must be a number of seconds above 0")
+        if not 0 < poll[0] <= poll[1]:
+            raise ValueError(f"poll={poll}: give the shortest pause above 0, and one that is not shorter")
         if not linger >= 0:
             raise ValueError(f"linger={linger}: must be a number of seconds, 0 or more")
         if processes is not None and (type(processes) is not int or processes < 1):
@@ -181,6 +187,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
         self._debug = debug
         self._scan_every = scan_every
         self._linger = linger
+        self._poll = poll
         self._hooks = [Hook(hook) for hook in hooks]
         self._processes = (os.cpu_count() or 1) if processes is None else processes
         self._max_open_files = default_limit() if max_open_files is None else max_open_files
@@ -246,7 +253,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
         if not self._readonly:
             turn = partial(self._lives.sleepers.turn, every=look_every, anywhere=self._anywhere)
             self._tasks.start_soon(turn)
-            listening = partial(listen, takes_up=self._recover != "never", anywhere=self._anywhere)
+            listening = partial(listen, takes_up=self._recover != "never", anywhere=self._anywhere, poll=self._poll)
             self._tasks.start_soon(listening, self._lives, self._graphs, self._tasks)
         return self
 

@@ -1,4 +1,4 @@
-"""Idle actors: whoever only waits for a while stays in memory without a task, and is there at once when it is wanted."""
+"""Idle actors: whoever only waits for a while stays in memory without a task, and is there when it is wanted."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_an_idle_actor_that_nobody_wants_lies_down(store_url: str) -> None
         clock.auto = False
         run = await rt.spawn(counter(), id="x")
         await idle(rt)
-        rt.living().idlers._done[0][2].actor.lie_down()  # noqa: SLF001 - as when its time has come, which nobody need wait for
+        rt.living().idlers._done[0][2].actor.lie_down()  # as when its time has come
 
         await until(lambda: rt.life_of("x") is None)
 
@@ -158,14 +158,20 @@ async def test_an_idle_actor_is_cancelled_deleted_and_let_go_of(store_url: str) 
 
 
 async def test_what_comes_while_an_actor_gets_idle_is_not_lost(store_url: str) -> None:
-    """Messages at every moment of its getting there; each is taken."""
+    """At every moment of its getting there, while its task that watched a time ends.
+
+    Planted: nobody looks once more.
+    """
     async with Runtime(store_url, linger=LONG) as rt:
-        run = await rt.spawn(counter(), id="x")
-        for pauses in range(40):
-            for _ in range(pauses):
-                await anyio.lowlevel.checkpoint()
-            await run.send(Add(n=1))
-        await until(lambda: rt.living().get("x").actor.run.root.values["n"] == 40)  # type: ignore[union-attr]
+        run = await rt.spawn(asker(bool, timeout=900, default=False), id="x")
+        await asked(run)
+        with anyio.fail_after(PATIENCE):
+            for pauses in range(40):
+                for _ in range(pauses):
+                    await anyio.lowlevel.checkpoint()
+                await run.update({"n": pauses})
+        assert await run.query(lambda state: state.n) == 39
+        await run.cancel()
 
 
 async def test_an_actor_that_ends_is_not_idle(store_url: str) -> None:

@@ -394,6 +394,13 @@ async def test_a_marker_of_a_sleep_that_is_over_is_cleared_away(place: str | Bac
                 assert markers(place) == ([], [])
 
 
+@pytest.mark.parametrize("poll", [(0.0, 1.0), (2.0, 1.0), (math.nan, 1.0)])
+def test_a_pace_of_looks_that_is_none_is_refused(poll: tuple[float, float]) -> None:
+    """By its name."""
+    with pytest.raises(ValueError, match="poll"):
+        Runtime("memory://", poll=poll)
+
+
 @pytest.mark.parametrize("linger", [-1.0, math.nan])
 def test_a_linger_that_is_no_time_is_refused(linger: float) -> None:
     """By its name."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actorflow.errors import BadRunId
 from actorflow.store import keys
+from actorflow.store.keys import EARLIEST, Sleeper, asleep_key, due_prefixes, parse_asleep
 
 LEGAL = (
     st.text(min_size=1, max_size=90)
@@ -113,3 +114,31 @@ def test_ended_keys_sort_by_time() -> None:
 
     assert listed == sorted(listed)
     assert [keys.parse_ended(key) for key in listed] == ["a", "a", "b"]
+
+
+_MOMENTS = st.integers(min_value=EARLIEST, max_value=4_102_444_800)
+
+
+@given(_MOMENTS, _MOMENTS, _MOMENTS)
+def test_what_is_due_between_two_moments_lies_in_one_of_few_folders(one: int, other: int, due: int) -> None:
+    """In exactly one if its hour is among theirs, in none otherwise; and years apart are some two hundred folders."""
+    since, until = sorted((one, other))
+    key = asleep_key(Sleeper("r", 1, due))
+
+    prefixes = due_prefixes(until, since=since)
+
+    is_between = since // 3600 <= due // 3600 <= until // 3600
+    assert sum(key.startswith(prefix) for prefix in prefixes) == is_between
+    assert len(prefixes) <= 2 * (23 + 30 + 11) + 74
+
+
+@given(st.integers(), st.integers(min_value=0, max_value=2**64 - 1))
+def test_an_asleep_marker_says_who_sleeps_and_until_when(due: int, seq: int) -> None:
+    """To the second; what was due before there was an actorflow is overdue, and what is due in 8,000 years never is."""
+    sleeper = Sleeper("~a.1", seq, due)
+
+    found = parse_asleep(asleep_key(sleeper))
+
+    assert found is not None
+    assert (found.run, found.seq) == ("~a.1", seq)
+    assert found.due == (None if due >= 253_402_300_800 else max(due, EARLIEST))

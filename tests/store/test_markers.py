@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actorflow.store.keys import encode_id, ended_key
+from actorflow.store.backend import whole
+from actorflow.store.keys import Sleeper, encode_id, ended_key
 from actorflow.store.markers import Summary
 from actorflow.store.store import open_store
 
@@ -102,3 +103,36 @@ def test_a_damaged_summary_costs_only_itself(store: Store) -> None:
     store.backend.put_new(ended_key("c", 13.0), foreign, durable=False)
 
     assert [(found.run_id, found.ended) for found in store.markers.ended()] == [("b", 10.5), ("a", 10.0)]
+
+
+def test_a_sleeper_is_listed_by_when_it_is_due(store: Store) -> None:
+    """By encoded id, number and time; putting it twice is putting it once, and each sleep has a marker of its own."""
+    noon = 1_800_000_000
+    sleepers = [Sleeper("a", 3, noon), Sleeper("a.1", 3, noon + 60), Sleeper(encode_id("A"), 3, noon + 7 * 86_400)]
+    for sleeper in (*sleepers, sleepers[0], Sleeper("b", 9, None)):
+        whole(store.markers.putting_asleep(sleeper))
+
+    assert sorted(store.markers.due(noon)) == sorted(sleepers[:2])
+    assert sorted(store.markers.due(noon + 7 * 86_400)) == sorted(sleepers)
+    assert store.markers.due(noon + 7 * 86_400, since=noon + 86_400) == [sleepers[2]]
+    assert {sleeper.run for sleeper in store.markers.asleep()} == {"a", "a.1", encode_id("A"), "b"}
+    store.markers.drop_asleep([sleepers[0], sleepers[0]])
+    assert store.markers.due(noon) == [sleepers[1]]
+
+
+def test_what_is_no_asleep_marker_is_skipped(store: Store) -> None:
+    """Strangers in the folders are no sleepers; nor is a day that there is not."""
+    for key in ("README", "2027/01/15/08/r.1", "2027/02/30/08/0000-r.1", "never/zz/r.1", "2027/01/15/08/0000-r.x"):
+        store.backend.put_new(f"asleep/{key}", b"")
+
+    assert store.markers.asleep() == []
+
+
+def test_every_unfinished_run_is_found_once(store: Store) -> None:
+    """Whether it is to be recovered, or sleeps, or both, since somebody died in between."""
+    store.markers.put_active("a", 1)
+    store.markers.put_active("b", 2)
+    whole(store.markers.putting_asleep(Sleeper("b", 4, None)))
+    whole(store.markers.putting_asleep(Sleeper("c", 4, 1_800_000_000)))
+
+    assert sorted(store.markers.unfinished()) == ["a", "b", "c"]
