@@ -101,6 +101,7 @@ class Dispatcher:
             sender.run, sender.parcels, sender.awaited, sender.ended = run, parcels, awaited, ended
             sender.news.set()
         elif parcels:
+            self._lives.wanting.set()  # replies may come from elsewhere
             sender = self._senders[run.run_id] = _Sender(run, parcels, awaited, ended)
             self._lives.in_background(partial(self._serve, sender))
 
