@@ -236,6 +236,21 @@ def mail(lab: Lab) -> Iterator[Row]:
         yield Row.at_most(f"memory of a flood, {backend}, MB", size(grew), "16 MB", grew / 1e6, 16 + 64)
 
 
+def sleeping(lab: Lab) -> Iterator[Row]:
+    """Runs that sleep, 20,000 of them: what a runtime pays that needs none, and what waking one takes. Minutes."""
+    runs = 20_000
+    none, many = lab.ask("sleepers.py", "start", runs=0), lab.ask("sleepers.py", "start", runs=runs)
+    name = f"a runtime on {runs:,} sleeping runs"
+    yield Row.at_most(f"{name}: to start, s", millis(many["wall"]), millis(none["wall"]), many["wall"], 1)
+    each = (many["bytes"] - none["bytes"]) / runs
+    yield Row.at_most(f"{name}: bytes for each", size(many["bytes"]), size(none["bytes"]), each, 300)
+    woken = lab.ask("sleepers.py", "wake", runs=1_000)
+    over = (woken["wake"] - woken["read"]) * 1e3
+    yield Row.at_most(
+        "to wake one for an answer, ms over a read", millis(woken["wake"]), millis(woken["read"]), over, 5
+    )
+
+
 def growth(lab: Lab) -> Iterator[Row]:
     """A list that grows by 1 kB an activation: storage stays linear, whatever the state began with."""
     page = 1_000
@@ -354,6 +369,7 @@ FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
         fan_out,
         unsaved,
         mail,
+        sleeping,
         growth,
         reopen,
         recovery,
