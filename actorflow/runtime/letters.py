@@ -8,7 +8,7 @@ version than this code's: it is brought to that before the run is told of it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct, msgpack
@@ -192,7 +192,8 @@ def received(kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str
     letter = kept.letter
     unfit: Exception | None = None
     form = None if kept.type == NOTHING else Form(kept.type, kept.version, kept.fields)
-    content, kind = Content({}), cast("ParcelKind", "message")
+    content = Content({})
+    kind: ParcelKind = "message"
     try:
         content, kind = _decode(kept.body), msgspec.convert(kept.kind, ParcelKind)
     except msgspec.MsgspecError as error:
