@@ -62,7 +62,7 @@ class Awaiting:
         answer = place.activation.answers.get(key)
         if answer is None:
             self._post.send(target, message, ask=name_of_wait(place.activation, key))
-            self._stop(Ask(key, "reply", f"the reply of run {target!r}", due=due, asked=clock.now()))
+            self._stop(Ask(key, "reply", f"the reply of run {target!r}", payload=target, due=due, asked=clock.now()))
         value, error = self._outcome(answer, f"run {target!r} did not answer in time")
         if error is not None:
             raise AskFailed(target, f"{error[0]}: {error[1]}", error[2])
@@ -78,7 +78,7 @@ class Awaiting:
         answer = place.activation.answers.get(key)
         if answer is None:
             self._post.watch(target, name_of_wait(place.activation, key))
-            self._stop(Ask(key, "child", f"the end of run {target!r}", due=due, asked=clock.now()))
+            self._stop(Ask(key, "child", f"the end of run {target!r}", payload=target, due=due, asked=clock.now()))
         told, error = self._outcome(answer, f"run {target!r} did not end in time")
         if error is not None:
             raise ChildFailed(target, f"{error[0]}: {error[1]}", error[2])

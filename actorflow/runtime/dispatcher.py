@@ -109,6 +109,10 @@ class Dispatcher:
         """Whether something is on its way, and does not wait for a better time."""
         return any(not sender.waits for sender in self._senders.values())
 
+    def carries(self, run_id: str) -> bool:
+        """Whether something that this run has sent is on its way."""
+        return run_id in self._senders
+
     async def drained(self) -> None:
         """Wait until nothing is on its way."""
         while self:

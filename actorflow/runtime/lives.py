@@ -532,14 +532,15 @@ class Lives:
             await life.done.wait()
             if life.error is not None:
                 raise life.error
-        elif (await self.tip(run_id)).header.status not in ENDED:
+        status = (await self.tip(run_id)).header.status
+        if status not in ENDED:  # nobody has it, or it was being let go of just now
             async with _Claiming(self._claiming, run_id):
                 if run_id not in self._by_id:
                     with suppress(EndedMeanwhile):
                         ended = await self.in_store(lambda: end_unowned(self.store, run_id, stop.status, stop.by))
                         self.dispatcher.told(ended, tuple(ended.mail.outbox), over=True)
             return await self.stop(run_id, stop)
-        return (await self.tip(run_id)).header.status
+        return status
 
     async def delete(self, run_id: str, *, by: str | None) -> None:
         """Delete a run, having cancelled it first if it lives here.

@@ -34,6 +34,7 @@ from actorflow.store.machine import machine_id
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from actorflow.engine.run import RunState
     from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
     from actorflow.store.frames import Header
@@ -66,6 +67,8 @@ class _Own(Struct, gc=False):
     graph: Graph[Any]
     context: Any
     awaited: bool
+    due: bool  # it sleeps until a time
+    others: tuple[str, ...]  # runs for which it waits, and its children
 
 
 class Sleepers:
@@ -92,11 +95,12 @@ class Sleepers:
 
     def lay_down(self, life: Life) -> None:
         """A life is over because its run sleeps. If it does until a time, it is woken then."""
-        header, due = life.actor.header, first_due(life.actor.run)
-        if life.error is None and is_asleep(header) and due is not None:
+        header, due, others = life.actor.header, first_due(life.actor.run), others_of(life.actor.run)
+        if life.error is None and is_asleep(header) and (due is not None or others):
             sleeper = sleeper_of(life.run_id, header)
-            self._own[sleeper.run] = _Own(header.seq, life.graph, life.context, life.awaited)
-            self._push(due, sleeper, ours=True)
+            self._own[sleeper.run] = _Own(header.seq, life.graph, life.context, life.awaited, due is not None, others)
+            if due is not None:
+                self._push(due, sleeper, ours=True)
 
     def get_up(self, run_id: str) -> None:
         """A run lives here again, whatever for: it need not be woken any more."""
@@ -109,7 +113,17 @@ class Sleepers:
 
     def will_wake(self, run_id: str) -> bool:
         """Whether a run that sleeps goes on by itself, in this process: whoever waits for it may wait on."""
-        return not self._lives.leaving and encode_id(run_id) in self._own
+        return not self._lives.leaving and self._will_wake(run_id, set())
+
+    def _will_wake(self, run_id: str, asked: set[str]) -> bool:
+        own = self._own.get(encode_id(run_id))
+        if own is None or run_id in asked:
+            return False
+        asked.add(run_id)
+        return own.due or any(
+            other in self._lives or self._lives.dispatcher.carries(other) or self._will_wake(other, asked)
+            for other in own.others
+        )
 
     def hurry(self) -> None:
         """Look again now: a graph was registered."""
@@ -205,6 +219,13 @@ class Sleepers:
         self._failures.pop(sleeper, None)
         if self._is_own(sleeper):
             del self._own[sleeper.run]
+
+
+def others_of(run: RunState) -> tuple[str, ...]:
+    """The runs that this one waits for, and those that it has begun: it may go on because of what they do."""
+    asks = (ask for activation in run.open.values() for ask in activation.asks.values())
+    waited = (str(ask.payload) for ask in asks if ask.kind in ("reply", "child"))
+    return tuple(dict.fromkeys((*waited, *run.mail.children)))
 
 
 def overdue(store: Store, busy: Collection[str], *, anywhere: bool) -> list[tuple[str, str]]:

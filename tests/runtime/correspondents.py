@@ -17,6 +17,9 @@ from actorflow.testing.places import Bucket
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+WITHIN = 5.0
+"""Seconds: what takes longer never comes."""
+
 _LEASE = 86_400.0  # nobody is taken for dead but by `Bucket.bury`
 
 
@@ -86,15 +89,15 @@ def sleeper() -> Graph[Work]:
 
 async def ended(rt: Runtime, run_id: str) -> str:
     """The status of a run, once it is over."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(WITHIN):
         while (status := await rt.get(run_id).status()) not in {"finished", "failed", "cancelled"}:  # noqa: ASYNC110
             await anyio.sleep(0.005)
     return status
 
 
 async def until(true: Callable[[], Awaitable[object]]) -> None:
-    """Until something holds, for 20 seconds at most."""
-    with anyio.fail_after(20):
+    """Until something holds, for as long as is sensible."""
+    with anyio.fail_after(WITHIN):
         while not await true():  # noqa: ASYNC110 - what it looks at is in the store
             await anyio.sleep(0.005)
 
@@ -161,7 +164,7 @@ async def _live(
     try:
         with Bucket(backend).given_to(process) as store:
             async with runtime(store, its) as rt:
-                with anyio.fail_after(20):
+                with anyio.fail_after(WITHIN):
                     await _unless_killed(rt, its, process, scene)
     except BaseException as error:
         first = first_of(error) if isinstance(error, BaseExceptionGroup) else error
