@@ -426,7 +426,8 @@ class Actor:
 
     def _let_in(self) -> None:
         """Do what waited for room in the mailbox, in its order, as far as there is room now."""
-        while self._row and not self.run.ended and self._answer(self._row[0]):
+        most = self._plan.mailbox.messages
+        while self._row and len(self.run.mail.queue) < most and not self.run.ended and self._answer(self._row[0]):
             del self._row[0]
 
     def _answer(self, request: Request) -> bool:
