@@ -122,6 +122,8 @@ class Intake:
         marks, window = marks_of(actor.run.mail), _window_of(actor.run.mail)
         find = partial(self._find, run_id, actor.graph, marks, window, most)
         found = await self._lives.in_store(find)
+        if not found.events and not found.batch.deletable:
+            return None
         requests = {letter: Request(event) for letter, event in found.events.items()}
         barrier = Request(None)  # its commit holds the marks and ids that the look began with
         for request in requests.values():
