@@ -91,7 +91,10 @@ class Sending(Steering):
         while True:
             try:
                 request = await self._hand_in(lives, note, reply=True, deadline=deadline, context=context)
-            except _ELSEWHERE:
+            except _ELSEWHERE as error:
+                if note.again:  # sent once more it would be another message
+                    lost = "another process has the run now, and its reply is lost here; ask with an id= to ask again"
+                    raise AskFailed(note.run_id, lost) from error
                 kept = await self._drop_in(lives, note, deadline)
                 return await self._replied_elsewhere(lives, kept)
             except RunEnded as ended:  # what it replied before that is known
