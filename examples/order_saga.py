@@ -18,7 +18,7 @@ import anyio
 from actorflow import Context, Done, Graph, Intent, NotDone, Retry, Runtime, State, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 # -- the bank: a ledger, and a server in front of it that breaks down --------------------
 
@@ -65,7 +65,7 @@ class Client:
 
 
 @contextmanager
-def serving(ledger: Ledger) -> Iterator[str]:
+def serving(ledger: Ledger) -> Generator[str]:
     """A server that books its first payment and breaks down before it replies; its URL."""
     well = threading.Event()
 

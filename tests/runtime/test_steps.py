@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from actorflow import Context, Graph, Retry, Runtime, State, Timeout, Update, migrate
+from actorflow.engine.records import decode_body
 from actorflow.errors import (
     AmbiguousStep,
     AttemptOver,
@@ -21,6 +23,7 @@ from actorflow.errors import (
     StepTimeout,
 )
 from actorflow.store.memory import MemoryBackend
+from actorflow.store.wrappers import WrappedBackend
 from tests.runtime.graphs import Trail
 from tests.runtime.outside import AGAIN, NEVER, SOON, World, cause_of, of
 
@@ -469,22 +472,65 @@ async def test_a_context_that_outlives_its_attempt_records_nothing() -> None:
                 await late
 
 
-async def test_an_effect_that_was_recorded_late_does_not_take_the_run_back() -> None:
-    """A timed-out attempt was in the middle of recording: the run goes on from the newest, with that (regression)."""
-    graph, world = Graph("steps", Trail), World()
+class Slow(WrappedBackend):
+    """Takes longer over one commit than the node has time."""
 
-    @graph.node(retry=Retry(attempts=3, backoff=0.0), timeout=0.3)
+    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """The first commit after the spawn is the late one."""
+        if key.endswith("1.ckpt"):
+            time.sleep(0.6)
+        return super().put_new(key, data, durable=durable)
+
+
+async def test_a_cancelled_late_write_does_not_take_the_run_back() -> None:
+    """The attempt was over while its step was being committed: the run goes on behind that commit, with its result."""
+    world, attempts = World(), []
+
     async def node(state: Trail, ctx: Context) -> Update:
-        await ctx.step("do", world.do)
-        if ctx.attempt == 1:
-            with suppress(Exception):
-                await anyio.sleep_forever()
-        return {"n": 1}
+        attempts.append(ctx.attempt)
+        return {"trace": [await ctx.step("do", world.do)]}
+
+    graph = of(node, retry=Retry(attempts=9, backoff=0.0), timeout=0.2)
+    store = Slow(MemoryBackend())
+    async with Runtime(store) as rt:
+        state = await rt.run(graph, id="x")
+    async with Runtime(store) as rt:
+        again = await rt.run(graph, id="x")
+        records = [record for cp in await history(rt) for record in cp]
+        findings = await rt.verify("x")
+
+    assert attempts[:2] == [1, 2]
+    assert (world.done, state.trace, again) == (["it"], ["it"], state)
+    assert [record for record in records if record in {"stepped", "finished"}] == ["stepped", "finished"]
+    assert findings == []
+
+
+async def history(rt: Runtime, run_id: str = "x") -> list[list[str]]:
+    """The names of the records of each commit."""
+    frames = await rt.read(run_id, first=0)
+    return [[str(record.__struct_config__.tag) for record in decode_body(frame.body).records] for frame in frames]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_the_memo_is_in_a_commit_before_that_of_what_follows_from_it(durability: Any) -> None:
+    """Never the other way round, whatever the scheduling of threads: a finished node whose effect is not remembered."""
+    graph = Graph("steps", Trail)
+    before = None
+    for name in "abc":
+
+        async def node(state: Trail, ctx: Context) -> Update:
+            return {"trace": [await ctx.step("do", World().do, ctx.node)]}
+
+        graph.node(node, name=name, after=before)
+        before = name
 
     async with Runtime("memory://") as rt:
-        run = await rt.spawn(graph, id="x")
+        run = await rt.spawn(graph, id="x", durability=durability)
         await run.result()
-        seqs = [cp.seq async for cp in run.history()]
+        commits = await history(rt)
 
-    assert world.done == ["it"]
-    assert seqs == sorted(seqs, reverse=True)
+    at = {
+        name: [n for n, names in enumerate(commits) for one in names if one == name] for name in ("stepped", "finished")
+    }
+    assert len(at["stepped"]) == len(at["finished"]) == 3
+    assert all(memo < finish for memo, finish in zip(at["stepped"], at["finished"], strict=True))
