@@ -30,7 +30,7 @@ def test_each_message_counts_once_on_a_bucket(moto: Any, tmp_path: Path) -> None
     fire = Fire(job, SENDERS, most_kills=8, longest=1.5)
     anyio.run(begin, job)
 
-    fire.rage(enough=40 + count)
+    fire.rage(enough=max(45, 2 * count))
 
     state = anyio.run(outcome, job)
     print(f"{fire.kills} kills, {len(state.labels)} messages")

@@ -14,6 +14,7 @@ from actorflow.runtime.intake import Intake
 from actorflow.runtime.letters import carried, write
 from actorflow.store.keys import Letter as Name
 from actorflow.store.keys import encode_id, inbox_key
+from actorflow.store.lanes import news
 from actorflow.store.messages import Message as Kept
 from actorflow.testing import assert_resumes_equal, explore
 from tests.runtime.mailing import Account, Close, Deposit, Gate, Hold, Total, banking
@@ -108,6 +109,21 @@ async def test_a_file_that_comes_back_counts_once(url: str) -> None:
 
         assert await _settled(rt, run.id) == 111
         assert await run.dead_letters() == []
+
+
+async def test_a_sleeper_is_not_woken_for_what_it_has_taken(store_url: str) -> None:
+    """The header of the commit with which it lay down says which numbers; a file may come back at any time."""
+    async with Runtime(store_url, drain="park") as rt:
+        await rt.spawn(banking(), id="ada")
+    async with Runtime(store_url, drain="park", graphs=[banking()]) as rt:
+        for number in (1, 2):
+            store_of(rt).inbox.send(lane_message(number, 1))
+        assert await _settled(rt, "ada") == 2
+
+    async with Runtime(store_url, recover="never") as rt:
+        said = (await rt.tip("ada")).header.marks
+
+    assert [news(said, [lane_message(number, 1).letter]) for number in (1, 2, 3, 4)] == [False, False, True, False]
 
 
 @BOTH
