@@ -165,7 +165,7 @@ class Actor:
             observers: those who watch the run here.
             leaving: whether the runtime is being left, so that nobody waits for what is not due yet.
             linger: seconds for which it is worth staying in memory for what is due then.
-            first: the commands of a spawn; None for a run that was loaded, which is swept.
+            first: the commands of a spawn. A run without any, as all that are loaded, is swept.
             request: what the run was loaded for.
         """
         self.graph = graph
@@ -176,7 +176,7 @@ class Actor:
         self._caller = caller
         self._observers = observers
         observers.begins(writer.header)
-        self._swept = first is not None
+        self._swept = bool(first)
         self._unclean = True  # what ran when the process before died may still have to be seen to
         self._commands: list[Command] = first or []
         self._leaving = leaving

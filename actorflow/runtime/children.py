@@ -121,7 +121,7 @@ class Children:
             graph,
             run_id,
             lambda: lives.in_steps(creating_run(lives.store, graph, run_id, decision, tags)),
-            first=decision.commands or None,
+            first=decision.commands,
             context=None,
             awaited=awaited,
         )

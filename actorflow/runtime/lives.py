@@ -387,7 +387,7 @@ class Lives:
                 life.halt()
             self._by_id[start.run_id] = start.life = life
             self._send_again(adopted)
-            if start.first is None:
+            if not start.first:
                 self.intake.look(life)
             if start.graph.plan.messages or adopted.run.mail.lanes:
                 self.wanting.set()

@@ -445,7 +445,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
                 lambda: lives.in_steps(
                     creating_run(store, graph, run_id, decision, dict(tags or {}), tombstone=tombstone, under=under)
                 ),
-                first=decision.commands or None,
+                first=decision.commands,
                 context=context,
             )
         except RunExists:

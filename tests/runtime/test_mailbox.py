@@ -20,6 +20,7 @@ from actorflow.errors import (
     NoSuchRun,
     RunDeleted,
     RunEnded,
+    RunExists,
     RunFailed,
     StoreDenied,
     WindowFull,
@@ -46,6 +47,17 @@ async def test_what_is_sent_is_handled_in_the_order_of_sending() -> None:
 
         assert await run.ask(Total(), type=int) == 321
         assert (await run.state()).trace == ["+1", "+20", "+300"]
+
+
+async def test_the_id_of_an_actor_that_lives_here_is_taken() -> None:
+    """Also of one without nodes, of which a spawn has nothing to begin: its input is not dropped."""
+    async with Runtime("memory://", drain="park") as rt:
+        run = await rt.spawn(banking(), Account(balance=1), id="ada")
+
+        with pytest.raises(RunExists):
+            await rt.spawn(banking(), Account(balance=2), id="ada")
+
+        assert await run.ask(Total()) == 1
 
 
 async def test_a_sent_message_is_durable_when_send_is_back(store_url: str) -> None:
