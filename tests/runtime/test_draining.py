@@ -9,9 +9,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from actorflow import Runtime
+from actorflow import Context, Graph, Runtime, Update
 from actorflow.errors import RuntimeClosed
 from tests.runtime.graphs import Trail, chain
 
@@ -146,3 +147,34 @@ def test_signals_that_can_not_be_received_are_refused(store_url: str, backend: s
     thread.join()
 
     assert len(refused) == 1
+
+
+async def test_a_supervisor_drains_with_its_runtime(store_url: str) -> None:
+    """A permanent child that finishes meanwhile is not opened again, and its siblings are let go of."""
+    begun, gate = list[str](), anyio.Event()
+    graph = Graph("two", Trail)
+
+    @graph.node
+    async def first(state: Trail, ctx: Context) -> Update:
+        begun.append(ctx.run_id)
+        await gate.wait()
+        return {"n": 1}
+
+    with pytest.raises(SystemExit):  # noqa: PT012 - leaving is what is tested
+        async with (
+            Runtime(store_url, recover="never") as rt,
+            rt.supervise("group", restart="permanent", strategy="one_for_all") as group,
+        ):
+            await group.spawn(graph, Trail(), id="a")
+            await group.spawn(chain("x", "y"), Trail(), id="b", restart="transient")
+            while "a" not in begun:
+                await anyio.lowlevel.checkpoint()
+            rt.living().drain(SystemExit(143))
+            gate.set()
+            await anyio.sleep_forever()
+
+    assert begun == ["a"]
+    async with Runtime(store_url, readonly=True) as rt:
+        headers = [(await rt.tip(name)).header for name in "ab"]
+        assert headers[0].status == "finished"
+        assert [header.kind for header in headers] == ["release", "release"]
