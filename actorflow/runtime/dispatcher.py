@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,16 @@ from actorflow.engine.mail import Parcel
 from actorflow.engine.posting import down_values, result_values
 from actorflow.engine.records import ENDED, ErrorInfo, describe
 from actorflow.engine.run import Form, RunState
-from actorflow.errors import ActorflowError, MailboxFull, NoSuchRun, OutOfOrder, RunEnded, RunOwned, StoreError
+from actorflow.errors import (
+    ActorflowError,
+    IdempotencyConflict,
+    MailboxFull,
+    NoSuchRun,
+    OutOfOrder,
+    RunEnded,
+    RunOwned,
+    StoreError,
+)
 from actorflow.runtime import clock
 from actorflow.runtime.actor import Request
 from actorflow.runtime.children import CANT_BEGIN, Children, NotYet
@@ -306,7 +316,8 @@ class Dispatcher:
 
     async def _fill(self, sender: _Sender, parcel: Parcel) -> None:
         """Keep something that says nothing under its number: if there is such a run later, its lane has no gap."""
-        await self._keep(sender, Parcel(parcel.target, parcel.number, "reply"))
+        with suppress(IdempotencyConflict):  # it is there itself
+            await self._keep(sender, Parcel(parcel.target, parcel.number, "reply"))
 
     async def _load(self, run_id: str) -> RunState:
         store = self._lives.store

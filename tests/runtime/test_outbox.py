@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from actorflow import Context, Graph, Runtime, State, Update
 from actorflow.errors import AskFailed, BadMessage, WaitInMiddleware
+from actorflow.runtime import claiming, lives
+from actorflow.store.memory import MemoryBackend
+from tests.runtime import correspondents
 from tests.runtime.correspondents import Pay, Till, Total, ended, killed_everywhere, runtime, till, until
 
 if TYPE_CHECKING:
+    from actorflow.engine.run import RunState
     from actorflow.graph.middleware import Call
+    from actorflow.store.frames import Header
+    from actorflow.store.store import Store
 
 
 class Sale(State, version=1):
@@ -52,6 +59,52 @@ async def test_what_a_run_sends_is_taken_in_order_and_once(store_url: str) -> No
         await box.cancel()
 
 
+@pytest.mark.parametrize("where", ["folder", "bucket"])
+async def test_runs_of_two_processes_speak_through_the_inbox(store_url: str, where: str) -> None:
+    """Each owns one of them, and neither knows the graph of the other."""
+    store: Any = store_url if where == "folder" else MemoryBackend()
+    async with Runtime(store, linger=60) as there, Runtime(store) as here:
+        box = await there.spawn(till(), id="till")
+        run = await here.spawn(sender(), id="sale")
+        assert await ended(here, "sale") == "finished"
+        assert (await run.state()).total == 7
+        assert (await box.state()).entries == [1, 2, 4]
+        await box.cancel()
+
+
+async def test_who_asks_a_run_of_another_process_is_told_if_that_ends_first(store_url: str) -> None:
+    """Its question waits in the inbox of a run that never comes to it."""
+    graph = Graph("asker", Sale)
+
+    @graph.node
+    async def ask(state: Sale, ctx: Context) -> Update:
+        try:
+            await ctx.ask("busy", Total())
+        except AskFailed as error:
+            return {"error": error.reason}
+        return {}
+
+    store, go_on = MemoryBackend(), anyio.Event()
+    busy = Graph("busy", Till, messages=[Total])
+
+    @busy.node
+    async def work(state: Till) -> None:
+        await go_on.wait()
+
+    async with Runtime(store) as there, Runtime(store) as here:
+        await there.spawn(busy, id="busy")
+        run = await here.spawn(graph, id="asker")
+        await until(lambda: _asks(here))
+        go_on.set()
+        assert await ended(here, "asker") == "finished"
+        assert "RunEnded" in (await run.state()).error
+
+
+async def _asks(rt: Runtime) -> bool:
+    _, run = await rt.load("asker")
+    return any(one.asks for one in run.open.values())
+
+
 async def test_nothing_is_sent_by_an_attempt_that_fails(store_url: str) -> None:
     """It goes out with the result, of which there is only one."""
     graph, calls = Graph("sender", Sale), list[int]()
@@ -86,20 +139,37 @@ async def test_sender_and_receiver_are_killed_at_every_operation() -> None:
         assert (await rt.get("sale").state()).total == 7
         assert (await rt.get("till").state()).entries == [1, 2, 4]
 
-    assert await killed_everywhere(lambda: [till(), sender()], scene) > 60
+    assert await killed_everywhere(lambda: [till(), sender()], scene, every=2) > 30
+
+
+async def _pays_and_ends(rt: Runtime, graphs: list[Graph[Any]]) -> None:
+    """The sender is over before what it sent last is delivered."""
+    await rt.spawn(graphs[0], id="till", on_conflict="attach")
+    await rt.spawn(graphs[1], id="sale", on_conflict="attach")
+    assert await ended(rt, "sale") == "finished"
+    await until(lambda: _has(rt, 7))
+    assert (await rt.get("till").state()).entries == [1, 2, 4]
 
 
 async def test_what_a_run_sends_last_goes_out_although_it_is_over() -> None:
     """A process that dies between the end of a run and the delivery leaves a marker, by which the next one finds it."""
+    assert await killed_everywhere(lambda: [till(), sender(ask=False)], _pays_and_ends, kinds=("before",), every=2) > 12
 
-    async def scene(rt: Runtime, graphs: list[Graph[Any]]) -> None:
-        await rt.spawn(graphs[0], id="till", on_conflict="attach")
-        await rt.spawn(graphs[1], id="sale", on_conflict="attach")
-        assert await ended(rt, "sale") == "finished"
-        await until(lambda: _has(rt, 7))
-        assert (await rt.get("till").state()).entries == [1, 2, 4]
 
-    assert await killed_everywhere(lambda: [till(), sender(ask=False)], scene, kinds=("before",)) > 30
+async def test_planted_an_end_that_forgets_what_is_still_to_be_delivered_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Planted: the marker goes with the end of the run, whatever is in its outbox."""
+
+    def end(store: Store, run: RunState, header: Header) -> None:
+        claiming.end_markers(store, run, header)
+        store.markers.drop_active(run.run_id, run.opening)
+
+    monkeypatch.setattr(lives, "end_markers", end)
+    monkeypatch.setattr(correspondents, "WITHIN", 0.5)
+
+    with pytest.raises(TimeoutError):
+        await killed_everywhere(lambda: [till(), sender(ask=False)], _pays_and_ends, kinds=("before",))
 
 
 async def test_a_message_to_nobody_is_a_dead_letter_of_its_sender(store_url: str) -> None:
@@ -258,4 +328,4 @@ async def test_planted_a_lane_that_forgets_its_numbers_is_found(monkeypatch: pyt
         assert (await rt.get("till").state()).entries == [1, 2, 4]
 
     with pytest.raises(AssertionError):
-        await killed_everywhere(lambda: [till(), sender()], scene, kinds=("before",))
+        await killed_everywhere(lambda: [till(), sender()], scene, kinds=("before",), every=2)

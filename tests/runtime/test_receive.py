@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import anyio
 import pytest
 
-from actorflow import Context, Graph, Message, Runtime, State, Update, extend, migrate
+from actorflow import Context, Graph, Message, Run, Runtime, State, Update, extend, migrate
+from actorflow.engine import waits
 from actorflow.errors import BadMessage, NotWaiting, RunEnded
 from actorflow.testing import VirtualClock
 from tests.runtime.correspondents import ended, killed_everywhere, runtime, until
@@ -157,30 +158,48 @@ async def test_what_is_there_is_looked_at_without_waiting(store_url: str) -> Non
 
 async def test_a_message_that_comes_while_a_node_looks_is_not_missed(store_url: str) -> None:
     """Between its look into the mailbox and its wait."""
-    graph, sent = Graph("listener", Log, messages=[Word]), list[str]()
-    async with Runtime(store_url) as rt:
-        looking, go_on = anyio.Event(), anyio.Event()
+    assert await _send_between_look_and_wait(store_url, within=20) == ["now"]
 
-        @graph.node
-        async def listen(state: Log, ctx: Context) -> Update:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(hold)
-                found = await ctx.receive(Word)
-            return {"heard": [found.text]}
 
-        async def hold() -> None:
-            """Keeps the attempt from ending, although its wait has begun."""
-            looking.set()
-            with anyio.CancelScope(shield=True):
-                await go_on.wait()
+async def test_planted_a_wait_that_does_not_look_again_is_found(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a node that begins to wait without a second look at the mailbox waits for ever."""
+    monkeypatch.setattr(waits, "_has_news", lambda *_: False)
 
+    with pytest.raises(TimeoutError):
+        await _send_between_look_and_wait(store_url, within=0.3)
+
+
+async def _send_between_look_and_wait(store_url: str, *, within: float) -> list[str]:
+    graph, looked, go_on = Graph("listener", Log, messages=[Word]), anyio.Event(), anyio.Event()
+
+    @graph.node
+    async def listen(state: Log, ctx: Context) -> Update:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hold)
+            found = await ctx.receive(Word)
+        return {"heard": [found.text]}
+
+    async def hold() -> None:
+        """Keeps the attempt from ending, although its wait has begun."""
+        looked.set()
+        with anyio.CancelScope(shield=True):
+            await go_on.wait()
+
+    async with Runtime(store_url, drain="park") as rt:
         run = await rt.spawn(graph)
-        await looking.wait()
+        await looked.wait()
         await run.send(Word(text="now"))
-        sent.append("now")
         go_on.set()
-        with anyio.fail_after(20):
-            assert (await run.result()).heard == sent
+        with anyio.fail_after(within):
+            return await _heard(run)
+
+
+async def _heard(run: Run[Log]) -> list[str]:
+    while await run.status() != "finished":  # noqa: ASYNC110 - what it looks at is in the store
+        await anyio.sleep(0.005)
+    return (await run.state()).heard
 
 
 async def test_a_taken_message_is_taken_once_whoever_is_killed_when() -> None:
