@@ -25,6 +25,7 @@
     ├── JoinStarved                          nothing is open, and a join waits for legs that can't come
     ├── TooManyActivations                   the run passed max_activations
     ├── TooManyItems                         a fan-out is larger than max_items
+    ├── TooManySteps                         a node has more steps than max_steps
     ├── NoItems (LookupError)                a fan-out has no items, and on_empty="fail"
     ├── TooDeep (RecursionError)             graphs inside graphs, without an end
     ├── UnknownNode (LookupError)            an open activation names a node that this graph lacks
@@ -126,6 +127,7 @@ from actorflow.errors.graph import (
     TooDeep,
     TooManyActivations,
     TooManyItems,
+    TooManySteps,
     UndeclaredTarget,
     UnknownNode,
     UnknownUndo,
@@ -301,6 +303,7 @@ __all__ = [
     "TooDeep",
     "TooManyActivations",
     "TooManyItems",
+    "TooManySteps",
     "UndeclaredTarget",
     "UnknownGraph",
     "UnknownNode",

@@ -314,6 +314,18 @@ class TooManyItems(ActorflowError):
         self.limit = limit
 
 
+class TooManySteps(ActorflowError):
+    """A node has more steps than ``max_steps``: most likely a loop without an end. The last one was not begun."""
+
+    def __init__(self, node: str, limit: int) -> None:
+        super().__init__(
+            f"node {node!r} has more than {limit:,} steps, and all are remembered until it is finished; "
+            "let several nodes do the work, or a map, or raise Graph(..., max_steps=)"
+        )
+        self.node = node
+        self.limit = limit
+
+
 class NoItems(ActorflowError, LookupError):
     """A fan-out with ``on_empty="fail"`` has nothing to fan out over."""
 

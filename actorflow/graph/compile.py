@@ -129,7 +129,12 @@ class _Compilation:
                     self.problems.extend(schema_of(migration.takes, codecs).problems)
         else:
             self.problems.append(f"the state must be a subclass of State, not {label(graph.state_type)}")
-        for what, limit in (("max_activations", graph.max_activations), ("max_items", graph.max_items)):
+        limits = (
+            ("max_activations", graph.max_activations),
+            ("max_items", graph.max_items),
+            ("max_steps", graph.max_steps),
+        )
+        for what, limit in limits:
             if type(limit) is not int or limit < 1:
                 self.problems.append(f"the graph: {what}={limit!r}: give a number of at least 1")
         size, over = graph.max_state, cast("object", graph.record_backoff_over)
@@ -449,6 +454,7 @@ class _Compilation:
             entries=self._entries(nodes),
             max_activations=self.graph.max_activations,
             max_items=self.graph.max_items,
+            max_steps=self.graph.max_steps,
             max_state=self.graph.max_state,
             record_backoff_over=self.graph.record_backoff_over,
             interrupt_before=self._held("interrupt_before", self.graph.interrupt_before, nodes),

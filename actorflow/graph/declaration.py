@@ -171,6 +171,7 @@ class Declaration(Struct):
     migrations: list[Migration]
     types: tuple[Codec[Any], ...]
     max_items: int = 100_000
+    max_steps: int = 10_000
     max_state: int | None = None
     on_error: OnError = None
     catch: Catch = Exception

@@ -105,6 +105,7 @@ class Graph(Generic[S]):
         max_activations: the run fails with `TooManyActivations` after so many,
             counted since it was last opened: a loop without an end comes to one.
         max_items: a fan-out of more fails with `TooManyItems`.
+        max_steps: a node that has more steps, in all of its attempts, fails with `TooManySteps`.
         max_state: bytes that the state may take; a node whose update would make it larger fails with
             `StateTooLarge`, and there is a warning in the log when four fifths are reached. An estimate: what
             each value takes encoded.
@@ -150,6 +151,7 @@ class Graph(Generic[S]):
         record_backoff_over: float = 1.0,
         max_activations: int = 100_000,
         max_items: int = 100_000,
+        max_steps: int = 10_000,
         max_state: int | None = None,
         migrations: Iterable[Migration] = (),
         moves: Mapping[str, str | End] | None = None,
@@ -174,6 +176,7 @@ class Graph(Generic[S]):
             record_backoff_over=record_backoff_over,
             max_activations=max_activations,
             max_items=max_items,
+            max_steps=max_steps,
             max_state=max_state,
             moves=dict(moves or {}),
             migrations=list(migrations),

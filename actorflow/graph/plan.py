@@ -55,6 +55,7 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
     entries: tuple[str, ...]
     max_activations: int
     max_items: int = 100_000
+    max_steps: int = 10_000  # of one activation
     max_state: int | None = None  # bytes
     record_backoff_over: float = 1.0  # seconds
     interrupt_before: frozenset[str] = frozenset()

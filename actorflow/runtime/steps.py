@@ -26,6 +26,7 @@ from actorflow.errors import (
     RemoteError,
     StepFailed,
     StepTimeout,
+    TooManySteps,
     UnknownUndo,
 )
 from actorflow.graph.effects import Done, Intent, Mode, NotDone, Reconcile, Unknown
@@ -147,6 +148,9 @@ class Steps:
         if memo is not None and memo.over:
             await anyio.lowlevel.checkpoint()
             return await self._told(step, call, type)
+        limit = self._means.place.plan.max_steps
+        if memo is None and len(self._means.memos) >= limit:
+            raise TooManySteps(self._node, limit)
         book.live.add((name, key))
         try:
             await self._do(step, call, memo)

@@ -15,17 +15,17 @@ from actorflow import Context, Graph, Message, Retry, Runtime, State, Timeout, U
 from actorflow.errors import (
     NotInWorker,
     RunFailed,
+    TooManySteps,
     WaitInMiddleware,
 )
 from actorflow.graph.effects import Unknown
 from actorflow.runtime.lives import SYNC_NODES
 from tests.runtime import isolated
+from tests.runtime.graphs import Trail
 from tests.runtime.outside import AGAIN, NEVER, World, cause_of, of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.runtime.graphs import Trail
 
 
 @pytest.mark.parametrize(
@@ -300,3 +300,20 @@ async def test_handlers_of_messages_have_steps_of_their_own() -> None:
 
         assert (await run.state()).receipts == ["1", "2", "3"]
     assert (world.done, len(set(world.keys))) == ([1, 2, 3], 3)
+
+
+async def test_a_loop_of_steps_without_an_end_comes_to_one() -> None:
+    """Each is remembered until the node is finished, so there is a limit; what was done before is not done again."""
+    world, graph = World(), Graph("steps", Trail, max_steps=3)
+
+    @graph.node
+    async def node(state: Trail, ctx: Context) -> Update:
+        while True:
+            await ctx.step("do", world.do, len(world.done))
+
+    async with Runtime("memory://") as rt:
+        with pytest.raises(RunFailed, match="more than 3 steps") as caught:
+            await rt.run(graph)
+
+    assert isinstance(caught.value.__cause__, TooManySteps)
+    assert world.done == [0, 1, 2]
