@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,7 @@ class Idlers:
         if due is not None and due - clock.now() <= self._linger:
             self._push(self._due, due, life)
         else:
-            self._push(self._done, time.monotonic() + self._linger, life)
+            self._push(self._done, clock.monotonic() + self._linger, life)
         if self._nap is None:
             self._nap = CancelScope()
             self._tasks.start_soon(self._watch)
@@ -84,12 +83,12 @@ class Idlers:
             self._nap = CancelScope()
             for life in self._over(self._due, clock.now()):
                 life.actor.nudge()
-            for life in self._over(self._done, time.monotonic()):
+            for life in self._over(self._done, clock.monotonic()):
                 life.actor.lie_down()
             due = partial(clock.sleep_until, self._due[0][0]) if self._due else anyio.sleep_forever
-            rest = max(0.0, self._done[0][0] - time.monotonic()) if self._done else float("inf")
-            with self._nap:
-                await clock.rest(rest, until=due)
+            rest = max(0.0, self._done[0][0] - clock.monotonic()) if self._done else float("inf")
+            with self._nap, anyio.move_on_after(rest):
+                await due()
 
     def _over(self, heap: list[tuple[float, int, Life]], now: float) -> list[Life]:
         """Those whose time it is, and who are still idle."""

@@ -27,6 +27,10 @@ PATIENCE = 0.05
 """Seconds that are really waited for a socket or a process, by default, before time goes on without it."""
 
 
+STUCK = 1.0
+"""Seconds after which a worker thread may be one that waits for time to pass."""
+
+
 class _Rest(Struct, eq=False):
     """Somebody between two looks at the store."""
 
@@ -47,9 +51,9 @@ class VirtualClock(Clock):
     It can't see what comes from outside. While the loop listens to a socket or a
     process, it waits ``patience`` real seconds each time before it jumps; a
     server that takes longer finds that its caller's time is up. Then use ``auto=False``,
-    with which time moves only by `advance`. A thread that takes longer than that, too,
-    lets time go on, as fast as it really does, lest it wait for somebody who sleeps. And
-    where nothing is due at all, time passes as it does.
+    with which time moves only by `advance`. While a thread takes longer than a second, time
+    goes on as fast as it really does, lest it wait for somebody who sleeps; and so it does
+    where nothing is due at all.
 
     Enter it before the runtime, and leave it after. One at a time; asyncio's own loops,
     and trio's.
@@ -233,7 +237,7 @@ class VirtualClock(Clock):
             channels: whether there are sockets or processes to listen to.
         """
         if self._hops:
-            seconds = self.patience
+            seconds = STUCK
         elif self._settling or (self._jumps and deadline < math.inf):
             seconds = self.patience if channels else 0.0
         else:
@@ -246,7 +250,7 @@ class VirtualClock(Clock):
         """Nothing came while the loop listened: wake somebody, or let time go on."""
         if self._hops:
             if self._jumps:
-                self._move(min(deadline, self._time + self.patience))
+                self._move(min(deadline, self._time + STUCK))
         elif self._settling:
             settled, self._settling = self._settling, []
             for event in settled:

@@ -90,7 +90,7 @@ class _Asyncio:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         selector = getattr(loop, "_selector", None)
-        if selector is None or not hasattr(selector, "select"):
+        if not hasattr(selector, "get_map"):  # uvloop has none, and that of Windows is of another kind
             name = f"{type(loop).__module__}.{type(loop).__qualname__}"
             raise RuntimeError(f"VirtualClock can't set the time of a {name}: use asyncio's own event loop, or trio")
         self._loop = loop
