@@ -32,8 +32,8 @@ _STATUSES = ("running", "waiting", "paused", "finished", "failed", "cancelled", 
 async def ls(status: str | None, graph: str | None, limit: int | None, store: Where, *, as_json: bool) -> None:
     """List the runs of a store, the most recently changed first.
 
-    An orphan is a run that has not ended and that nobody carries on: its
-    process has let go of it, or is gone.
+    An orphan is a run that could go on and that nobody carries on: its
+    process has let go of it, or is gone. One that waits needs nobody.
     """
     async with store.look() as rt:
         found = await rt.runs(status=status, graph=graph, limit=limit)
@@ -278,9 +278,8 @@ def _version(checkpoint: View[Any]) -> str:
 
 
 def _status(info: RunInfo) -> str:
-    """The status, and whether anybody carries the run on."""
-    unfinished = info.status in ("running", "waiting", "paused")
-    return f"{info.status} (orphan)" if unfinished and info.owned is False else info.status
+    """The status, and whether nobody carries on what should be."""
+    return f"{info.status} (orphan)" if info.status == "running" and info.owned is False else info.status
 
 
 def _summary(found: list[RunInfo], store: Where) -> str:

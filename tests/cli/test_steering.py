@@ -72,6 +72,14 @@ def test_a_run_that_waits_says_so_and_what_helps(waiting: Project) -> None:
         assert f"try: actorflow answer o {GRAPH}" in result.stderr
 
 
+def test_a_run_that_waits_is_no_orphan(waiting: Project) -> None:
+    """Nobody has it, and nobody need have it."""
+    listed = waiting.call("ls").stdout
+
+    assert "waiting" in listed
+    assert "orphan" not in listed
+
+
 def test_questions_are_listed_and_answered(waiting: Project) -> None:
     """Listing needs no code; the answer goes on to the end, and prints the state."""
     (row,) = waiting.rows("interrupts", "o")
