@@ -12,7 +12,7 @@ import time
 import anyio
 
 from actorflow import END, End, Graph, Mailbox, Message, Reply, Run, Runtime, State, Update, ValuesEvent
-from actorflow.errors import AskFailed
+from actorflow.errors import MessageRejected
 
 TELLERS = 10
 
@@ -186,8 +186,8 @@ async def main(deposits: int = 2_000, counters: int = 2) -> None:
             print(f"{rate:.0f} deposits a second")
             try:
                 await run.ask(Withdraw(amount=there_is + 1))
-            except AskFailed as failed:
-                print(failed)
+            except MessageRejected as rejected:
+                print(f"rejected: {rejected.reason}")
             print(f"{await run.ask(Withdraw(amount=there_is - 1))} left")
             await run.send(Close())
             await run.result()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
-from actorflow.errors import AskFailed
+from actorflow.errors import AskFailed, MessageRejected
 from actorflow.graph.codec import NO_CODECS
 from actorflow.runtime.boxes import Boxes, DeadLetter, Letter
 from actorflow.runtime.options import check_texts
@@ -15,6 +15,8 @@ from actorflow.runtime.options import check_texts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actorflow.engine.records import ErrorInfo
+    from actorflow.errors import RunError
     from actorflow.graph.graph import Graph
     from actorflow.graph.message import Message
     from actorflow.runtime.runtime import Runtime
@@ -58,7 +60,8 @@ class Mailed(ABC):
 
         Raises:
             BadMessage: the run takes no such messages, or a field does not fit.
-            MessageRejected: the handler's ``validate=`` refused it.
+            MessageRejected: the handler's ``validate=`` refused it. Of a run that lives elsewhere only `ask` is told;
+                what was sent is a dead letter.
             MailboxFull: there was no room in time. The message was not kept.
             WindowFull: the run remembers as many ids as it can.
             IdempotencyConflict: another message was sent under this id.
@@ -142,7 +145,7 @@ class Mailed(ABC):
         _check_by(by)
         said = await self._runtime.ask_for_reply(self.id, msg, id=id, by=by, timeout=timeout, context=context)
         if (error := said.error) is not None:
-            raise AskFailed(self.id, f"{error.type}: {error.message}", error.traceback)
+            raise _failure(self.id, msg, error)
         life = self._runtime.life_of(self.id)
         graph = self._given or (None if life is None else life.graph)
         codecs = NO_CODECS if graph is None else graph.plan.schema.codecs
@@ -175,6 +178,14 @@ class Mailed(ABC):
         graph = self._given or self._runtime.graph_named(newest.file.graph)
         limit = self._runtime.migration_timeout
         return await self._runtime.ask(lambda store: what(Boxes(store, run, graph, time_limit=limit)))
+
+
+def _failure(run_id: str, msg: Message, error: ErrorInfo) -> RunError:
+    """Why there is no reply. A run that lives elsewhere says as text that its handler does not want the message."""
+    if error.type == MessageRejected.__name__:
+        before = str(MessageRejected(run_id, msg.schema_name, ""))
+        return MessageRejected(run_id, msg.schema_name, error.message.removeprefix(before))
+    return AskFailed(run_id, f"{error.type}: {error.message}", error.traceback)
 
 
 def _check_by(by: str | None) -> None:

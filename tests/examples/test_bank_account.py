@@ -21,5 +21,4 @@ def test_the_sum_is_exact_whoever_is_killed(start: Start) -> None:
         "4,650 were paid in by 300 deposits, and 4,650 are there",
     ]
     assert re.fullmatch(r"\d+ deposits a second", lines[5])
-    assert lines[6].endswith("there are only 4,650")
-    assert lines[7:] == ["1 left"]
+    assert lines[6:] == ["rejected: there are only 4,650", "1 left"]

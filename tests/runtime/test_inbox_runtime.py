@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from actorflow import Graph, Mailbox, Message, Reply, Run, Runtime
-from actorflow.errors import AskFailed, IdempotencyConflict, MailboxFull, RunEnded
+from actorflow.errors import AskFailed, IdempotencyConflict, MailboxFull, MessageRejected, RunEnded
 from actorflow.runtime.intake import Intake
 from actorflow.runtime.letters import carried, write
 from actorflow.store.keys import Letter as Name
@@ -220,6 +220,22 @@ async def test_a_full_mailbox_leaves_files_where_they_are(store_url: str) -> Non
 
         assert await _settled(rt, run.id) == 111_110 + 4
         assert len((await run.state()).trace) == 10
+
+
+async def test_who_asks_from_elsewhere_is_refused_as_who_asks_here(store_url: str) -> None:
+    """The same error with the same text, wherever the run lives. What was sent is a dead letter."""
+    async with Runtime(store_url, drain="park") as rt, Runtime(store_url, recover="never") as other:
+        run = await rt.spawn(banking(), id="ada")
+        errors = list[MessageRejected]()
+
+        for handle in (run, other.get("ada")):
+            with pytest.raises(MessageRejected) as rejected:
+                await handle.ask(Deposit(amount=-1))
+            errors.append(rejected.value)
+
+        assert str(errors[0]) == str(errors[1])
+        assert (errors[1].type_name, errors[1].reason) == ("Deposit", "-1 is no deposit")
+        assert [(one.type, one.reason) for one in await run.dead_letters()] == [("Deposit", "failed")]
 
 
 async def test_who_asks_from_elsewhere_is_told_that_the_run_ended(store_url: str) -> None:
