@@ -183,8 +183,9 @@ class Mailed(ABC):
 def _failure(run_id: str, msg: Message, error: ErrorInfo) -> RunError:
     """Why there is no reply. A run that lives elsewhere says as text that its handler does not want the message."""
     if error.type == MessageRejected.__name__:
-        before = str(MessageRejected(run_id, msg.schema_name, ""))
-        return MessageRejected(run_id, msg.schema_name, error.message.removeprefix(before))
+        name = type(msg).schema_name
+        before = str(MessageRejected(run_id, name, ""))
+        return MessageRejected(run_id, name, error.message.removeprefix(before))
     return AskFailed(run_id, f"{error.type}: {error.message}", error.traceback)
 
 
