@@ -140,7 +140,7 @@ def carried(run_id: str, written: Written, *, id: str, by: str | None, now: floa
     return Kept(
         run_id=run_id,
         sender=None,
-        generation=1,
+        generation=0,  # it is of no lane
         number=caller_number(now),
         caller=id,
         type=form.name,

@@ -32,12 +32,12 @@ def test_a_message_is_known_again_whichever_way_it_comes() -> None:
     written = write("ada", Deposit(amount=5))
 
     here = told("ada", written, graph, id="payday", by="Bob", now=NOW, limit=1)
-    there = received(carried("ada", written, id="payday", by="Bob", now=NOW + 60), graph, now=NOW + 61, limit=1)
+    kept = carried("ada", written, id="payday", by="Bob", now=NOW + 60)
+    there = received(kept, graph, now=NOW + 61, limit=1)
 
     assert (here.id, here.caller, here.content) == (there.id, there.caller, there.content)
     assert (here.form, here.values, here.by) == (there.form, there.values, there.by)
-    assert there.kept
-    assert not here.kept
+    assert (here.kept, there.kept, kept.letter.from_caller, kept.generation) == (False, True, True, 0)
 
 
 def test_messages_without_an_id_are_different_messages() -> None:
