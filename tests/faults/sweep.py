@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from actorflow import Runtime
+from actorflow import RestartPolicy, Runtime
 from actorflow.errors import ActorflowError
 from actorflow.store.log import RunLog
 from actorflow.store.memory import MemoryBackend
@@ -58,7 +58,10 @@ async def scenario(backend: Backend) -> list[BaseException]:
     raised: list[BaseException] = []
     for body in (_begin_and_leave, _go_on):
         try:
-            async with Runtime(backend, drain="park", graphs=[counter(UNTIL)]) as runtime:
+            policy = RestartPolicy(max_outage=0.0)  # a store that fails for good is not waited for
+            async with Runtime(
+                backend, drain="park", graphs=[counter(UNTIL)], recover="never", restarts=policy
+            ) as runtime:
                 await body(runtime)
         except* Exception as errors:  # noqa: BLE001 - untyped ones are what is looked for
             raised += _leaves(errors)
