@@ -145,7 +145,7 @@ async def _take_up(lives: Lives, graph: Graph[Any], run_id: str, *, awaited: boo
     return life
 
 
-def orphans(  # noqa: C901 - one case for each way in which a run may stand
+def orphans(
     store: Store,
     busy: Collection[str],
     *,
@@ -189,14 +189,24 @@ def orphans(  # noqa: C901 - one case for each way in which a run may stand
                 left = _clear(store, log, opening)
                 if left is not None and unsent is not None:
                     unsent.append(left)
-            elif is_asleep(tip.header):
-                if tip.header.opening == opening:  # otherwise somebody is about to wake it
-                    whole(lying_down(store, tip.file.run_id, tip.header))  # and is found by when it is due
-            elif _is_orphan(log, tip.header, opening) and (anywhere or tip.header.owner.machine == machine_id()):
+            elif _goes_on(store, log, tip.header, opening) and (anywhere or tip.header.owner.machine == machine_id()):
                 found.append((tip.file.run_id, tip.file.graph))
         except Exception as error:  # noqa: BLE001 - one bad run never stops the recovery of others (guarantee 8)
             _logger.warning("run %r can't be read, and stays as it is: %r", encoded, error)
     return found
+
+
+def _goes_on(store: Store, log: RunLog, header: Header, opening: int) -> bool:
+    """Whether somebody must take up the run now. One that only waits is laid down, had its owner died first.
+
+    Nobody looks for it in an hour that is long over, so if it has slept too long it is taken up at once.
+    """
+    if not is_asleep(header):
+        return _is_orphan(log, header, opening)
+    if header.opening < opening:
+        return False  # somebody is about to wake it
+    whole(lying_down(store, log.run_id, header))
+    return header.due is not None and header.due <= clock.now()
 
 
 def _is_over(header: Header, opening: int) -> bool:

@@ -53,7 +53,8 @@ LOOKS_APART = 5
 AGAIN_AFTER = 60
 """Looks at the hours that are due, after which one look goes back to the beginning of time."""
 
-_HOUR = 3600
+HOUR = 3600.0
+"""Seconds: so late may a marker be put without anybody looking for it at the beginning of time."""
 _SLACK = 64
 _TRY_AGAIN_AFTER = (0.05, 60.0)  # seconds, the first and the longest pause, while the store does not answer
 
@@ -87,6 +88,7 @@ class Sleepers:
         self._heap: list[tuple[float, Sleeper, bool]] = []  # when, whom, and whether it was put to sleep here
         self._own: dict[str, _Own] = {}
         self._foreign: set[Sleeper] = set()  # their graphs are not registered here
+        self._swept: float | None = None  # nobody who was due before slept any more at the newest look
         self._failures: dict[Sleeper, int] = {}  # how often the store did not answer
         self._nap = CancelScope()
 
@@ -136,21 +138,19 @@ class Sleepers:
             every: seconds between two looks for those that others put to sleep; None: they are left alone.
             anywhere: also those last owned by another machine.
         """
-        looks, looked, next_look = 0, float(EARLIEST), -math.inf
+        looks, next_look = 0, -math.inf
         limiter = anyio.CapacityLimiter(WAKES_AT_ONCE)
         async with anyio.create_task_group() as tasks:
             while True:
                 self._nap = CancelScope()
                 if self._known != (known := tuple(self._graphs.values())):
-                    self._known, looks, next_look = known, 0, -math.inf
+                    self._known, next_look = known, -math.inf
                     self._foreign.clear()
                 if every is None or not known:
                     next_look = math.inf
                 elif clock.monotonic() >= next_look:
-                    now = clock.now()
-                    since = EARLIEST if looks % AGAIN_AFTER == 0 else looked - _HOUR
-                    if await self._look(since, now + 2 * every):
-                        looks, looked = looks + 1, now
+                    looks += 1
+                    await self._look(ahead=2 * every, wholly=looks % AGAIN_AFTER == 0)
                     next_look = clock.monotonic() + every * random.uniform(0.5, 1.5)
                 while self._heap and self._heap[0][0] <= clock.now():
                     _, sleeper, ours = heapq.heappop(self._heap)
@@ -172,20 +172,20 @@ class Sleepers:
         own = self._own.get(sleeper.run)
         return own is not None and own.seq == sleeper.seq
 
-    async def _look(self, since: float, until: float) -> bool:
-        """Learn who is due in these hours; whether the store could be asked."""
+    async def _look(self, *, ahead: float, wholly: bool) -> None:
+        """Learn who is due, or will be within so many seconds."""
+        now = clock.now()
+        until, store, swept = now + ahead, self._lives.store, EARLIEST if wholly else self._swept
         try:
-            found = await self._lives.in_store(lambda: self._lives.store.markers.due(until, since=since))
+            found, self._swept = await self._lives.in_store(lambda: _due(store, now, until, swept))
         except StoreError as error:
             _logger.warning("could not look for sleeping runs that are due: %s", error)
-            return False
-        now = clock.now()
+            return
         expected = {sleeper for when, sleeper, _ in self._heap if when <= until + GRACE}
         for one in found:
             if one.due is None or one.due > until or one in self._foreign or one in expected:
                 continue
             self._push(max(one.due, now) + random.uniform(0.0, GRACE), one, ours=False)
-        return True
 
     async def _wake(self, limiter: anyio.CapacityLimiter, sleeper: Sleeper, *, anywhere: bool) -> None:
         lives = self._lives
@@ -226,6 +226,24 @@ def others_of(run: RunState) -> tuple[str, ...]:
     asks = (ask for activation in run.open.values() for ask in activation.asks.values())
     waited = (str(ask.payload) for ask in asks if ask.kind in ("reply", "child"))
     return tuple(dict.fromkeys((*waited, *run.mail.children)))
+
+
+def _due(store: Store, now: float, until: float, swept: float | None) -> tuple[list[Sleeper], float]:
+    """Those who are due, or will be until a moment; and before when nobody sleeps any more who was due then.
+
+    What an earlier look said of that, here or elsewhere, is where this one begins: a hint, since who puts a marker
+    may be late. So it is given an hour, and now and then somebody begins at the beginning.
+    """
+    markers = store.markers
+    known = markers.swept() if swept is None else swept
+    if known is None:
+        found = [one for one in markers.asleep() if one.due is not None and one.due <= until]
+    else:
+        found = markers.due(until, since=known - HOUR)
+    empty = min([now - HOUR, *(float(one.due) for one in found if one.due is not None)])
+    if known is None or empty // HOUR > known // HOUR:
+        markers.put_swept(empty)
+    return found, empty
 
 
 def overdue(store: Store, busy: Collection[str], *, anywhere: bool) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@
     active/<shard>/<id>.<opening>         what must be recovered
     asleep/<due hour>/<time>-<id>.<seq>   what sleeps until that minute and second of that hour
     asleep/never/<shard>/<id>.<seq>       what sleeps until somebody wants something of it
+    asleep/swept/<hour>                   nothing that was due before slept any more when somebody looked
     ended/<microseconds>-<id>             summaries for listings
     hosts/<machine>/<incarnation>.lock    a lock that dies with its process
     inbox/<shard>/<letter>                a message from elsewhere that may not have been taken
@@ -38,6 +39,7 @@ MARKER = "actorflow.json"
 RUNS = "runs/"
 ACTIVE = "active/"
 ASLEEP = "asleep/"
+SWEPT = "asleep/swept/"
 ENDED = "ended/"
 HOSTS = "hosts/"
 INBOX = "inbox/"
@@ -210,6 +212,19 @@ def parse_asleep(key: str) -> Sleeper | None:
     except ValueError:  # no such day
         return None
     return Sleeper(encoded, int(seq), due)
+
+
+def swept_key(until: float) -> str:
+    """The mark that says up to which hour nobody was found asleep any more."""
+    return f"{SWEPT}{datetime.fromtimestamp(min(max(until, EARLIEST), _LATEST), UTC):%Y%m%d%H}"
+
+
+def parse_swept(key: str) -> int | None:
+    """The beginning of the hour in such a mark, seconds since 1970; None for a stranger's key."""
+    try:
+        return int(datetime.strptime(f"{key.removeprefix(SWEPT)}+0000", "%Y%m%d%H%z").timestamp())
+    except ValueError:
+        return None
 
 
 def due_prefixes(until: float, *, since: float = EARLIEST) -> list[str]:

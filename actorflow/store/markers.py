@@ -22,6 +22,7 @@ from actorflow.store.keys import (
     ASLEEP,
     EARLIEST,
     ENDED,
+    SWEPT,
     Sleeper,
     active_key,
     asleep_key,
@@ -31,6 +32,8 @@ from actorflow.store.keys import (
     parse_active,
     parse_asleep,
     parse_ended,
+    parse_swept,
+    swept_key,
 )
 
 if TYPE_CHECKING:
@@ -128,6 +131,17 @@ class Markers:
         Costs a listing of these hours, however many sleep longer.
         """
         return self._sleepers(due_prefixes(until, since=since))
+
+    def swept(self) -> int | None:
+        """Up to when nobody slept any more when somebody looked: a hint where to begin. None: nobody said so yet."""
+        marks = (parse_swept(key) for key in self._backend.list(SWEPT))
+        return max((mark for mark in marks if mark is not None), default=None)
+
+    def put_swept(self, until: float) -> None:
+        """Say that nobody who was due before sleeps any more. Not durable; replaces what was said before."""
+        key = swept_key(until)
+        self._backend.put_new(key, b"", durable=False)
+        self._backend.delete([other for other in self._backend.list(SWEPT) if other < key])
 
     def _sleepers(self, prefixes: list[str]) -> list[Sleeper]:
         found = (parse_asleep(key) for prefix in prefixes for key in self._backend.list(prefix))
