@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_type
+from typing import Any, assert_type
 
-from actorflow import END, Context, Down, End, Goto, Graph, Mailbox, Message, Reply, Send, State, Update
+from actorflow import (
+    END,
+    Context,
+    DeadLetter,
+    Down,
+    End,
+    Goto,
+    Graph,
+    Letter,
+    Mailbox,
+    Message,
+    Reply,
+    Run,
+    Send,
+    State,
+    Update,
+)
 
 
 class Account(State, version=1):
@@ -115,3 +131,17 @@ account.on(Deposit, close)  # E: another message
 account.on(Other, deposit)  # E: no type of messages
 account.on(Deposit, deposit, validate=wrong_check)  # E: another message
 account.on(Deposit, deposit, after="audit")  # E: no edge leads there
+
+
+# -- sending ------------------------------------------------------------------
+
+
+async def sends(run: Run[Account]) -> None:
+    assert_type(await run.ask(Deposit(amount=3), type=int), int)
+    assert_type(await run.ask(Deposit(amount=3)), Any)
+    assert_type(await run.mailbox(), list[Letter])
+    assert_type(await run.dead_letters(), list[DeadLetter])
+    await run.send(Deposit(amount=3), id="payday", by="Ada", timeout=1.5)
+    await run.send(Other(n=1))  # E: no message
+    await run.send(Deposit)  # E: the type
+    await run.ask(Deposit(amount=3), id=7)  # E: no id
