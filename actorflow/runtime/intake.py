@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 AT_ONCE = 256
 """So many messages are read at once at most, and committed together."""
 
+_REMEMBERED = 10_000  # letters that were said to be left: each once
+
 _logger = logging.getLogger("actorflow.runtime")
 
 
@@ -48,6 +50,14 @@ class _Found(Struct, frozen=True):
     batch: Batch
     events: dict[Letter, Receiving]
     more: bool  # there may be more than one look takes
+
+
+class _Look(Struct, frozen=True):
+    """What is to be done after one look: wait with this until there is room, look again, or (neither) nothing."""
+
+    waits: Request | None = None
+    letter: Letter | None = None  # that it is for
+    more: bool = False
 
 
 class Intake:
@@ -89,57 +99,63 @@ class Intake:
         try:
             while not life.done.is_set():
                 actor, held = held or life.actor.hold(), None
+                self._again[life.run_id] = False
                 try:
-                    full = await self._take(actor)
+                    look = await self._take(actor)
                 finally:
                     actor.drop()
-                if full is None and not self._again[life.run_id]:
-                    return
-                if full:
-                    await actor.ask(Request(None, patient=True))
-                self._again[life.run_id] = False
+                if look.waits is not None:
+                    await actor.ask(look.waits)
+                    if look.letter is not None and look.waits.seq is not None:
+                        await self._delete(life.run_id, [look.letter])
+                elif not (look.more or self._again[life.run_id]):
+                    break
                 if actor.left:
                     await next_actor(life)
-        except StoreError as error:  # it is told of again
+        except Exception as error:  # noqa: BLE001 - one bad run never stops the others (guarantee 8); it is told again
             _logger.warning("what was sent to run %r is not taken yet: %s", life.run_id, error)
+            self._again[life.run_id] = False
         finally:
             if held is not None:
                 held.drop()
-            del self._again[life.run_id]
+            again = self._again.pop(life.run_id)
+        if again and (next_life := self._lives.get(life.run_id)) is not None:
+            self.look(next_life)
 
-    async def _take(self, actor: Actor) -> bool | None:
-        """One look: let the actor take what is there. Whether its mailbox is full; None: there is nothing more to do.
+    async def _take(self, actor: Actor) -> _Look:
+        """One look: let the actor take what is there.
 
         Raises:
             StoreError: the store did not answer, or the commit failed. Nothing was deleted.
         """
-        room = actor.graph.plan.mailbox.messages - len(actor.run.mail.queue)
         if actor.run.ended:
-            return None
+            return _Look()
+        room = actor.graph.plan.mailbox.messages - len(actor.run.mail.queue)
         if room <= 0:
-            return True
+            return _Look(waits=Request(None, patient=True))
         run_id, most = actor.run.run_id, min(AT_ONCE, max(1, room // 2))
         marks, window = marks_of(actor.run.mail), _window_of(actor.run.mail)
         find = partial(self._find, run_id, actor.graph, marks, window, most)
         found = await self._lives.in_store(find)
         if not found.events and not found.batch.deletable:
-            return None
+            return _Look()
         requests = {letter: Request(event) for letter, event in found.events.items()}
         barrier = Request(None)  # its commit holds the marks and ids that the look began with
         for request in requests.values():
             actor.put(request)
         if not actor.put(barrier):
-            return False  # the next actor will look
+            return _Look(more=True)  # for the next actor
         await barrier.done.wait()
         if barrier.error is not None:
             raise barrier.error
         if barrier.seq is None:
-            return False
+            return _Look(more=True)
         done = [letter for letter, request in requests.items() if request.seq is not None]
         await self._delete(run_id, [*found.batch.deletable, *done])
-        if any(isinstance(request.error, MailboxFull) for request in requests.values()):
-            return True
-        return False if found.more and done else None
+        for letter, request in requests.items():
+            if isinstance(request.error, MailboxFull):  # the first that found no room is the next
+                return _Look(waits=Request(request.event, patient=True), letter=letter)
+        return _Look(more=found.more and bool(done))
 
     def _find(self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, most: int) -> _Found:
         bounds, now = graph.plan.mailbox, clock.now()
@@ -164,6 +180,8 @@ class Intake:
 
     def _leave(self, letter: Letter, reason: Exception) -> None:
         if letter not in self._held:
+            if len(self._held) >= _REMEMBERED:
+                self._held.clear()
             self._held.add(letter)
             _logger.warning("message %s stays in the inbox: %s", letter, reason)
 

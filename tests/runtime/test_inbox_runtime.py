@@ -238,6 +238,36 @@ async def test_who_asks_from_elsewhere_is_refused_as_who_asks_here(store_url: st
         assert [(one.type, one.reason) for one in await run.dead_letters()] == [("Deposit", "failed")]
 
 
+async def test_files_wait_for_room_in_bytes_too(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are not read again and again meanwhile."""
+    gate, looks = Gate(), list[int]()
+    find = Intake._find
+
+    def counted(self: Intake, *args: Any) -> Any:
+        looks.append(1)
+        return find(self, *args)
+
+    monkeypatch.setattr(Intake, "_find", counted)
+    async with Runtime(store_url, drain="park") as rt:
+        run = await rt.spawn(banking(mailbox=Mailbox(bytes=100)), id="ada", context=gate)
+        await run.send(Hold())
+        await gate.inside.wait()
+        await run.send(Deposit(amount=1, label="x" * 90))
+        inbox, life = store_of(rt).inbox, rt.life_of("ada")
+        for number in range(1, 5):
+            inbox.send(lane_message(number, 10**number))
+        assert life is not None
+        rt.living().intake.look(life)
+        await until(lambda: looks)
+        await anyio.sleep(0.2)  # in which a loop would look some hundred times
+        before = len(looks)
+
+        gate.open.set()
+
+        assert await _settled(rt, run.id) == 11_111
+        assert before <= 4
+
+
 async def test_who_asks_from_elsewhere_is_told_that_the_run_ended(store_url: str) -> None:
     """And the message is shown as one that nobody came to."""
     gate = Gate()
