@@ -1,6 +1,6 @@
 """An account is an actor. Ten tellers send it deposits, some twice; tellers and the bank are killed; the sum is exact.
 
-python examples/bank_account.py [how many deposits: 2000] [from how many processes: 2]
+python examples/bank_account.py    (or with numbers: how many deposits, 2000; from how many processes, 2)
 """
 
 from __future__ import annotations
@@ -201,5 +201,7 @@ if __name__ == "__main__":
             anyio.run(bank)
         case ["counter", run_id, tellers, each]:
             anyio.run(counter, run_id, tellers.split(","), int(each))
-        case numbers:
-            anyio.run(main, *map(int, numbers))
+        case [deposits, counters]:
+            anyio.run(main, int(deposits), int(counters))
+        case _:
+            anyio.run(main)

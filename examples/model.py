@@ -113,13 +113,12 @@ def described(tool: Tool) -> dict[str, Any]:
 def follow_script(lines: Sequence[Line], tell: Callable[[str], None]) -> Line:
     """What a model might say to somebody whose lamp came broken, without one."""
     results = [line.text for line in lines if line.role == "tool"]
-    match results:
-        case []:
-            said = Line("assistant", "Let me look.", (ToolCall("call-1", "find_order", {"number": 17}),))
-        case [_]:
-            said = Line("assistant", "I ask for it.", (ToolCall("call-2", "refund", {"number": 17, "euros": 40}),))
-        case [*_, last]:
-            said = Line("assistant", f"That is it: {last}.")
+    if not results:
+        said = Line("assistant", "Let me look.", (ToolCall("call-1", "find_order", {"number": 17}),))
+    elif len(results) == 1:
+        said = Line("assistant", "I ask for it.", (ToolCall("call-2", "refund", {"number": 17, "euros": 40}),))
+    else:
+        said = Line("assistant", f"That is it: {results[-1]}.")
     for word in said.text.split():
         tell(f"{word} ")
     return said

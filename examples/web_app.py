@@ -37,7 +37,7 @@ from actorflow import (
 from actorflow.errors import AskFailed, BadAnswer, MessageRejected, NoSuchRun, NotWaiting, RunEnded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -106,7 +106,8 @@ async def move(state: Order, msg: Move) -> Reply:
 
 def run_of(request: Request) -> Run[Order]:
     """The order that the path names. Whether there is one is seen when something is done with it."""
-    return request.app.state.runtime.get(request.path_params["number"])
+    runtime: Runtime = request.app.state.runtime
+    return runtime.get(request.path_params["number"])
 
 
 async def begin(request: Request) -> Response:
@@ -187,7 +188,7 @@ async def explain(_request: Request, error: Exception) -> Response:
 
 
 @asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[None]:
+async def lifespan(app: Starlette) -> AsyncGenerator[None]:
     """A runtime for as long as the server runs. It takes up by itself what the server before had begun.
 
     ``drain="park"``: leaving it waits until what runs just now is committed, and not until all orders are done.

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def test_the_sum_is_exact_whoever_is_killed(start: Start) -> None:
-    """Five processes send 300 deposits, some of them twice or thrice; one of them and the bank die on the way."""
+    """Five processes send 300 deposits, some of them twice or thrice; one of them and the bank die on the way.
+
+    Planted: deposits that are sent without an id make more of the money.
+    """
     lines = start("-m", "bank_account", "300", "5")
 
     assert lines[:5] == [

@@ -195,7 +195,10 @@ def test_an_agent_that_is_killed_while_it_thinks_goes_on_thinking(tmp_path: Path
 def test_a_tool_that_was_used_before_the_verdict_is_not_used_again_after_it(
     tmp_path: Path, start: Start, talker: Talker
 ) -> None:
-    """The node runs again from its start when the verdict has come, in another process: its steps are remembered."""
+    """The node runs again from its start when the verdict has come, in another process: its steps are remembered.
+
+    Planted: a tool that is called without `ctx.step` is used twice.
+    """
     talker.says(calls=(find_order(17), refund(17, index=1)))
     talker.says("Done.")
     endpoint = {"LLM_BASE_URL": talker.url, "LLM_API_KEY": "secret"}

@@ -122,7 +122,10 @@ def test_a_request_begins_an_order_and_others_watch_ask_and_answer_it(tmp_path: 
 
 
 def test_what_a_killed_server_had_begun_the_next_one_goes_on_with(tmp_path: Path) -> None:
-    """SIGKILL while an order is picked: it is picked and shipped once, and a stream goes on where it was cut off."""
+    """SIGKILL while an order is picked: it is picked and shipped once, and a stream goes on where it was cut off.
+
+    Planted: a server with ``recover="never"`` leaves the order as it was.
+    """
     with serving(tmp_path, hard=True) as server:
         server.ask("PUT", "/orders/7", MANY)
         with server.open("GET", "/orders/7/events") as stream:
