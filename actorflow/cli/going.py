@@ -18,7 +18,7 @@ from actorflow.cli.output import remark, say
 from actorflow.cli.store import store_option
 from actorflow.cli.target import Target, target_argument
 from actorflow.cli.text import json_whole, quoted, visible
-from actorflow.errors import RunExists, RunWaiting
+from actorflow.errors import RunExists
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,7 +111,7 @@ async def outcome(run: Run[Any]) -> Any:
     """
     status = await run.wait()
     if status in {"waiting", "paused"}:
-        raise RunWaiting(run.id, status, [one.question for one in await run.interrupts()])
+        raise await run.waiting(status)
     return await run.result()
 
 

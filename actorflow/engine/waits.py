@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.events import Expire
@@ -125,6 +126,23 @@ def questions(run: RunState) -> Iterator[tuple[Activation, Ask]]:
         for ask in activation.asks.values():
             if ask.kind in OUTSIDE:
                 yield activation, ask
+
+
+def waited_for(run: RunState) -> list[str]:
+    """What a run waits for, but answers: times, messages, replies and the ends of other runs, as people read it."""
+    found: list[str] = []
+    for activation in run.open.values():
+        for ask in activation.asks.values():
+            match ask.kind:
+                case "sleep" if ask.due is not None:
+                    found.append(f"the time {datetime.fromtimestamp(ask.due, UTC):%Y-%m-%d %H:%M:%S} UTC")
+                case "receive":
+                    found.append(f"a message {ask.question}")
+                case "reply" | "child":
+                    found.append(ask.question)
+                case _:
+                    pass
+    return found
 
 
 def name_of(activation: Activation, ask: Ask) -> str:

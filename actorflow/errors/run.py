@@ -116,8 +116,10 @@ class CheckpointGone(RunError, LookupError):
 class RunWaiting(RunError):
     """The run waits for somebody outside, so that it has no result yet. It is durable, and costs nothing."""
 
-    def __init__(self, run_id: str, status: str, questions: Sequence[str]) -> None:
-        asks = f" for an answer to {', '.join(map(repr, questions))}" if questions else ""
+    def __init__(self, run_id: str, status: str, questions: Sequence[str], others: Sequence[str] = ()) -> None:
+        asked = f"an answer to {', '.join(map(repr, questions))}" if questions else ""
+        awaited = ", ".join(filter(None, (asked, *others)))
+        asks = f" for {awaited}" if awaited else ""
         remedy = "answer() it, and wait for its result() then" if questions else "unpause() it"
         if not questions and status == "waiting":
             remedy = "it goes on when its time has come, or a message for it; a runtime that is open sees to that"

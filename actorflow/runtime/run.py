@@ -10,6 +10,7 @@ from actorflow.engine.events import Stop
 from actorflow.engine.merge import typed
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED
+from actorflow.engine.waits import questions, waited_for
 from actorflow.errors import Blocked, Quarantined, RemoteError, RunCancelled, RunError, RunFailed, RunWaiting
 from actorflow.graph.state import State
 from actorflow.runtime import clock
@@ -140,7 +141,8 @@ class Run(Steered[S]):
 
     async def waiting(self, status: str) -> RunWaiting:
         """The error for whoever wants a result of the run while it waits, with what it asks."""
-        return RunWaiting(self.id, status, [asked.question for asked in await self.interrupts()])
+        _, run = await self._runtime.load(self.id)
+        return RunWaiting(self.id, status, [ask.question for _, ask in questions(run)], waited_for(run))
 
     async def wait(self) -> str:
         """Wait until nothing goes on in the run by itself: it is over, waits for an answer, or is paused; its status.

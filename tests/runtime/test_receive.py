@@ -10,7 +10,7 @@ import pytest
 
 from actorflow import Context, Graph, Message, Run, Runtime, State, Update, extend, migrate
 from actorflow.engine import waits
-from actorflow.errors import BadMessage, NotWaiting, RunEnded
+from actorflow.errors import BadMessage, NotWaiting, RunEnded, RunWaiting
 from actorflow.testing import VirtualClock
 from tests.runtime.correspondents import ended, killed_everywhere, runtime, until
 
@@ -295,4 +295,6 @@ async def test_a_wait_for_a_message_is_no_question(store_url: str) -> None:
         assert await run.interrupts() == []
         with pytest.raises(NotWaiting):
             await run.answer("x")
+        with pytest.raises(RunWaiting, match="is waiting for a message Word; it goes on when"):
+            await run.outcome()
         await run.cancel()
