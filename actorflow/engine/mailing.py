@@ -70,6 +70,7 @@ def fold_mail(run: RunState, record: MailRecord) -> None:  # noqa: C901, PLR0912
             run.open[id_].asks.pop(key, None)
             run.open[id_].answers[key] = Answer([letter.form, letter.values], letter.by)
             mail.handled += 1
+            _answer(mail, letter, Said())  # what a node takes it does not reply to
         case Woken(id=id_):
             activation = run.open[id_]
             for key, ask in list(activation.asks.items()):

@@ -81,7 +81,9 @@ def bounced(decision: Decision, event: Bounced) -> None:
 def _word(run: RunState, parcel: Parcel, values: dict[str, Any], error: ErrorInfo | None) -> Receiving:
     """Word of the end of a run that was to be monitored, and is no more, or never was."""
     id_ = key_of(b"bounced", run.run_id.encode(), parcel.target.encode(), parcel.number.to_bytes(8, "big"))
-    return Receiving(id_, "down", values=values, error=error, sender=parcel.target, ask=parcel.ask, bounded=False)
+    return Receiving(
+        id_, "down", values=values, error=error, sender=parcel.target, ask=parcel.ask, bounded=False, kept=True
+    )
 
 
 def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list[Record]:
@@ -97,6 +99,8 @@ def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list
     records: list[Record] = []
     if run.status in ("finished", "cancelled"):
         error = ErrorInfo("RunEnded", f"run {run.run_id!r} is {run.status}, and did not come to this message")
+        turn = None if run.turn is None else run.open[run.turn].letter
+        records += [] if turn is None else [Buried(run.turn, turn.id, "ended", error, now)]
         records += [Buried(None, letter.id, "ended", error, now) for letter in run.mail.queue.values()]
     for target, child in run.mail.children.items():
         if child.on_close == "cancel":

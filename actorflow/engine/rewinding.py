@@ -29,6 +29,7 @@ def rewound(now: RunState, then: RunState, *, keep_keys: bool = False) -> RunSta
         keep_keys: effects that were done are to be taken for the same ones. Only for who knows that they are.
     """
     _keep_turns(now, then)
+    _keep_forms(now, then)
     count = (now.rewinds + 1).to_bytes(8, "big")
     run = _renewed(then, (lambda key: key) if keep_keys else lambda key: key_of(key, b"rewind", count), now.next_id)
     return replace(
@@ -82,6 +83,22 @@ def _keep_turns(now: RunState, then: RunState) -> None:
             close(then, turn)
     now.mail.queue = {**handled, **now.mail.queue}
     now.mail.size += sum(letter.size for letter in handled.values())
+
+
+def _keep_forms(now: RunState, then: RunState) -> None:
+    """The forms of what is in the mail go with it: ``then`` the run may not have known them, or under another key."""
+
+    def key(form: str) -> str:
+        new = then.form_key(now.forms[form])
+        then.forms[new] = now.forms[form]
+        return new
+
+    mail = now.mail
+    for letter in mail.queue.values():
+        letter.form = key(letter.form)
+    mail.timers = {name: replace(timer, form=key(timer.form)) for name, timer in mail.timers.items()}
+    mail.outbox = [replace(parcel, form=parcel.form and key(parcel.form)) for parcel in mail.outbox]
+    mail.dead = [replace(dead, letter=replace(dead.letter, form=key(dead.letter.form))) for dead in mail.dead]
 
 
 def _renewed(then: RunState, renew: Callable[[bytes], bytes], first: int) -> RunState:

@@ -254,6 +254,7 @@ def take(decision: Decision, event: Taking) -> None:
         bury(decision, None, event.message, "failed", event.error)
     else:
         decision.note(Taken(event.id, event.key, event.message))
+        decision.commands.append(Tell(0, event.message, Said()))
 
 
 def name_of_wait(activation: Activation, key: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any
 
-from actorflow.engine.events import Sweep
+from actorflow.engine.events import Outgoing, Returned, Sweep
+from actorflow.engine.mail import Letter
 from actorflow.engine.records import Ask
 from actorflow.engine.rewinding import forked, rewound
+from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
 from actorflow.graph.graph import Graph
+from actorflow.graph.message import Message
 from actorflow.graph.state import State
 from tests.engine.driver import Driver, picture, replayed
 
@@ -22,7 +25,17 @@ class Work(State):
     total: Annotated[int, operator.add] = 0
 
 
-def node(state: Any) -> None:
+class Add(Message, version=1):
+    """Is handled."""
+
+    n: int = 0
+
+
+class Old(Message, version=1):
+    """Is handled, too."""
+
+
+def node(state: Any, msg: Any = None) -> None:
     """Never called: decide() is told what it returned."""
 
 
@@ -131,3 +144,43 @@ def test_a_fork_shares_nothing_with_where_it_came_from() -> None:
 
     assert (other.run.status, other.state.done) == ("finished", [11, 21, 31])
     assert picture(run.run) == before
+
+
+def test_messages_stay_readable_in_a_run_that_goes_back_to_before_their_type_was_known() -> None:
+    """Those that wait, that are being handled, that are set aside and that are to be sent; timers, too."""
+    graph = Graph("g", Work, lifetime="actor")
+    graph.on(Add, node, name="add")
+    graph.on(Old, node, name="old")
+    run = Driver(graph, Work())
+    start = len(run.history)
+    run.gets_message(Old())
+    run.raises("old")
+    run.gets_message(Add(n=1))
+    form = Form("Sent", 1, ())
+    out = Outgoing("message", "x", form, {}), Outgoing("timer", "soon", form, {}, due=9.0)
+    run.settle(Returned(run.open_at("add").id, None, outgoing=out))
+    run.gets_message(Add(n=2))
+    run.gets_message(Add(n=3))
+
+    back(run, start)
+
+    forms, mail = run.run.forms, run.run.mail
+    assert [forms[one.letter.form].name for one in mail.dead] == ["Old"]
+    assert [forms[one.form].name for one in (*mail.outbox, *mail.timers.values())] == ["Sent", "Sent"]
+    for n in (2, 3):
+        turn = run.open_at("add")
+        assert turn.letter is not None
+        assert turn.letter.values == {"n": n}
+        run.returns("add")
+
+
+def test_a_form_that_has_another_key_by_now_is_not_mixed_up() -> None:
+    """Forms that nothing is in any more are forgotten, and their names are used again."""
+    now, then = replayed(nested().history), replayed(nested().history)
+    now.forms["Add"] = Form("Add", 2, ())
+    then.forms["Add"] = Form("Add", 1, ())
+    now.mail.queue[b"id"] = Letter(b"id", "Add", {}, 0.0)
+
+    run = rewound(now, then)
+
+    assert run.forms[run.mail.queue[b"id"].form].version == 2

@@ -7,17 +7,18 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from actorflow.engine.events import Due, Outgoing, Receiving, Returned
+from actorflow.engine.events import Bounced, Due, Outgoing, Receiving, Returned, Taking
 from actorflow.engine.mail import HANDLED_IN_CRASHES
 from actorflow.engine.moving import move
 from actorflow.engine.operations import thaw
-from actorflow.engine.records import Buried, Ended, Rebased, Replied
+from actorflow.engine.records import Buried, Ended, ErrorInfo, Rebased, Replied
 from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
 from actorflow.errors import BadMessage, BadUpdate, IdempotencyConflict, MailboxFull, OutOfOrder, WindowFull
 from actorflow.graph.graph import Graph
-from actorflow.graph.message import Mailbox, Message
+from actorflow.graph.message import Down, Mailbox, Message
 from actorflow.graph.reducers import extend
 from actorflow.graph.retry import Retry
 from actorflow.graph.routing import END, Goto, Reply
@@ -70,9 +71,9 @@ def actor(**options: Any) -> Driver:
     return Driver(graph, Account())
 
 
-def with_nodes(**options: Any) -> Driver:
+def with_nodes(*, mailbox: Mailbox | None = None, **options: Any) -> Driver:
     """A run of two nodes, which handles deposits meanwhile."""
-    graph = Graph("account", Account, messages=[Approve])
+    graph = Graph("account", Account, messages=[Approve], mailbox=mailbox or Mailbox())
     graph.node(node, name="a")
     graph.node(node, name="b", after="a")
     graph.on(Deposit, handler, name="deposit", **options)
@@ -150,6 +151,56 @@ def test_what_nobody_takes_is_a_dead_letter_at_the_end() -> None:
     assert (dead.letter.id, dead.reason) == (waiting, "ended")
     assert run.run.mail.queue == {}
     assert run.run.mail.seen["mine"].said is not None
+
+
+def test_a_message_that_is_being_handled_when_the_run_is_cancelled_is_a_dead_letter() -> None:
+    """Whoever asked is told, be it a caller or a run that waits for the reply."""
+    run = actor()
+    mine = run.gets_message(Deposit(), id="mine")
+    run.stop()
+    assert [(one.letter.id, one.reason) for one in run.run.mail.dead] == [(mine, "ended")]
+    assert run.told[mine].error is not None
+
+    run = actor()
+    run.settle(replace(lane(1), ask="a question"))
+    run.stop()
+    (reply,) = run.run.mail.outbox
+    assert (reply.target, reply.kind, reply.ask) == ("x", "reply", "a question")
+    assert reply.error is not None
+
+
+def test_what_a_node_takes_is_answered_with_nothing() -> None:
+    """So that nobody waits for ever, and the window may forget its id."""
+    run = with_nodes(mailbox=Mailbox(ids=1, hours=0))
+    for id_ in ("one", "two"):
+        message = run.gets_message(Approve(), id=id_)
+        run.settle(Taking(run.open_at("a").id, f"(receive) {id_}", message))
+        assert run.told[message].value is None
+    assert list(run.run.mail.seen) == ["two"]
+
+    run = with_nodes()
+    schema = schema_of(Approve)
+    run.settle(replace(lane(1), ask="a question", form=Form(schema.name, schema.version, schema.table)))
+    run.settle(Taking(run.open_at("a").id, "(receive)", next(iter(run.run.mail.queue))))
+    assert [(reply.target, reply.kind, reply.ask) for reply in run.run.mail.outbox] == [("x", "reply", "a question")]
+
+
+def test_word_of_an_end_that_nobody_wants_is_a_dead_letter() -> None:
+    """It can't be refused: what was to be monitored is gone."""
+
+    def refuse(state: Account, msg: Any) -> None:
+        raise ValueError("no")
+
+    graph = Graph("account", Account, lifetime="actor")
+    graph.on(Deposit, handler, name="deposit")
+    graph.on(Down, handler, name="down", validate=refuse)
+    run = Driver(graph, Account())
+    run.gets_message(Deposit())
+    run.settle(Returned(run.open_at("deposit").id, None, outgoing=(Outgoing("monitor", "nobody"),)))
+    run.settle(Bounced("nobody", 1, ErrorInfo("NoSuchRun", "there is none")))
+
+    assert [one.reason for one in run.run.mail.dead] == ["failed"]
+    assert picture(replayed(run.history)) == picture(run.run)
 
 
 def test_a_failed_run_keeps_its_messages_for_when_it_goes_on() -> None:
