@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from actorflow.store.backend import Backend
     from actorflow.testing.faulty import Fault
 
-MOST = 100
+MOST = 200
 HARMLESS: list[Fault] = [fault for fault in FAULTS if fault != "short write"]
 """What leaves the store as the contract of backends promises it."""
 
