@@ -359,7 +359,7 @@ def near_ids(store: Store, run_id: str) -> list[str]:
     ]
     import difflib  # only a mistake needs it
 
-    return difflib.get_close_matches(run_id, known, n=3)
+    return difflib.get_close_matches(run_id, [name for name in known if name != run_id], n=3)
 
 
 def end_markers(store: Store, run: RunState, header: Header) -> None:
