@@ -73,16 +73,17 @@ async def show(run_id: str, at: str | None, node: str | None, store: Where, *, a
         run = rt.get(run_id)
         checkpoint = await run.at(at, node=node)
         newest = at is None and node is None
+        status = await run.status() if newest else checkpoint.status  # as `ls` has it: a run as of now may wait
         mail = (len(await run.mailbox()), len(await run.dead_letters())) if newest and not as_json else (0, 0)
     if as_json:
-        say_json([{**_facts(checkpoint), "state": checkpoint.values}])
+        say_json([{**_facts(checkpoint), "status": status, "state": checkpoint.values}])
         return
     owner = f"process {checkpoint.owner.pid} on {checkpoint.owner.host}, epoch {checkpoint.epoch}"
     what = f"{checkpoint.kind}, node {checkpoint.node}" if checkpoint.node else checkpoint.kind
     rows = {
         "run": checkpoint.run_id,
         "schema": f"{checkpoint.schema} {_version(checkpoint)}",
-        "status": checkpoint.status,
+        "status": status,
         "commit": f"{checkpoint.seq} ({what}), {checkpoint.size:,} bytes, {_when(checkpoint.time)}",
         "owner": f"{owner}{', let go' if checkpoint.kind == 'released' else ''}",
         "open": ", ".join(checkpoint.frontier),

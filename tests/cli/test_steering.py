@@ -72,12 +72,14 @@ def test_a_run_that_waits_says_so_and_what_helps(waiting: Project) -> None:
         assert f"try: actorflow answer o {GRAPH}" in result.stderr
 
 
-def test_a_run_that_waits_is_no_orphan(waiting: Project) -> None:
-    """Nobody has it, and nobody need have it."""
-    listed = waiting.call("ls").stdout
+def test_a_run_that_waits_is_shown_so_and_is_no_orphan(waiting: Project) -> None:
+    """Nobody has it, and nobody need have it. A list and a closer look say the same."""
+    listed, shown = waiting.call("ls").stdout, waiting.call("show", "o").stdout
 
     assert "waiting" in listed
     assert "orphan" not in listed
+    assert "status  waiting" in shown
+    assert waiting.rows("show", "o")[0]["status"] == waiting.rows("ls")[0]["status"] == "waiting"
 
 
 def test_questions_are_listed_and_answered(waiting: Project) -> None:
