@@ -40,6 +40,7 @@ from actorflow.engine.events import (
     Updating,
     Warn,
 )
+from actorflow.engine.mail import Said
 from actorflow.engine.records import Released
 from actorflow.errors import AttemptOver, CommitUnknown, MailboxFull
 from actorflow.runtime import clock
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from actorflow.engine.decision import Decision
-    from actorflow.engine.mail import Said
     from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.attempt import Caller
