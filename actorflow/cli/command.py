@@ -49,6 +49,8 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:  # who reads the output, say `head`, has had enough: click leaves in silence
+            raise
         except KeyboardInterrupt:
             raise Refusal("interrupted", Exit.INTERRUPTED) from None
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -181,3 +182,16 @@ def test_a_hostile_id_is_kept_as_it_is_and_shown_without_harm(project: Project, 
     for text in (listed.output, shown.output, missing.output):
         assert all(line.isprintable() for line in text.splitlines())
     assert len(listed.stdout.splitlines()) == 2
+
+
+def test_a_reader_who_has_had_enough_hears_no_complaint(project: Project) -> None:
+    """As with `actorflow history r | head`: the pipe is closed before all was written."""
+    project.call("run", "app:trail", "--id", "r")
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    child = project.start("history", "r", stdout=writer)
+    os.close(writer)
+    _, complaint = child.communicate()
+
+    assert complaint == ""
