@@ -71,6 +71,7 @@ class _Sender(Struct):
     awaited: bool
     ended: int | None = None  # it is over, in this opening
     upto: dict[str, int] = field(default_factory=dict[str, int])  # what others have
+    told: dict[str, int] = field(default_factory=dict[str, int])  # what it has recorded of that
     waits: bool = False  # for a better time
     news: anyio.Event = field(default_factory=anyio.Event)
 
@@ -101,14 +102,24 @@ class Dispatcher:
         self._senders: dict[str, _Sender] = {}
         self._changed = anyio.Event()
 
-    def told(self, run: RunState, parcels: tuple[Parcel, ...], *, over: bool = False) -> None:
-        """A run has sent these, and a commit holds them; or it has ended, and they are what is left."""
+    def told(self, run: RunState, parcels: tuple[Parcel, ...], *, over: bool = False, again: bool = False) -> None:
+        """A run has sent these, and a commit holds them.
+
+        Args:
+            run: the sender.
+            parcels: all that others may not have.
+            over: it has ended, and this is what is left.
+            again: it was read from its files: what an actor before has recorded may be lost.
+        """
         life = self._lives.get(run.run_id)
         awaited = over or life is None or life.awaited
         ended = run.opening if over else None
         sender = self._senders.get(run.run_id)
         if sender is not None:
             sender.run, sender.parcels, sender.awaited, sender.ended = run, parcels, awaited, ended
+            if again:
+                sender.upto.clear()
+                sender.told.clear()
             sender.news.set()
         elif parcels:
             self._lives.wanting.set()  # replies may come from elsewhere
@@ -138,12 +149,14 @@ class Dispatcher:
                 async with anyio.create_task_group() as tasks:
                     for target, parcels in sender.left.items():
                         tasks.start_soon(self._lane, sender, target, parcels)
-                await self._tell(sender, before)
-                if sender.left:
+                if await self._tell(sender) and not sender.left:
+                    if not sender.news.is_set() and await self._is_done(sender):
+                        return
+                elif not self._is_here(sender):
+                    return  # whoever takes it up carries what is left, and all of the rest again, in vain
+                else:
                     pause = AGAIN[0] if sender.upto != before else min(2 * pause, AGAIN[1])
                     await self._wait(sender, pause * random.uniform(0.5, 1.0))
-                elif not sender.news.is_set() and await self._is_done(sender):
-                    return
         finally:
             del self._senders[sender.run.run_id]
             self._changed.set()
@@ -165,21 +178,33 @@ class Dispatcher:
                 _logger.warning("the marker of run %r could not be removed: %s", run_id, error)
         return not sender.news.is_set()
 
-    async def _tell(self, sender: _Sender, before: dict[str, int]) -> None:
-        """Let the sender record what others have, if it lives here; another owner carries it all again, in vain."""
-        upto = {target: number for target, number in sender.upto.items() if number > before.get(target, 0)}
-        if upto and sender.ended is None:
-            await self._record(sender, Dispatched(upto))
-
-    async def _record(self, sender: _Sender, event: Dispatched | Bounced) -> None:
+    def _is_here(self, sender: _Sender) -> bool:
+        """Whether it is for this process to see to what a run has sent: nobody else does for one that is over."""
         life = self._lives.get(sender.run.run_id)
-        if life is None or life.done.is_set() or sender.ended is not None:
-            return
+        return sender.ended is not None or (life is not None and not life.done.is_set())
+
+    async def _tell(self, sender: _Sender) -> bool:
+        """Let the sender record what others have; whether it has."""
+        upto = {target: number for target, number in sender.upto.items() if number > sender.told.get(target, 0)}
+        if upto and not await self._record(sender, Dispatched(upto)):
+            return False
+        sender.told |= upto
+        return True
+
+    async def _record(self, sender: _Sender, event: Dispatched | Bounced) -> bool:
+        """Let the sender record what became of something that it has sent; whether it has, or needs not."""
+        if sender.ended is not None:
+            return True
+        life = self._lives.get(sender.run.run_id)
+        if life is None or life.done.is_set():
+            return False
         try:
-            if await life.ask(event) is None:
-                await next_actor(life)  # which has all of this told again
+            if await life.ask(event) is not None:
+                return True
+            await next_actor(life)
         except ActorflowError as error:
             _logger.warning("run %r could not record what became of what it sent: %s", sender.run.run_id, error)
+        return False
 
     # -- one lane ----------------------------------------------------------------------
 
@@ -207,7 +232,7 @@ class Dispatcher:
             begun = await self._begin(sender, parcel, lane)
             if begun is not None:
                 sender.upto[parcel.target] = begun
-                return True
+                return begun >= parcel.number
         while True:
             life = lives.get(parcel.target)
             if life is not None and not life.done.is_set():
@@ -220,11 +245,9 @@ class Dispatcher:
                 continue
             tip = await lives.find(parcel.target)
             if tip is None or tip.header.status == DELETED:
-                await self._bounce(sender, parcel, NoSuchRun(parcel.target, ()))
-                return True
+                return await self._bounce(sender, parcel, NoSuchRun(parcel.target, ()))
             if tip.header.status in ENDED:
-                await self._carry_to_ended(sender, parcel, tip)
-                return True
+                return await self._carry_to_ended(sender, parcel, tip)
             taken = await self._take_up(sender, parcel, tip)
             if taken is not None:
                 return taken
@@ -240,8 +263,7 @@ class Dispatcher:
                 return watching[-1].number
         except CANT_BEGIN as error:
             _logger.warning("run %r can't begin run %r: %s", sender.run.run_id, parcel.target, error)
-            await self._bounce(sender, parcel, error)
-            return parcel.number
+            return parcel.number if await self._bounce(sender, parcel, error) else parcel.number - 1
         return None
 
     async def _take_up(self, sender: _Sender, parcel: Parcel, tip: Tip) -> bool | None:
@@ -285,34 +307,36 @@ class Dispatcher:
         kept = posted(sender.run, parcel, now=clock.now())
         await self._lives.in_store(lambda: self._lives.store.inbox.send(kept))
 
-    async def _carry_to_ended(self, sender: _Sender, parcel: Parcel, tip: Tip) -> None:
+    async def _carry_to_ended(self, sender: _Sender, parcel: Parcel, tip: Tip) -> bool:
         run = await self._load(parcel.target)
         if _is_taken(sender, parcel, run):
-            return  # before it ended; whatever it had to say to it, it says itself
+            return True  # before it ended; whatever it had to say to it, it says itself
         match parcel.kind:
             case "message":
-                await self._bounce(sender, parcel, RunEnded(parcel.target, run.status))
+                return await self._bounce(sender, parcel, RunEnded(parcel.target, run.status))
             case "monitor":
-                await self._tell_end(sender, parcel, run, tip)
+                return await self._tell_end(sender, parcel, run, tip)
             case "cancel":
                 await self._fill(sender, parcel)
             case _:  # if it goes on later, it waits for this
                 await self._keep(sender, parcel)
+        return True
 
-    async def _tell_end(self, sender: _Sender, parcel: Parcel, run: RunState, tip: Tip) -> None:
+    async def _tell_end(self, sender: _Sender, parcel: Parcel, run: RunState, tip: Tip) -> bool:
         """What is to be watched is over already: the sender is told at once."""
         down = down_values(parcel.target, run.status, run.error)
         if parcel.ask is not None and run.status == "finished":
             down["result"] = result_values(run, Form(tip.file.schema, tip.file.version, tip.file.fields))
         error = run.error or ErrorInfo("RunEnded", f"run {parcel.target!r} is {run.status}")
         await self._fill(sender, parcel)
-        await self._record(sender, Bounced(parcel.target, parcel.number, error, clock.now(), down))
+        return await self._record(sender, Bounced(parcel.target, parcel.number, error, clock.now(), down))
 
-    async def _bounce(self, sender: _Sender, parcel: Parcel, error: Exception) -> None:
-        """It can't be delivered, ever: let the sender know, if it is there to be told."""
+    async def _bounce(self, sender: _Sender, parcel: Parcel, error: Exception) -> bool:
+        """It can't be delivered, ever: let the sender record that; whether it has."""
         await self._fill(sender, parcel)
-        if parcel.kind in ("message", "monitor", "spawn"):
-            await self._record(sender, Bounced(parcel.target, parcel.number, describe(error), clock.now()))
+        if parcel.kind not in ("message", "monitor", "spawn"):
+            return True
+        return await self._record(sender, Bounced(parcel.target, parcel.number, describe(error), clock.now()))
 
     async def _fill(self, sender: _Sender, parcel: Parcel) -> None:
         """Keep something that says nothing under its number: if there is such a run later, its lane has no gap."""

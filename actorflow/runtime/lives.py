@@ -500,7 +500,7 @@ class Lives:
     def _send_again(self, adopted: Adopted) -> None:
         """What its last commit says that others do not have, they may have all the same; they take it once."""
         if adopted.run.mail.outbox:
-            self.dispatcher.told(adopted.run, tuple(adopted.run.mail.outbox))
+            self.dispatcher.told(adopted.run, tuple(adopted.run.mail.outbox), again=True)
 
     async def _reopen(self, life: Life) -> Actor:
         graph = life.graph

@@ -125,6 +125,34 @@ async def test_nothing_is_sent_by_an_attempt_that_fails(store_url: str) -> None:
         await box.cancel()
 
 
+async def test_a_run_that_crashes_while_it_sends_comes_to_rest(store_url: str) -> None:
+    """What its actor before had delivered, and not recorded, is recorded by the next one."""
+    graph, calls = Graph("sender", Sale), list[int]()
+
+    @graph.node
+    async def pay(state: Sale, ctx: Context) -> None:
+        await ctx.send("till", Pay(amount=1))
+        await ctx.send("nobody", Pay(amount=2))
+
+    @graph.node(after=pay)
+    async def stumble(state: Sale, ctx: Context) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionError
+        await ctx.interrupt("Enough?")
+
+    async with runtime(store_url, []) as rt:
+        box = await rt.spawn(till(), id="till")
+        run = await rt.spawn(graph, id="sale")
+        await until(lambda: _is_waiting(rt, "sale"))
+        _, state = await rt.load("sale")
+        assert state.mail.outbox == []
+        assert [dead.letter.values for dead in state.mail.dead] == [{"amount": 2}]
+        assert (await box.state()).entries == [1]
+        await run.cancel()
+        await box.cancel()
+
+
 async def _has(rt: Runtime, sum_: int) -> bool:
     return bool((await rt.get("till").state()).sum == sum_)
 
