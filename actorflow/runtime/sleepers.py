@@ -236,12 +236,10 @@ def _due(store: Store, now: float, until: float, swept: float | None) -> tuple[l
     """
     markers = store.markers
     known = markers.swept() if swept is None else swept
-    if known is None:
-        found = [one for one in markers.asleep() if one.due is not None and one.due <= until]
-    else:
-        found = markers.due(until, since=known - HOUR)
+    there = markers.asleep() if known is None else markers.due(until, since=known - HOUR)
+    found = [one for one in there if one.due is not None and one.due <= until]
     empty = min([now - HOUR, *(float(one.due) for one in found if one.due is not None)])
-    if known is None or empty // HOUR > known // HOUR:
+    if (known is None and there) or (known is not None and empty // HOUR > known // HOUR):
         markers.put_swept(empty)
     return found, empty
 
