@@ -66,7 +66,10 @@ class Server:
     def stop(self, *, hard: bool) -> None:
         """SIGKILL, or ask it to stop and wait until it has."""
         self.process.kill() if hard else self.process.terminate()
-        self.process.communicate()
+        assert self.process.stderr is not None
+        with self.process.stderr as printed:
+            self.said += printed
+        self.process.wait()
 
 
 @contextmanager
@@ -163,14 +166,11 @@ def test_a_question_outlives_the_server_that_it_was_asked_by(tmp_path: Path) -> 
 
 def test_a_server_that_is_asked_to_stop_does_not_wait_for_people(tmp_path: Path) -> None:
     """SIGTERM: an order that waits for an answer holds up nobody, and no traceback is printed."""
-    server = Server(tmp_path)
-    server.ask("PUT", "/orders/7", EXPENSIVE)
+    with serving(tmp_path) as server:
+        server.ask("PUT", "/orders/7", EXPENSIVE)
 
-    server.process.terminate()
-    _, printed = server.process.communicate()
-
-    assert "Traceback" not in printed
-    assert "Application shutdown complete" in printed
+    assert "Traceback" not in "".join(server.said)
+    assert "Application shutdown complete" in server.said[-2]
 
 
 def test_what_is_wrong_with_a_request_is_said_with_a_status_of_its_own(tmp_path: Path) -> None:
