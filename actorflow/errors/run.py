@@ -122,7 +122,7 @@ class RunWaiting(RunError):
         asks = f" for {awaited}" if awaited else ""
         remedy = "answer() it, and wait for its result() then" if questions else "unpause() it"
         if not questions and status == "waiting":
-            remedy = "it goes on when its time has come, or a message for it; a runtime that is open sees to that"
+            remedy = "it goes on when its time or a message for it has come; a runtime that is open sees to that"
         super().__init__(run_id, f"run {run_id!r} is {status}{asks}; {remedy}")
         self.status = status
         self.questions = tuple(questions)
