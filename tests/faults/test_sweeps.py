@@ -94,7 +94,7 @@ async def test_an_own_object_taken_for_anothers_is_found() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(object_log, "put_or_settle", hasty)
-        _, bucket, heard = await play("lost reply", 99, persistent=False, patch=patch)
+        _, bucket, heard = await play("lost reply", 10_000, persistent=False, patch=patch)
         whole = len(heard)
         _, bucket, heard = await play("lost reply", 6, persistent=False, patch=patch)
 
