@@ -69,7 +69,7 @@ def take_apart(place: Place, value: Any) -> Outcome:
         value, goto = None, plan.route(node.name, value, (END,))
     elif isinstance(value, Goto):
         leaves = value.parent
-        goto = _around(place, value) if leaves else plan.route(node.name, value.targets, node.goto)
+        goto = _around(place, value) if leaves else plan.route(node.name, value.targets, tuple(dict.fromkeys((*node.goto, END))))
         value = value.update
     elif isinstance(value, Send) or _is_sends(place, value):
         several = [value] if isinstance(value, Send) else cast("list[Send]", value)

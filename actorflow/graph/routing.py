@@ -49,8 +49,9 @@ Target = NodeRef | End
 class Goto:
     """Returned by a node: go to these nodes *instead of* along its edges and branches.
 
-    The targets must be declared with ``goto=``; another one fails the run with
-    `UndeclaredTarget`. ``update`` is merged as if the node had returned it.
+    The targets must be declared with ``goto=``, except for `END`; another one
+    fails the run with `UndeclaredTarget`. ``update`` is merged as if the node
+    had returned it, so that ``Goto(END, update=...)`` is an end with an update.
 
     Inside a subgraph, ``parent=True`` leaves it: what else goes on in it is
     cancelled, its results are handed up, and the graph around it goes to these

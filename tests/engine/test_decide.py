@@ -240,6 +240,15 @@ def test_goto_may_name_several_targets() -> None:
     assert run.frontier == ["c", "b"]
 
 
+def test_end_with_an_update_need_not_be_declared() -> None:
+    """As little as END alone: a Goto is how an update comes with it."""
+    run = Driver(linear(), Tally())
+
+    run.returns("a", Goto(END, update={"n": 1}))
+
+    assert (run.run.status, run.frontier, run.state.n) == ("finished", [], 1)
+
+
 def test_an_undeclared_goto_fails_the_attempt() -> None:
     """Nothing of it is merged: the node itself answered wrongly."""
     run = Driver(linear(), Tally())
