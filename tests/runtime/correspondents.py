@@ -17,7 +17,7 @@ from actorflow.testing.places import Bucket
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-WITHIN = 5.0
+WITHIN = 20.0
 """Seconds: what takes longer never comes."""
 
 _LEASE = 86_400.0  # nobody is taken for dead but by `Bucket.bury`
