@@ -69,7 +69,8 @@ def take_apart(place: Place, value: Any) -> Outcome:
         value, goto = None, plan.route(node.name, value, (END,))
     elif isinstance(value, Goto):
         leaves = value.parent
-        goto = _around(place, value) if leaves else plan.route(node.name, value.targets, tuple(dict.fromkeys((*node.goto, END))))
+        declared = tuple(dict.fromkeys((*node.goto, END)))  # END goes without saying
+        goto = _around(place, value) if leaves else plan.route(node.name, value.targets, declared)
         value = value.update
     elif isinstance(value, Send) or _is_sends(place, value):
         several = [value] if isinstance(value, Send) else cast("list[Send]", value)
