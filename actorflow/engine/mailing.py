@@ -201,7 +201,8 @@ def _post(mail: Mail, record: Posted) -> None:
 def _set_aside(mail: Mail, record: Undelivered) -> None:
     for index, parcel in enumerate(mail.outbox):
         if (parcel.target, parcel.number) == (record.target, record.number):
-            del mail.outbox[index]
+            # its number goes out all the same: whoever comes to be there finds no gap
+            mail.outbox[index] = Parcel(record.target, record.number, "reply")
             if parcel.kind == "spawn":
                 mail.children.pop(record.target, None)
             if parcel.kind == "message":

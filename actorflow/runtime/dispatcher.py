@@ -115,7 +115,7 @@ class Dispatcher:
         awaited = over or life is None or life.awaited
         ended = run.opening if over else None
         sender = self._senders.get(run.run_id)
-        if sender is not None:
+        if sender is not None and sender.run.life == run.life:
             sender.run, sender.parcels, sender.awaited, sender.ended = run, parcels, awaited, ended
             if again:
                 sender.upto.clear()
@@ -152,14 +152,19 @@ class Dispatcher:
                 if await self._tell(sender) and not sender.left:
                     if not sender.news.is_set() and await self._is_done(sender):
                         return
-                elif not self._is_here(sender):
+                elif not self._is_here(sender) or not self._is_newest(sender):
                     return  # whoever takes it up carries what is left, and all of the rest again, in vain
                 else:
                     pause = AGAIN[0] if sender.upto != before else min(2 * pause, AGAIN[1])
                     await self._wait(sender, pause * random.uniform(0.5, 1.0))
         finally:
-            del self._senders[sender.run.run_id]
+            if self._is_newest(sender):
+                del self._senders[sender.run.run_id]
             self._changed.set()
+
+    def _is_newest(self, sender: _Sender) -> bool:
+        """Whether this is what sends under its id: not a life that was deleted, after which another one began."""
+        return self._senders.get(sender.run.run_id) is sender
 
     async def _wait(self, sender: _Sender, seconds: float) -> None:
         """Until it makes sense to try again."""
@@ -196,7 +201,7 @@ class Dispatcher:
         if sender.ended is not None:
             return True
         life = self._lives.get(sender.run.run_id)
-        if life is None or life.done.is_set():
+        if life is None or life.done.is_set() or life.actor.run.life != sender.run.life:
             return False
         try:
             if await life.ask(event) is not None:
@@ -328,15 +333,31 @@ class Dispatcher:
         if parcel.ask is not None and run.status == "finished":
             down["result"] = result_values(run, Form(tip.file.schema, tip.file.version, tip.file.fields))
         error = run.error or ErrorInfo("RunEnded", f"run {parcel.target!r} is {run.status}")
-        await self._fill(sender, parcel)
-        return await self._record(sender, Bounced(parcel.target, parcel.number, error, clock.now(), down))
+        bounced = Bounced(parcel.target, parcel.number, error, clock.now(), down)
+        return await self._tell_back(sender, parcel, bounced)
 
     async def _bounce(self, sender: _Sender, parcel: Parcel, error: Exception) -> bool:
         """It can't be delivered, ever: let the sender record that; whether it has."""
-        await self._fill(sender, parcel)
         if parcel.kind not in ("message", "monitor", "spawn"):
+            await self._fill(sender, parcel)
             return True
-        return await self._record(sender, Bounced(parcel.target, parcel.number, describe(error), clock.now()))
+        return await self._tell_back(
+            sender, parcel, Bounced(parcel.target, parcel.number, describe(error), clock.now())
+        )
+
+    async def _tell_back(self, sender: _Sender, parcel: Parcel, bounced: Bounced) -> bool:
+        """Let the sender record what became of something, and only then fill its number; whether it has.
+
+        A run that goes on meanwhile takes what is under the number, and then nobody would know of what was before.
+        """
+        if sender.ended is not None and parcel.kind == "message":
+            _logger.warning("what run %r sent last stays in the inbox: %s", sender.run.run_id, bounced.error.message)
+            await self._keep(sender, parcel)
+            return True
+        recorded = await self._record(sender, bounced)
+        if recorded:
+            await self._fill(sender, parcel)
+        return recorded
 
     async def _fill(self, sender: _Sender, parcel: Parcel) -> None:
         """Keep something that says nothing under its number: if there is such a run later, its lane has no gap."""

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from actorflow import Context, Graph, Runtime, State, Update
-from actorflow.errors import AskFailed, BadMessage, WaitInMiddleware
+from actorflow.errors import AskFailed, BadMessage, NoSuchRun, WaitInMiddleware
 from actorflow.runtime import claiming, lives
 from actorflow.store.memory import MemoryBackend
 from tests.runtime import correspondents
@@ -357,3 +357,78 @@ async def test_planted_a_lane_that_forgets_its_numbers_is_found(monkeypatch: pyt
 
     with pytest.raises(AssertionError):
         await killed_everywhere(lambda: [till(), sender()], scene, kinds=("before",), every=2)
+
+
+async def test_what_bounced_is_set_aside_or_taken_whoever_is_killed_when() -> None:
+    """Its receiver goes on after the death of its sender: it is a dead letter, or it was taken, and never neither.
+
+    Seen to fail with a number that is filled before its sender has recorded what was under it.
+    """
+    graph = Graph("sender", Sale)
+
+    @graph.node
+    async def first(state: Sale, ctx: Context) -> None:
+        await ctx.send("till", Pay(amount=1))
+
+    @graph.node(after=first)
+    async def second(state: Sale) -> None:
+        await anyio.sleep(0.02)  # so that what became of the message is told while the sender lives
+
+    async def scene(rt: Runtime, graphs: list[Graph[Any]]) -> None:
+        box = await rt.spawn(graphs[0], id="till", on_conflict="attach")
+        try:
+            await rt.get("sale").status()
+        except NoSuchRun:
+            await box.cancel()
+        else:
+            await rt.resume(graphs[0], "till")
+        await rt.spawn(graphs[1], id="sale", on_conflict="attach")
+        assert await ended(rt, "sale") == "finished"
+
+        async def is_settled() -> bool:
+            _, sale = await rt.load("sale")
+            return len(sale.mail.dead) + len((await box.state()).entries) + len(await box.dead_letters()) == 1
+
+        await until(is_settled)
+
+    assert await killed_everywhere(lambda: [till(), graph], scene, every=2) > 10
+
+
+async def test_what_a_run_sent_last_to_nobody_waits_for_whoever_comes(store_url: str) -> None:
+    """Its sender is over, and can't be told."""
+    async with Runtime(store_url) as rt:
+        await rt.run(sender("late", ask=False), id="sale")
+    async with Runtime(store_url) as rt:
+        box = await rt.spawn(till(), id="late")
+
+        async def is_there() -> bool:
+            _, sale = await rt.load("sale")
+            dead = [one.letter.values["amount"] for one in sale.mail.dead]
+            return sorted(dead + (await box.state()).entries) == [1, 2, 4]
+
+        await until(is_there)
+        await box.cancel()
+
+
+async def test_the_next_life_of_a_sender_is_not_taken_for_the_one_before(store_url: str) -> None:
+    """While something of the deleted one can't be delivered yet: numbers begin anew, and all of them go out."""
+    graph = Graph("payer", Till, lifetime="actor")
+
+    @graph.on(Pay)
+    async def pay(state: Till, msg: Pay, ctx: Context) -> None:
+        await ctx.send("till", msg)
+        form = ("Unknown", 1, ())
+        ctx.begin_child("child", "a graph that nobody has", (form, {}), monitor=False)  # type: ignore[attr-defined]
+
+    async with Runtime(store_url) as rt:
+        box = await rt.spawn(till(), id="till")
+        run = await rt.spawn(graph, id="payer")
+        await run.send(Pay(amount=1))
+        await until(lambda: _has(rt, 1))
+        await run.delete()
+
+        run = await rt.spawn(graph, id="payer", reuse=True)
+        await run.send(Pay(amount=2))
+        await until(lambda: _has(rt, 3))
+        await run.cancel()
+        await box.cancel()
