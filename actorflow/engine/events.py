@@ -21,7 +21,7 @@ class Outgoing(Struct, frozen=True):
     values: Any = None
     ask: str | None = None  # the question of this run that the reply answers
     graph: str | None = None  # of a child
-    on_close: Literal["cancel", "abandon"] | None = None  # of a child
+    on_close: Literal["cancel", "abandon", "forget"] | None = None  # of a child
     due: float = 0.0  # seconds since the epoch
 
 

@@ -90,7 +90,7 @@ class Child(Struct, frozen=True, array_like=True):
     """A run that this one began."""
 
     graph: str
-    on_close: Literal["cancel", "abandon"]
+    on_close: Literal["cancel", "abandon", "forget"]
 
 
 class Watch(Struct, frozen=True, array_like=True):

@@ -10,6 +10,7 @@ from actorflow.engine.records import (
     Buried,
     Closing,
     Delivered,
+    Forgotten,
     Inherited,
     Posted,
     Received,
@@ -47,6 +48,7 @@ MailRecord = (
     | Watched
     | Undelivered
     | Inherited
+    | Forgotten
 )
 
 
@@ -89,7 +91,11 @@ def fold_mail(run: RunState, record: MailRecord) -> None:  # noqa: C901, PLR0912
         case Posted():
             _post(mail, record)
         case Delivered(upto=upto):
-            mail.outbox = [parcel for parcel in mail.outbox if parcel.number > upto.get(parcel.target, 0)]
+            _deliver(mail, upto)
+        case Forgotten(run_id=run_id, sender=sender):
+            mail.children.pop(run_id, None)
+            mail.lanes.pop(run_id, None)
+            mail.marks.pop(sender or "", None)
         case Inherited(marks=marks):
             mail.marks = dict(marks)
         case Undelivered():
@@ -110,6 +116,14 @@ def end_turn(run: RunState, activation: Activation) -> None:
         seen.said = Said()
     if letter.ask is not None:  # it was asked, and said nothing
         _answer(run.mail, letter, Said())
+
+
+def _deliver(mail: Mail, upto: dict[str, int]) -> None:
+    for parcel in mail.outbox:
+        there = parcel.number <= upto.get(parcel.target, 0)
+        if there and parcel.kind == "spawn" and parcel.target not in mail.children:
+            mail.lanes.pop(parcel.target, None)  # nothing else is ever sent to it
+    mail.outbox = [parcel for parcel in mail.outbox if parcel.number > upto.get(parcel.target, 0)]
 
 
 def _receive(mail: Mail, record: Received) -> None:

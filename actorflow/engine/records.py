@@ -482,7 +482,7 @@ class Posted(Struct, frozen=True, array_like=True, tag="posted"):
     ask: str | None = None
     graph: str | None = None
     error: ErrorInfo | None = None
-    on_close: Literal["cancel", "abandon"] | None = None  # of a child
+    on_close: Literal["cancel", "abandon", "forget"] | None = None  # of a child
 
 
 class Delivered(Struct, frozen=True, array_like=True, tag="delivered"):
@@ -498,6 +498,13 @@ class Undelivered(Struct, frozen=True, array_like=True, tag="undelivered"):
     number: int
     error: ErrorInfo
     at: float
+
+
+class Forgotten(Struct, frozen=True, array_like=True, tag="forgotten"):
+    """A child ended of which this run, which may begin them for ever, keeps nothing."""
+
+    run_id: str
+    sender: str | None  # as its letters name it
 
 
 class Inherited(Struct, frozen=True, array_like=True, tag="inherited"):
@@ -607,6 +614,7 @@ Record = (
     | Watched
     | Undelivered
     | Inherited
+    | Forgotten
     | Intended
     | Tried
     | Stepped

@@ -22,6 +22,7 @@ from actorflow.engine.records import (
     Buried,
     Ended,
     ErrorInfo,
+    Forgotten,
     Received,
     Taken,
     TimerFired,
@@ -292,6 +293,9 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
         _mark(decision, event)
     if event.sender in mail.watchers:
         decision.note(Watched(event.sender or "", on=False))
+    child = mail.children.get(event.sender or "")
+    if child is not None and child.on_close == "forget":
+        decision.note(Forgotten(event.sender or "", None if event.lane is None else event.lane[0]))
 
 
 # -- timers ---------------------------------------------------------------------------

@@ -85,11 +85,14 @@ class Post:
         return target
 
     def begin(self, target: str, graph: str, state: Sequence[Any], *, monitor: bool) -> None:
-        """Begin a run of a graph that need not be known here, from the form of its state and the plain values."""
+        """Begin a run of a graph that need not be known here, from the form of its state and the plain values.
+
+        Nothing is kept of it but until word of its end came, if it is monitored: this may go on for ever.
+        """
         encode_id(target)
         (name, version, fields), values = state
         form = Form(name, version, tuple(tuple(one) for one in fields))
-        self._hand_out(Outgoing("spawn", target, form, [values, {}], graph=graph, on_close="abandon"))
+        self._hand_out(Outgoing("spawn", target, form, [values, {}], graph=graph, on_close="forget" if monitor else None))
         if monitor:
             self.monitor(target)
 

@@ -153,6 +153,21 @@ async def test_a_paused_schedule_begins_nothing() -> None:
     assert ran == ["2026-01-01T02:00:00Z"]
 
 
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+async def test_a_schedule_keeps_nothing_of_the_runs_that_are_over(overlap: Any) -> None:
+    """It goes on for years: its snapshot is as small as it was after the first of them."""
+    store = MemoryBackend()
+    async with VirtualClock(START), Runtime(store) as rt:
+        schedule = await rt.schedule(reporting([]), every=HOUR, overlap=overlap)
+        await anyio.sleep(20.5 * HOUR)
+        _, run = await rt.load(schedule.id)
+
+        assert await look(schedule, "begun") == 20
+        assert (run.mail.children, run.mail.lanes, run.mail.marks, run.mail.watchers) == ({}, {}, {}, {})
+        assert run.mail.outbox == []
+        await schedule.cancel()
+
+
 @pytest.mark.parametrize("given", [{}, {"every": -1}, {"cron": "never"}, {"every": 1, "backfill": -1}])
 async def test_what_can_never_be_due_is_refused_at_once(given: dict[str, Any]) -> None:
     """And nothing is begun."""
