@@ -135,9 +135,7 @@ def claim_run(
         got_up(store, run_id, before[header.parent])
         run = fold(read.run, _claimed(header.epoch, header.opening, under))
         if header.crashes > limits.max_crashes:
-            ended = Ended("quarantined")
-            run = fold(run, ended)
-            _commit_end(ownership, run, [ended])
+            run = _commit_end(ownership, run, Ended("quarantined"))
             end_markers(store, run, ownership.header)
     except BaseException:
         ownership.close()
@@ -285,13 +283,7 @@ def end_unowned(
         if before is not None:
             before()
         run = replay(ownership.load(), Joiner(store.blobs(run_id)))
-        records: list[Record] = [Ended(status, by)]
-        run = fold(run, records[0])
-        if before is None:
-            for record in farewell(run, now=clock.now()):
-                run = fold(run, record)
-                records.append(record)
-        _commit_end(ownership, run, records)
+        run = _commit_end(ownership, run, Ended(status, by), tells=before is None)
         end_markers(store, run, ownership.header)
         return run
     finally:
@@ -414,8 +406,13 @@ def _claim_draft(store: Store, tip: Tip, *, reopen: int | None, under: Under | N
     )
 
 
-def _commit_end(ownership: Ownership, run: RunState, records: list[Record]) -> None:
-    """Commit what made this of a run: that it is over."""
+def _commit_end(ownership: Ownership, run: RunState, ended: Ended, *, tells: bool = True) -> RunState:
+    """Commit that a run is over, and (unless nobody is to be told) what it leaves behind it; the run then."""
+    records: list[Record] = [ended]
+    run = fold(run, ended)
+    for record in farewell(run, now=clock.now()) if tells else ():
+        run = fold(run, record)
+        records.append(record)
     header = ownership.header
     ownership.commit(
         Draft(
@@ -431,3 +428,4 @@ def _commit_end(ownership: Ownership, run: RunState, records: list[Record]) -> N
             marks=header.marks,
         )
     )
+    return run

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 import pytest
 
 from actorflow import Context, Down, Graph, Runtime, State, Update, extend
-from actorflow.errors import BadMessage, RunFailed
+from actorflow.errors import BadMessage, Quarantined, RunFailed
+from actorflow.runtime.claiming import Limits, claim_run
+from actorflow.store.memory import MemoryBackend
+from actorflow.store.store import open_store
 from tests.runtime.correspondents import Work, ended, killed_everywhere, runtime, sleeper, until, worker
 
 
@@ -168,3 +171,25 @@ async def test_who_could_not_hear_of_it_may_not_monitor(store_url: str) -> None:
 
     async with Runtime(store_url) as rt:
         assert (await rt.run(graph)).downs == ["refused"]
+
+
+async def test_who_monitors_hears_of_a_run_that_is_quarantined() -> None:
+    """Nobody has it any more who could say so but the process that finds it."""
+    backend, graphs = MemoryBackend(), [watcher("child"), sleeper()]
+    async with runtime(backend, graphs) as rt:
+        await rt.spawn(graphs[1], id="child")
+        await rt.spawn(graphs[0], id="watch")
+
+        async def is_watched() -> bool:
+            _, child = await rt.load("child")
+            return "watch" in child.mail.watchers
+
+        await until(is_watched)
+    store = open_store(backend)
+    with pytest.raises(Quarantined):
+        claim_run(store, graphs[1], "child", Limits(migration_timeout=1, max_crashes=-1), reopen=None)
+    store.close()
+
+    async with runtime(backend, graphs) as rt:
+        assert await ended(rt, "watch") == "finished"
+        assert (await rt.get("watch").state()).downs == ["child quarantined"]
