@@ -227,7 +227,7 @@ def retake(decision: Decision, *, unclean: bool) -> None:
     """See to the turn that was open when a process died: after too many of that it was the message that killed them."""
     run = decision.run
     turn = None if run.turn is None else run.open[run.turn]
-    if turn is None or turn.letter is None or not unclean:
+    if turn is None or turn.letter is None or not unclean or turn.asks:  # what waits for others kills nobody
         return
     if turn.letter.takes >= HANDLED_IN_CRASHES:
         died = RuntimeError(f"{HANDLED_IN_CRASHES} processes died while they handled it")

@@ -13,7 +13,7 @@ from actorflow.engine.events import Bounced, Due, Outgoing, Receiving, Returned,
 from actorflow.engine.mail import HANDLED_IN_CRASHES
 from actorflow.engine.moving import move
 from actorflow.engine.operations import thaw
-from actorflow.engine.records import Buried, Ended, ErrorInfo, Rebased, Replied
+from actorflow.engine.records import Ask, Buried, Ended, ErrorInfo, Rebased, Replied
 from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
 from actorflow.errors import BadMessage, BadUpdate, IdempotencyConflict, MailboxFull, OutOfOrder, WindowFull
@@ -431,6 +431,17 @@ def test_a_message_that_kills_process_after_process_is_set_aside() -> None:
     assert (dead.letter.id, dead.reason) == (message, "poison")
     assert run.open_at("deposit").letter is not None
     assert run.open_at("deposit").letter.id == after  # type: ignore[union-attr]
+
+
+def test_a_message_whose_handler_waits_for_others_kills_nobody() -> None:
+    """It is not being handled when a process dies: that has another reason."""
+    run = actor()
+    run.gets_message(Deposit())
+    run.suspends("deposit", Ask("(reply)", "reply", "the reply of run 'x'"))
+    for _ in range(HANDLED_IN_CRASHES + 1):
+        run.recover(unclean=True)
+    assert run.run.mail.dead == []
+    assert run.frontier == ["deposit"]
 
 
 def test_processes_that_end_well_set_nothing_aside() -> None:
