@@ -16,34 +16,25 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 from anyio import CancelScope, Event
-from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec import Struct
 
 from actorflow.engine.decide import decide
 from actorflow.engine.events import (
-    Asking,
     Command,
     Crash,
-    Due,
     Expire,
     GaveUp,
     Raised,
-    Receiving,
-    Recorded,
     Retry,
-    Returned,
     Start,
     Stop,
-    Suspended,
     Sweep,
     Tell,
-    Updating,
     Warn,
 )
-from actorflow.engine.mail import Said
 from actorflow.engine.records import Released
-from actorflow.errors import AttemptOver, CommitUnknown, MailboxFull
 from actorflow.runtime import clock
+from actorflow.runtime.attending import Attending, Request
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.noticing import Noticed
 from actorflow.runtime.writer import first_due
@@ -82,52 +73,22 @@ class Crashed(Struct, frozen=True):
     key: bytes
 
 
-class Request(Struct, eq=False):
-    """Something that somebody asks of a live run, and what became of it."""
-
-    event: Asking | Recorded | None  # None: only that the run was taken up, and what it was taken up with is committed
-    reply: bool = False  # it is done when the message is replied to, and not already when it is accepted
-    done: Event = field(default_factory=Event)
-    error: Exception | None = None  # it was refused, or the store failed
-    seq: int | None = None  # of the commit that holds it; None without an error: the actor left before
-    taken: bool = False  # by an actor
-    said: Said | None = None  # the reply, if it is for one; None without an error: the actor left before
-    accepted: bool = False  # decided, and not refused
-    patient: bool = False  # if the mailbox is full it waits for room, and is not refused
-
-
-class Actor:
+class Actor(Attending):
     """One incarnation of a run: owns its state and its log until it ends, crashes or is told to stop."""
 
     __slots__ = (
-        "_accepted",
-        "_askers",
-        "_caller",
         "_commands",
         "_crash",
         "_cut_off",
         "_drowsy",
-        "_events",
-        "_expiring",
-        "_flying",
-        "_holds",
         "_inline",
-        "_interrupt",
         "_leaving",
-        "_left",
         "_linger",
-        "_lingered",
         "_looping",
-        "_observers",
         "_parking",
-        "_plan",
-        "_ready",
-        "_requests",
-        "_row",
         "_scope",
         "_serving",
         "_since",
-        "_sleeping",
         "_stop",
         "_swept",
         "_tasks",
@@ -137,9 +98,7 @@ class Actor:
         "cause",
         "graph",
         "idle",
-        "run",
         "stirred",
-        "writer",
     )  # there may be thousands
 
     def __init__(
@@ -168,42 +127,23 @@ class Actor:
             first: the commands of a spawn. A run without any, as all that are loaded, is swept.
             request: what the run was loaded for.
         """
+        super().__init__(run, graph.plan, caller=caller, observers=observers, writer=writer, request=request)
         self.graph = graph
-        self.run = run
-        self.writer = writer
         self.cause: BaseException | None = None
-        self._plan = graph.plan
-        self._caller = caller
-        self._observers = observers
         observers.begins(writer.header)
         self._swept = bool(first)
         self._unclean = True  # what ran when the process before died may still have to be seen to
         self._commands: list[Command] = first or []
         self._leaving = leaving
         self._linger = linger
-        self._events: list[Returned | Raised | Suspended | Due] = []
-        self._requests: list[Request] = [] if request is None else [request]
-        if request is not None:
-            request.taken = True
-        self._accepted: list[Request] = []  # decided, and not committed yet
-        self._askers: dict[bytes, list[Request]] = {}  # by message: those who wait for the reply
-        self._row: list[Request] = []  # those that wait for room in the mailbox
-        self._holds = 0  # how many are about to ask something
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
-        self._left = False  # nobody takes requests any more
         self.idle = False  # it only waits, and owns no task: `stirred` is called when it is to go on
         self.stirred: Callable[[], object] = lambda: None
         self._drowsy = False  # it is about to be idle
-        self._lingered = False  # nobody wanted anything of it for as long as it was to stay
         self._wake: Event | None = None  # only while the loop waits
-        self._ready: dict[int, int] = {}  # activation: attempt
-        self._flying: dict[int, CancelScope] = {}
-        self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
         self._inline = False  # the loop itself runs a node
         self._serving: Event | None = None  # somebody is served meanwhile
-        self._expiring: dict[int, float] = {}  # activations that are told of a time, and when
-        self._interrupt: KeyboardInterrupt | SystemExit | None = None  # of a node, for the loop to raise
         self._crash: Crash | None = None
         self._stop: Stop | None = None
         self._parking = False
@@ -228,7 +168,11 @@ class Actor:
             StoreError: a commit failed; nothing that depended on it was done.
         """
         while True:
-            crashed = await self._live()
+            try:
+                crashed = await self._live()
+            except BaseException:
+                self._turn_away()  # also if it was about to be idle
+                raise
             if not self._drowsy:
                 return crashed
             # from here on nothing is awaited: nobody wants something of it in between
@@ -267,45 +211,6 @@ class Actor:
             self._take(decide(self._plan, self.run, self._stop))
             await self.writer.commit(self.run)
         return None
-
-    async def ask(self, request: Request) -> None:
-        """Do what somebody asks; back when it is committed, or refused, or the actor left before it came to it."""
-        if self.put(request):
-            try:
-                await request.done.wait()
-            finally:
-                self.withdraw(request)
-
-    def withdraw(self, request: Request) -> None:
-        """Forget a request that still waits for room, or for the actor to come to it."""
-        for row in (self._row, self._requests):
-            if request.patient and not request.accepted and request in row:
-                row.remove(request)
-
-    def put(self, request: Request) -> bool:
-        """Let this be done after all that was asked before; whether the actor will see to it."""
-        if self._left:
-            return False
-        request.taken = True
-        self._requests.append(request)
-        self._lingered = False
-        self._look_up()
-        return True
-
-    @property
-    def left(self) -> bool:
-        """Whether it takes no requests any more."""
-        return self._left
-
-    def hold(self) -> Actor:
-        """Don't let it rest until `drop`: somebody is about to ask something."""
-        self._holds += 1
-        return self
-
-    def drop(self) -> None:
-        """End a `hold`."""
-        self._holds -= 1
-        self._stir()
 
     def nudge(self) -> None:
         """See whether there is still something to wait for."""
@@ -417,78 +322,6 @@ class Actor:
             self._drowsy = True
         return wake.is_set()
 
-    def _answer_requests(self) -> None:
-        """Do what was asked for, in the order in which it was; what is refused changes nothing."""
-        while self._requests and not self.run.ended:  # what one of them ended, the next one must find so
-            request = self._requests.pop(0)
-            if (request.patient and self._row) or not self._answer(request):
-                self._row.append(request)
-
-    def _let_in(self) -> None:
-        """Do what waited for room in the mailbox, in its order, as far as there is room now."""
-        most = self._plan.mailbox.messages
-        while self._row and len(self.run.mail.queue) < most and not self.run.ended and self._answer(self._row[0]):
-            del self._row[0]
-
-    def _answer(self, request: Request) -> bool:
-        """Do what was asked for, unless it is to wait for room."""
-        event = request.event
-        if isinstance(event, Updating):
-            event = replace(event, idle=not self._flying and not self._events)
-        if event is None and request.patient and len(self.run.mail.queue) >= self._plan.mailbox.messages:
-            return False
-        try:
-            if event is not None:
-                self._take(decide(self._plan, self.run, event))
-        except Exception as error:  # noqa: BLE001 - whoever asks gets it: a reducer of the user's may raise anything
-            if request.patient and isinstance(error, MailboxFull):
-                return False
-            request.error = error
-            request.done.set()
-        else:
-            request.accepted = True
-            if request.reply and isinstance(event, Receiving):
-                self._askers.setdefault(event.id, []).append(request)
-            else:
-                self._accepted.append(request)
-        return True
-
-    def _acknowledge(self) -> None:
-        """Tell those whose requests are committed now."""
-        accepted, self._accepted = self._accepted, []
-        for request in accepted:
-            request.seq = self.header.seq
-            request.done.set()
-
-    def _turn_away(self) -> None:
-        """Leave what was asked for to the next actor of the run, or say that nobody knows what came of it."""
-        self._left = True
-        for request in self._accepted:
-            request.error = self.writer.failure or CommitUnknown(
-                self.writer.ownership.path, "its run was left meanwhile"
-            )
-        requests = [*self._accepted, *self._requests, *self._row]
-        self._accepted, self._requests, self._row = [], [], []
-        for request in requests:
-            request.done.set()
-
-    def inherit(self, before: Actor) -> None:
-        """Tell those who wait for replies what the actor before did not tell them."""
-        for request in before.take_askers():
-            if isinstance(request.event, Receiving):
-                request.event = replace(request.event, again=True)
-                self._requests.append(request)
-
-    def dismiss(self) -> None:
-        """There is no next actor here: those who wait for replies must look elsewhere."""
-        for request in self.take_askers():
-            request.done.set()
-
-    def take_askers(self) -> list[Request]:
-        """Those who wait for replies, and from now on don't wait for this actor's."""
-        askers, self._askers = self._askers, {}
-        return [request for requests in askers.values() for request in requests]
-
     def _take(self, decision: Decision) -> None:
         self.run = decision.run
         self.writer.add(decision.records)
@@ -571,22 +404,6 @@ class Actor:
 
     # -- nodes --------------------------------------------------------------------
 
-    def _start_ready(self, tasks: TaskGroup) -> None:
-        for id_, attempt in self._ready.items():
-            due = self.run.open[id_].due
-            if due is None:
-                scope = self._flying[id_] = CancelScope()
-                tasks.start_soon(self._fly, id_, attempt, scope)
-            else:  # a recorded retry, taken up again: late is immediate
-                self._retry_later(tasks, Retry(id_, attempt, max(0.0, due - clock.now())))
-        self._ready.clear()
-
-    def _retry_later(self, tasks: TaskGroup, retry: Retry) -> None:
-        # it sleeps from now on, not from when its task is first scheduled: parking asks in between
-        scope = self._flying[retry.id] = CancelScope()
-        self._sleeping.add(retry.id)
-        tasks.start_soon(self._retry, retry, scope)
-
     def _is_lone(self) -> bool:
         """Whether one activation is ready and nothing else goes on: it needs no task of its own."""
         if len(self._ready) != 1 or self._flying or self._events or self._expiring:
@@ -649,64 +466,3 @@ class Actor:
         except (KeyboardInterrupt, SystemExit) as error:
             self._interrupt = error  # as in `_fly`
         served.set()
-
-    async def _fly(self, id_: int, attempt: int, scope: CancelScope) -> None:
-        try:
-            if id_ in self.run.open:
-                with scope:
-                    event = await self._attempt(id_, attempt)
-                    self._events.append(event)  # to the list that there is by now
-        except (KeyboardInterrupt, SystemExit) as error:
-            self._interrupt = error  # raised by the loop: out of this task it would stop asyncio's at once
-        del self._flying[id_]
-        self._look_up()
-
-    async def _attempt(self, id_: int, attempt: int) -> Returned | Raised | Suspended:
-        activation = self.run.open[id_]
-        if self._observers.live:
-            self._observers.started(activation, attempt)
-        return await self._caller.attempt(self.run, activation, attempt, seq=self.header.seq, record=self._record)
-
-    async def _record(self, event: Recorded) -> None:
-        """Commit what an attempt wants recorded while it goes on; back when it is durable.
-
-        Raises:
-            AttemptOver: the activation is not open any more, or this actor left before it came to it.
-            StoreError: it could not be committed.
-        """
-        request = Request(event)
-        await self.ask(request)
-        if request.error is not None:
-            raise request.error
-        if request.seq is None:
-            raise AttemptOver(None, "what it did")
-
-    def _expire_later(self, tasks: TaskGroup, id_: int, due: float) -> None:
-        if self._expiring.get(id_) != due:
-            self._expiring[id_] = due
-            tasks.start_soon(self._expire, id_, due)
-
-    async def _expire(self, id_: int, due: float) -> None:
-        await clock.sleep_until(due)
-        if self._expiring.get(id_) == due:
-            del self._expiring[id_]
-            self._events.append(Due(id_, clock.now()))
-            self._look_up()
-
-    async def _retry(self, retry: Retry, scope: CancelScope) -> None:
-        with scope:
-            await anyio.sleep(retry.delay)
-        if not scope.cancel_called:  # else whoever did that has forgotten it
-            self._sleeping.discard(retry.id)
-            scope = self._flying[retry.id] = CancelScope()
-            await self._fly(retry.id, retry.attempt, scope)
-
-    def _cancel_needless(self) -> None:
-        """End the attempts of activations that are open no more; and, of a paused run, those that have not begun."""
-        for id_, scope in list(self._flying.items()):
-            waits = id_ in self._sleeping
-            if id_ not in self.run.open or (self.run.paused and waits):
-                scope.cancel()
-                if waits:
-                    del self._flying[id_]
-                    self._sleeping.discard(id_)

@@ -36,7 +36,7 @@ from actorflow.errors import (
     StoreError,
 )
 from actorflow.runtime import clock
-from actorflow.runtime.actor import Request
+from actorflow.runtime.attending import Request
 from actorflow.runtime.children import CANT_BEGIN, Children, NotYet
 from actorflow.runtime.claiming import EndedMeanwhile
 from actorflow.runtime.large import Joiner

@@ -17,7 +17,7 @@ from actorflow.engine.events import Receiving
 from actorflow.engine.keys import key_of
 from actorflow.errors import MailboxFull, SchemaTooNew, StoreError
 from actorflow.runtime import clock
-from actorflow.runtime.actor import Request
+from actorflow.runtime.attending import Request
 from actorflow.runtime.letters import marks_of, received
 from actorflow.runtime.steering import next_actor
 from actorflow.store.callers import Limits, Window

@@ -18,7 +18,8 @@ from actorflow.engine.supervision import RestartType, Under, reason_of
 from actorflow.errors import ActorflowError, StoreError
 from actorflow.graph.graph import Graph
 from actorflow.runtime import clock
-from actorflow.runtime.actor import Actor, Crashed, Request
+from actorflow.runtime.actor import Actor, Crashed
+from actorflow.runtime.attending import Request
 from actorflow.runtime.halt import Halt
 from actorflow.runtime.recall import Recall
 from actorflow.runtime.signal import Signal

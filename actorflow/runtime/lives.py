@@ -26,9 +26,10 @@ from actorflow.errors import (
     StoreError,
 )
 from actorflow.graph.graph import Graph
-from actorflow.runtime.actor import Actor, Request
+from actorflow.runtime.actor import Actor
 from actorflow.runtime.adopt import current_part
 from actorflow.runtime.attempt import Caller
+from actorflow.runtime.attending import Request
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import (
     Adopted,

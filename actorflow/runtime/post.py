@@ -92,7 +92,9 @@ class Post:
         encode_id(target)
         (name, version, fields), values = state
         form = Form(name, version, tuple(tuple(one) for one in fields))
-        self._hand_out(Outgoing("spawn", target, form, [values, {}], graph=graph, on_close="forget" if monitor else None))
+        self._hand_out(
+            Outgoing("spawn", target, form, [values, {}], graph=graph, on_close="forget" if monitor else None)
+        )
         if monitor:
             self.monitor(target)
 

@@ -23,7 +23,7 @@ from actorflow.errors import (
 from actorflow.graph.codec import NO_CODECS
 from actorflow.graph.message import Mailbox
 from actorflow.runtime import clock
-from actorflow.runtime.actor import Request
+from actorflow.runtime.attending import Request
 from actorflow.runtime.letters import Written, carried, told, write
 from actorflow.runtime.steering import Steering, next_actor
 from actorflow.store.backend import Missing

@@ -20,9 +20,9 @@ from actorflow.engine.rewinding import forked, rewound
 from actorflow.engine.run import RunState
 from actorflow.engine.snapshot import dump, load
 from actorflow.errors import NoSuchTarget, RunEnded, RunExists, UnknownGraph
-from actorflow.runtime.actor import Request
 from actorflow.runtime.adopt import adopt
 from actorflow.runtime.asking import Asking
+from actorflow.runtime.attending import Request
 from actorflow.runtime.care import tag_as_is, tombstone_of
 from actorflow.runtime.claiming import Adopted, EndedMeanwhile, Preview, claim_run, creating_run, preview_run
 from actorflow.runtime.history import Point, replay_at, to_point
