@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--ask", is_flag=True, help="Wait for the reply, and print it as JSON.")
 @click.option("--timeout", metavar="DURATION", callback=to_seconds, help="How long to wait for room, or the reply.")
 @click.option("--by", metavar="NAME", default=who, help="Who does it, for the history; by default you.")
-@click.option("--leave", is_flag=True, help="Don't let the run go on here: leave it as soon as the message is kept.")
+@click.option("--leave", is_flag=True, help="Don't let the run go on here: leave the message to whoever serves it.")
 @store_option
 @in_event_loop
 async def send(
@@ -48,10 +48,15 @@ async def send(
     by: str | None,
     leave: bool,
 ) -> None:
-    """Send a run a message. Whoever has the run takes it; a run that nobody has goes on here until it waits again."""
+    """Send a run a message. Whoever has the run takes it; a run that nobody has goes on here until it waits again.
+
+    A graph that declares context= has handlers which need clients, and a
+    command has none: its runs are left to whoever serves the store.
+    """
     message = _message(target, type_name, values)
-    async with store.open(drain="park" if leave else "finish") as rt:
-        rt.register(target.graph)
+    async with store.open(drain="finish") as rt:
+        if not leave and target.graph.context_type is None:
+            rt.register(target.graph)
         run = rt.get(run_id)
         if ask:
             say_json([await run.ask(message, id=message_id, by=by, timeout=timeout)])

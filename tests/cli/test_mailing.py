@@ -46,6 +46,8 @@ async def close(state: Account, msg: Close) -> End:
     return END
 """
 GRAPH = "bank.py:account"
+IDLE = ["spawned", "released"]
+"""The history of an account that nobody sent anything."""
 
 
 @pytest.fixture
@@ -99,10 +101,30 @@ def test_what_waits_is_listed(bank: Project) -> None:
     assert bank.call("mailbox", "ada").stdout == "nothing\n"
     bank.call("pause", "ada", GRAPH)
 
-    bank.call("send", "ada", "Deposit", GRAPH, "--values", '{"amount": 5}', "--leave")
+    bank.call("send", "ada", "Deposit", GRAPH, "--values", '{"amount": 5}')
 
     assert '{"amount": 5}' in bank.call("mailbox", "ada").stdout
     assert "1 waiting" in bank.call("show", "ada").stdout
+
+
+def test_what_is_left_is_handled_elsewhere(bank: Project) -> None:
+    """Not even begun: the handler may need what only the service has."""
+    sent = bank.call("send", "ada", "Deposit", GRAPH, "--values", '{"amount": 5}', "--leave")
+
+    assert sent.exit_code == 0
+    assert [row["kind"] for row in bank.rows("history", "ada")] == IDLE
+
+
+def test_a_command_has_no_context_and_so_handles_nothing_that_needs_one(project: Project) -> None:
+    """A handler that called its client there would find None, and its message be a dead letter."""
+    needs = BANK.replace('lifetime="actor"', 'lifetime="actor", context=dict')
+    (project.folder / "bank.py").write_text(needs)
+    assert project.call("run", GRAPH, "--id", "ada").exit_code == 8
+
+    sent = project.call("send", "ada", "Deposit", GRAPH, "--values", '{"amount": 5}')
+
+    assert sent.exit_code == 0
+    assert [row["kind"] for row in project.rows("history", "ada")] == IDLE
 
 
 def test_a_run_that_is_over_takes_none(bank: Project) -> None:
