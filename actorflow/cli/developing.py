@@ -8,7 +8,7 @@ import time
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -28,7 +28,7 @@ from actorflow.errors import ActorflowError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from actorflow import Runtime
+    from actorflow import Graph, Runtime
     from actorflow.cli.store import Where
 
 STORE = "actorflow.json"
@@ -125,7 +125,20 @@ async def _reload(rt: Runtime, target: Target, folder: Path, changed: Iterable[P
     runs = f"{len(done.runs):,} run{'s' * (len(done.runs) != 1)}"
     migrated = f", {len(done.changed):,} of them migrated or moved" if done.changed else ""
     remark(f"{what} changed: {runs} went on with the new code{migrated}")
+    await _tell_blocked(rt, fresh.graph)
     return fresh
+
+
+async def _tell_blocked(rt: Runtime, graph: Graph[Any]) -> None:
+    """Name the runs that can't come back under this code from sleep or elsewhere: a reload asks those that live."""
+    try:
+        verdicts = await rt.dry_run(graph)
+    except ActorflowError as error:
+        remark(f"whether the runs that sleep can go on with it is not known: {visible(str(error))}")
+        return
+    for one in verdicts:
+        if one.verdict == "blocked":
+            remark(f"{visible(one.run)} is not here, and is blocked from now on: {visible(one.reason or '')}")
 
 
 def _check_name(before: str, now: str) -> None:

@@ -157,6 +157,50 @@ def test_what_is_broken_is_told_and_the_next_good_save_is_taken(session: Session
     assert session.end() == 0
 
 
+ACTOR = """
+from actorflow import END, Graph, Message, State
+
+
+class Close(Message, version=1):
+    pass
+
+
+class Account(State, version=1):
+    n: int = 0
+
+
+account = Graph("account", Account, lifetime="actor")
+
+
+@account.on(Close)
+async def close(state: Account, msg: Close):
+    return END
+"""
+
+
+def test_a_run_that_sleeps_and_would_be_blocked_is_told(project: Project) -> None:
+    """A save refuses only what lives; of the others it is said at once, and not when somebody wants them."""
+    import subprocess
+
+    (project.folder / "bank.py").write_text(ACTOR)
+    assert project.call("run", "bank.py:account", "--id", "ada").exit_code == 8
+    process = project.start("dev", "bank.py:account", stderr=subprocess.STDOUT)
+    session = Session(process, project.folder)
+    try:
+        session.until("watching")
+
+        session.edit("bank.py", ACTOR.replace("Account(State, version=1)", "Account(State, version=2)"))
+
+        assert "0 runs went on with the new code" in session.until("changed")
+        assert session.until("ada").startswith("ada is not here, and is blocked from now on: ")
+        session.edit("bank.py", ACTOR)
+        session.until("changed")
+        assert session.end() == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_ctrl_c_finishes_what_runs_and_lets_go(session: Session, project: Project) -> None:
     """The run is released with what it did, for whoever goes on with it."""
     session.until("one")
