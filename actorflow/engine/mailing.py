@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from actorflow.engine.closing import close
 from actorflow.engine.mail import DEAD_LETTERS, Child, Dead, Letter, Parcel, Said, Seen, Timer, Watch
@@ -50,6 +50,10 @@ MailRecord = (
     | Inherited
     | Forgotten
 )
+
+
+OF_MAIL = frozenset(get_args(MailRecord))
+"""Their types."""
 
 
 def fold_mail(run: RunState, record: MailRecord) -> None:  # noqa: C901, PLR0912 - one case a kind of record
@@ -120,9 +124,9 @@ def end_turn(run: RunState, activation: Activation) -> None:
 
 def _deliver(mail: Mail, upto: dict[str, int]) -> None:
     for parcel in mail.outbox:
-        there = parcel.number <= upto.get(parcel.target, 0)
-        if there and parcel.kind == "spawn" and parcel.target not in mail.children:
-            mail.lanes.pop(parcel.target, None)  # nothing else is ever sent to it
+        there, alone = parcel.number <= upto.get(parcel.target, 0), mail.lanes.get(parcel.target) == 1
+        if there and alone and parcel.kind == "spawn" and parcel.target not in mail.children:
+            del mail.lanes[parcel.target]  # nothing else was, or is ever, sent to it
     mail.outbox = [parcel for parcel in mail.outbox if parcel.number > upto.get(parcel.target, 0)]
 
 
@@ -206,8 +210,9 @@ def _post(mail: Mail, record: Posted) -> None:
     )
     if record.kind == "down":  # once
         mail.watchers.pop(record.target, None)
-    if record.kind == "cancel":
-        mail.children.pop(record.target, None)
+    child = mail.children.get(record.target)
+    if record.kind == "cancel" and child is not None and child.on_close != "forget":  # that is until it has ended
+        del mail.children[record.target]
     if record.kind == "spawn" and record.graph is not None and record.on_close is not None:
         mail.children[record.target] = Child(record.graph, record.on_close)
 

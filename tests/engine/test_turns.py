@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from actorflow.engine.events import Bounced, Due, Outgoing, Receiving, Returned, Taking
+from actorflow.engine.events import Bounced, Dispatched, Due, Outgoing, Receiving, Returned, Taking
 from actorflow.engine.mail import HANDLED_IN_CRASHES
 from actorflow.engine.moving import move
 from actorflow.engine.operations import thaw
@@ -201,6 +201,43 @@ def test_word_of_an_end_that_nobody_wants_is_a_dead_letter() -> None:
 
     assert [one.reason for one in run.run.mail.dead] == ["failed"]
     assert picture(replayed(run.history)) == picture(run.run)
+
+
+def hands_out(run: Driver, *outgoing: Outgoing) -> None:
+    """The run is sent a deposit, whose handler sends this."""
+    run.gets_message(Deposit())
+    run.settle(Returned(run.open_at("deposit").id, None, outgoing=outgoing))
+
+
+FORM = Form("Work", 1, ())
+
+
+def test_a_number_is_not_used_again_for_a_child_that_was_cancelled_before_it_began() -> None:
+    """It would be taken for what came before."""
+    run = actor()
+    hands_out(run, Outgoing("spawn", "child", FORM, [{}, {}], graph="work", on_close="cancel"))
+    hands_out(run, Outgoing("cancel", "child"))
+    run.settle(Dispatched({"child": 1}))
+    run.settle(Dispatched({"child": 2}))
+    hands_out(run, Outgoing("message", "child", FORM, {}))
+
+    assert [one.number for one in run.run.mail.outbox] == [3]
+
+
+def test_a_child_that_is_cancelled_is_forgotten_when_it_has_ended() -> None:
+    """Until then it may be cancelled again; nothing is kept of it afterwards."""
+    run = actor()
+    spawned = Outgoing("spawn", "child", FORM, [{}, {}], graph="work", on_close="forget")
+    hands_out(run, spawned, Outgoing("monitor", "child"))
+    for _ in range(2):
+        assert "child" in run.run.mail.children
+        hands_out(run, Outgoing("cancel", "child"))
+    run.settle(Dispatched({"child": 4}))
+    down = {"run_id": "child", "status": "cancelled", "error": ""}
+    run.settle(Receiving(b"down", "down", values=down, sender="child", lane=("child", 1, 1)))
+
+    mail = run.run.mail
+    assert (mail.children, mail.lanes, mail.marks, mail.outbox) == ({}, {}, {}, [])
 
 
 def test_a_failed_run_keeps_its_messages_for_when_it_goes_on() -> None:
