@@ -11,11 +11,15 @@ import pytest
 from actorflow import END, Context, Goto, Graph, Message, Runtime, State, Update
 from actorflow.errors import RunCancelled
 from actorflow.runtime import actor
+from actorflow.runtime.attending import Request
+from actorflow.runtime.writer import Writer
 from actorflow.testing import VirtualClock
 from tests.runtime.asking import asked, asker, commits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from anyio.abc import TaskGroup
 
     from actorflow import Run
 
@@ -202,3 +206,36 @@ async def test_answers_reach_an_idle_run(store_url: str) -> None:
 
         assert (await run.result()).trace == ["answer=True", "last"]
         assert [kind for _, kind, _ in await commits(run)].count("claim") == 1
+
+
+async def test_who_asks_an_actor_that_is_cancelled_while_it_becomes_idle_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes what it is asked until it is idle, and is not: it leaves."""
+    still_busy, begun = anyio.Event(), list[bool]()
+
+    def tidy(writer: Writer, tasks: TaskGroup) -> None:
+        async def work() -> None:
+            with anyio.CancelScope(shield=True):
+                await still_busy.wait()
+
+        if not begun:
+            begun.append(True)
+            tasks.start_soon(work)
+
+    async with anyio.create_task_group() as outside, Runtime("memory://", linger=60, drain="park") as rt:
+        monkeypatch.setattr(Writer, "tidy", tidy)
+        run = await rt.spawn(counter(), id="c")
+        life = rt.living().get("c")
+        assert life is not None
+        await until(lambda: bool(begun))
+        await anyio.wait_all_tasks_blocked()
+        assert len(rt.living().idlers) == 0
+        request = Request(None)
+        outside.start_soon(life.actor.ask, request)
+        await anyio.wait_all_tasks_blocked()
+        rt.living().leave()
+        still_busy.set()
+        with anyio.CancelScope(shield=True), anyio.fail_after(PATIENCE):
+            await request.done.wait()
+    assert run.id == "c"

@@ -365,6 +365,25 @@ async def test_who_stops_waiting_for_a_reply_changes_nothing() -> None:
         assert await run.ask(Total()) == 5
 
 
+async def test_who_stops_waiting_for_a_reply_is_forgotten() -> None:
+    """However often somebody asks a run that does not come to it."""
+    gate = Gate()
+    async with Runtime("memory://", drain="park") as rt:
+        run = await rt.spawn(banking(), id="ada", context=gate)
+        await run.send(Hold())
+        await gate.inside.wait()
+
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                await run.ask(Deposit(amount=5), id="payday", timeout=0.02)
+
+        life = rt.living().get("ada")
+        assert life is not None
+        assert life.actor.take_askers() == []
+        gate.open.set()
+        assert await run.ask(Deposit(amount=5), id="payday") == 5
+
+
 async def test_a_paused_run_keeps_messages_and_handles_none() -> None:
     """Control overtakes: what is asked of the run itself is done at once."""
     async with Runtime("memory://", drain="park") as rt:
