@@ -409,7 +409,8 @@ class Runtime(Upkeep, Scheduled, Reloading):
             graph: what to run.
             state: the input; by default the State with all defaults.
             id: any string of up to 512 bytes in Unicode's normal form NFC.
-            on_conflict: what to do if the id is taken: raise, or take the run as it is (going on with it).
+            on_conflict: what to do if the id is taken: raise (``"fail"``), or take the run as it is and go on
+                with it (``"attach"``), which is `RunOwned` while another process has it.
             reuse: whether a deleted run's id may be used again.
             tags: kept in every header, for listings.
             durability: when a successor may start: after the commit (``sync``), while it is
