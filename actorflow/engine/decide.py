@@ -79,6 +79,8 @@ def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901, 
     match event:
         case Returned(id=id_) if id_ in run.open:
             _returned(decision, event)
+        case Receiving():
+            receive(decision, event)
         case Raised(id=id_) if id_ in run.open:
             _raised(decision, decision.place(run.open[id_]), event)
         case Suspended(id=id_) if id_ in run.open:
@@ -106,8 +108,6 @@ def decide(plan: Plan, run: RunState, event: Event) -> Decision:  # noqa: C901, 
             tag(decision, event)
         case Intending() | Trying() | Stepping() | Undoing():
             record_step(decision, event)
-        case Receiving():
-            receive(decision, event)
         case Taking():
             take(decision, event)
         case Dispatched():
@@ -352,14 +352,16 @@ def _look(decision: Decision, path: str) -> None:
     scope = run.scopes.get(path)
     if scope is None or scope.live or (path != ROOT and scope.owner is None):
         return
+    if path == ROOT and run.rests and not scope.waiting and not run.queue:
+        return  # an actor waits for messages
     if scope.owner is not None and run.open[scope.owner].merged:
         return  # what it made was handed up already
     plan = decision.plan_of(path)
     if opens := tuple(mended(plan, scope)) or tuple(deferred(plan, scope)):
         decision.note(Opened(path, opens))
-    elif path == ROOT and (run.rests or next_letter(decision) is not None):
-        pass  # an actor waits for messages, and one that came before the end is handled before it
-    elif not run.closing and (lacking := starved(plan, scope)):
+    elif path == ROOT and next_letter(decision) is not None:
+        pass  # a message that came before the end is handled before it
+    elif not (path == ROOT and run.lifetime == "actor") and (lacking := starved(plan, scope)):
         if scope.owner is None:
             decision.fail(None, JoinStarved(lacking))
         else:
@@ -373,7 +375,7 @@ def _look(decision: Decision, path: str) -> None:
             queued_input(decision)
         except Exception as error:  # noqa: BLE001 - it fitted when it was given; it stays, for newer code or an update
             decision.fail(None, error)
-    else:
+    elif not run.rests:
         decision.note(Ended("finished"))
 
 

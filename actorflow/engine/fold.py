@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from actorflow.engine.closing import close, drop_owned
 from actorflow.engine.keys import item_key
-from actorflow.engine.mailing import end_turn, fold_mail
+from actorflow.engine.mailing import OF_MAIL, end_turn, fold_mail
 from actorflow.engine.memos import fold_step, reopened
 from actorflow.engine.merge import plain_writes
 from actorflow.engine.operations import Extended, Operation, Put, apply
@@ -87,6 +87,9 @@ def begin(record: Spawned) -> RunState:
 
 def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR0915 - one case a kind of record
     """The run after the record. The run passed in is spent."""
+    if record.__class__ in OF_MAIL:  # first: most records of an actor are
+        fold_mail(run, record)  # type: ignore[arg-type]
+        return run
     match record:
         case Finished():
             _finish(run, record)
@@ -175,7 +178,7 @@ def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR
         case Spawned():
             return begin(record)
         case _:
-            fold_mail(run, record)
+            pass  # of mail, above
     return run
 
 

@@ -252,6 +252,20 @@ def test_a_failed_run_keeps_its_messages_for_when_it_goes_on() -> None:
     assert run.state.balance == 5
 
 
+def test_an_actor_takes_input_that_was_queued_when_its_nodes_are_done() -> None:
+    """It waits for messages only when nothing else is left to do."""
+    graph = Graph("account", Account, lifetime="actor")
+    graph.node(node, name="a")
+    graph.on(Deposit, handler, name="deposit")
+    run = Driver(graph, Account())
+    run.gets({"note": "more"}, "queue")
+    assert run.run.queue
+
+    run.returns("a")
+
+    assert (run.frontier, run.state.note, run.run.queue) == (["a"], "more", [])
+
+
 def test_a_paused_run_begins_no_turn() -> None:
     """It takes messages, and handles them when it goes on."""
     run = actor()
