@@ -17,7 +17,7 @@ from anyio import to_thread
 from actorflow.cli.command import Command, in_event_loop
 from actorflow.cli.fresh import folder_of, from_sources, replacing
 from actorflow.cli.given import to_text
-from actorflow.cli.going import input_of, show_warnings
+from actorflow.cli.going import input_of, show_warnings, tell_context
 from actorflow.cli.lines import Lines
 from actorflow.cli.output import remark
 from actorflow.cli.store import store_option
@@ -62,6 +62,7 @@ async def dev(target: Target, run_id: str | None, given: str | None, drain: floa
     graph = target.graph
     state = None if given is None else input_of(graph, given)
     show_warnings()
+    tell_context(graph)
     async with store.develop(graph, Lines()) as rt, anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             await rt.recover()

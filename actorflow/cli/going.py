@@ -63,6 +63,7 @@ def run(
     graph = target.graph
     state = None if given is None else input_of(graph, given)
     known = [] if run_id is None else [run_id]
+    tell_context(graph)
 
     async def work(rt: Runtime) -> Any:
         try:
@@ -94,6 +95,7 @@ def resume(run_id: str, target: Target | None, store: Where) -> None:
         anyio.run(_show_result, run_id, store)
         return
     graph = target.graph
+    tell_context(graph)
 
     async def work(rt: Runtime) -> Any:
         await _tell_where(rt, run_id)
@@ -193,6 +195,13 @@ def input_of(graph: Graph[Any], given: str) -> State:
             visible(f"{state_type.__name__} has no {', '.join(unknown)}; its fields are {known}"), param_hint="--state"
         )
     return state
+
+
+def tell_context(graph: Graph[Any]) -> None:
+    """Say before a node fails over it that there is no context: it is an object, which a command line can't name."""
+    if graph.context_type is not None:
+        name = getattr(graph.context_type, "__qualname__", str(graph.context_type))
+        remark(visible(f"graph {graph.name!r} declares context={name}; a command has none: ctx.context is None here"))
 
 
 def show_warnings() -> None:
