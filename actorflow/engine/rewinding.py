@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from actorflow.engine.closing import close
 from actorflow.engine.keys import key_of
-from actorflow.engine.mail import Mail
-from actorflow.engine.run import NOTHING, Activation, RunState, Scope, Token
+from actorflow.engine.mail import Letter, Mail
+from actorflow.engine.run import NOTHING, Activation, Answer, RunState, Scope, Token
+from actorflow.engine.waits import RECEIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ def rewound(now: RunState, then: RunState, *, keep_keys: bool = False) -> RunSta
         keep_keys: effects that were done are to be taken for the same ones. Only for who knows that they are.
     """
     _keep_turns(now, then)
+    _keep_received(now, then)
     _keep_forms(now, then)
     count = (now.rewinds + 1).to_bytes(8, "big")
     run = _renewed(then, (lambda key: key) if keep_keys else lambda key: key_of(key, b"rewind", count), now.next_id)
@@ -85,6 +87,26 @@ def _keep_turns(now: RunState, then: RunState) -> None:
     now.mail.size += sum(letter.size for letter in handled.values())
 
 
+def _keep_received(now: RunState, then: RunState) -> None:
+    """What nodes have taken, and are still busy with, they have again, or it waits again if they had not taken it."""
+    in_hand = {(one.key, key): answer for one in now.open.values() for key, answer in _received(one).items()}
+    for one in then.open.values():
+        for key in _received(one):
+            if in_hand.pop((one.key, key), None) is None:
+                del one.answers[key]
+    again: dict[bytes, Letter] = {}
+    for (activation, key), answer in in_hand.items():
+        form, values = answer.value
+        id_ = key_of(activation, key.encode())
+        again[id_] = Letter(id_, form, values, 0.0, by=answer.by)
+    now.mail.queue = {**again, **now.mail.queue}
+
+
+def _received(one: Activation) -> dict[str, Answer]:
+    """The messages that an activation has taken."""
+    return {key: said for key, said in one.answers.items() if key.startswith(RECEIVE) and said.value is not None}
+
+
 def _keep_forms(now: RunState, then: RunState) -> None:
     """The forms of what is in the mail go with it: ``then`` the run may not have known them, or under another key."""
 
@@ -119,7 +141,7 @@ def _renewed(then: RunState, renew: Callable[[bytes], bytes], first: int) -> Run
 
 
 def _again(one: Activation, ids: dict[int, int], renew: Callable[[bytes], bytes]) -> Activation:
-    """An activation that begins anew: what it was told is forgotten, and what it asks it asks again."""
+    """An activation that begins anew: what it was told, but for messages, is forgotten; what it asks it asks again."""
     return replace(
         one,
         id=ids[one.id],
@@ -130,7 +152,7 @@ def _again(one: Activation, ids: dict[int, int], renew: Callable[[bytes], bytes]
         began=None,
         turned=NOTHING,
         asks=one.asks if one.merged else {},  # a merged one is only asked where to go
-        answers={},
+        answers=_received(one),
         memos={},
         undone=[],
         until={},

@@ -175,7 +175,8 @@ async def test_who_could_not_hear_of_it_may_not_monitor(store_url: str) -> None:
 
 async def test_who_monitors_hears_of_a_run_that_is_quarantined() -> None:
     """Nobody has it any more who could say so but the process that finds it."""
-    backend, graphs = MemoryBackend(), [watcher("child"), sleeper()]
+    backend = MemoryBackend()
+    graphs: list[Graph[Any]] = [watcher("child"), sleeper()]
     async with runtime(backend, graphs) as rt:
         await rt.spawn(graphs[1], id="child")
         await rt.spawn(graphs[0], id="watch")

@@ -298,3 +298,25 @@ async def test_a_wait_for_a_message_is_no_question(store_url: str) -> None:
         with pytest.raises(RunWaiting, match="is waiting for a message Word; it goes on when"):
             await run.outcome()
         await run.cancel()
+
+
+@pytest.mark.parametrize("since", ["the message was taken", "before that"])
+async def test_a_message_in_hand_is_not_lost_by_going_back(store_url: str, since: str) -> None:
+    """The node that has taken it, and is not done, has it again; or it waits to be taken again."""
+    graph = Graph("listener", Log, messages=[Word])
+
+    @graph.node
+    async def listen(state: Log, ctx: Context) -> Update:
+        word = await ctx.receive(Word)
+        await ctx.interrupt("Is that right?")
+        return {"heard": [word.text]}
+
+    async with Runtime(store_url) as rt:
+        run = await rt.spawn(graph, id="run")
+        await run.send(Word(text="yes"))
+        await until(run.interrupts)
+        tip = await rt.living().tip("run")
+        await run.rewind(tip.header.seq if since == "the message was taken" else 0)
+        await until(run.interrupts)
+        await run.answer(None)
+        assert (await run.result()).heard == ["yes"]
