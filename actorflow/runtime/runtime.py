@@ -95,8 +95,8 @@ class Runtime(Upkeep, Scheduled, Reloading):
             local disk), any (``"always"``, by default on a bucket), or none (``"never"``).
         drain: see above.
         restarts: how a crashed run is restarted.
-        max_crashes: a run with which more processes than this died, without an
-            activation finishing in between, is quarantined.
+        max_crashes: a run with which more processes than this died, while no activation finished and
+            none let go of it as it only waited, is quarantined.
         validate: a rule that each `Commit` must pass before anything of it is written: raise to refuse it
             (`CommitRefused`). Called on the event loop.
         debug: raise `StateMutated` when a node changes its state in place.

@@ -222,13 +222,15 @@ class Writer:
         rest = bool(self._pending)
         ended = run.ended and not rest
         released = ended or (kind == "release" and not rest)
+        # a process that let go of it while it only waited has survived it: whoever dies from now on is counted anew
+        survived = sealed.progressed or (released and run.standing == "waiting" and not run.mail.queue)
         draft = Draft(
             kind="release" if released else "commit",
             epoch=run.epoch,
             status="running" if rest else run.standing,
             due=due(run),
             opening=run.opening,
-            crashes=0 if sealed.progressed else header.crashes,
+            crashes=0 if survived else header.crashes,
             file=self.file if sealed.snapshot else self.ownership.file,
             body=sealed.body,
             snapshot=sealed.snapshot,

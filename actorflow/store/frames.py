@@ -57,7 +57,7 @@ class Header(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_
     epoch: int
     nonce: bytes
     owner: Owner
-    crashes: int  # unclean claims since the last commit that finished an activation
+    crashes: int  # unclean claims since an activation finished, or it was let go of while it only waited
     opening: int
     status: str
     due: int | None

@@ -9,12 +9,16 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from actorflow import Runtime
+from actorflow import Graph, Message, Reply, Runtime
 from actorflow.errors import Quarantined, RunExists, RunOwned
 from actorflow.runtime.claiming import EndedMeanwhile, Limits, claim_run
 from actorflow.store.store import open_store
-from tests.runtime.graphs import chain
+from tests.runtime.graphs import Trail, chain
 from tests.runtime.scenes import deadly, ready, scene, waiting
+
+
+class Ping(Message, version=1):
+    """Somebody asks whether it is there."""
 
 
 async def test_a_second_runtime_of_the_same_process_is_refused(store_url: str) -> None:
@@ -114,6 +118,29 @@ async def test_a_crash_loop_of_processes_is_quarantined_and_resume_lifts_it(stor
         assert (await runtime.get("x").at()).values["trace"] == ["first"]
         resumed = await runtime.resume(deadly(mended=True), "x")
         assert (await resumed.result()).trace == ["first", "last"]
+
+
+async def test_an_actor_that_waited_until_it_was_let_go_is_in_no_crash_loop(store_url: str) -> None:
+    """Processes that are killed while nobody sends it anything did not die of it, however many they are."""
+    graph = Graph("idle", Trail, lifetime="actor")
+
+    @graph.on(Ping)
+    async def ping(state: Trail, msg: Ping) -> Reply:
+        return Reply("there")
+
+    async with Runtime(store_url) as runtime:
+        await runtime.spawn(graph, id="x")
+    for _ in range(4):
+        store = open_store(store_url)
+        claim_run(store, graph, "x", Limits(migration_timeout=1, max_crashes=2), reopen=None).ownership.close()
+        store.close()
+
+        async with Runtime(store_url, max_crashes=2) as runtime:
+            await runtime.resume(graph, "x")
+
+    async with Runtime(store_url, graphs=[graph], max_crashes=2) as runtime:
+        assert await runtime.get("x").ask(Ping()) == "there"
+        await runtime.get("x").cancel()
 
 
 async def test_progress_resets_the_count_of_crashes(store_url: str, anyio_backend: str) -> None:
