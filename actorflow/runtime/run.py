@@ -6,6 +6,8 @@ import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
+import anyio.lowlevel
+
 from actorflow.engine.events import Stop
 from actorflow.engine.merge import typed
 from actorflow.engine.operations import thaw
@@ -159,13 +161,16 @@ class Run(Steered[S]):
             life = living or self._life
             if life is not None:
                 await life.done.wait()
+                while lives.get(self.id) is life:  # it is known in a moment whether it is to be woken
+                    await anyio.lowlevel.checkpoint()
                 if life.error is not None and (await self._runtime.tip(self.id)).header.status not in ENDED:
                     raise life.error
                 known = living.actor.header.status if living is not None else "running"
                 if known != "running" and not lives.sleepers.will_wake(self.id):
                     return known
             status = (await self._runtime.tip(self.id)).header.status
-            if status in ENDED or (status != "running" and not lives.sleepers.will_wake(self.id)):
+            goes_on = self.id in lives or lives.sleepers.will_wake(self.id)  # perhaps since that was read
+            if status in ENDED or (status != "running" and not goes_on):
                 return status
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)

@@ -6,6 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+import anyio.lowlevel
 import pytest
 
 from actorflow import Context, Graph, Retention, Runtime, Update
@@ -17,6 +18,7 @@ from actorflow.engine.spawn import spawn
 from actorflow.errors import RunWaiting
 from actorflow.runtime import clock as clocks
 from actorflow.runtime import lives, sleepers
+from actorflow.runtime.life import Life
 from actorflow.runtime.recovery import orphans
 from actorflow.runtime.sleeping import is_asleep, lying_down
 from actorflow.store.backend import whole
@@ -431,3 +433,28 @@ def test_a_linger_that_is_no_time_is_refused(linger: float) -> None:
     """By its name."""
     with pytest.raises(ValueError, match="linger"):
         Runtime("memory://", linger=linger)
+
+
+async def test_who_waits_for_a_run_that_lies_down_just_now_waits_on(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the end of its life and when it is known that it is to be woken, others may have their turn."""
+    supervise = Life.supervise
+
+    async def dawdling(life: Life, *how: Any) -> bool:
+        try:
+            return await supervise(life, *how)
+        finally:
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Life, "supervise", dawdling)
+    graph = Graph("sleepy", Trail)
+
+    @graph.node
+    async def rest(state: Trail, ctx: Context) -> Update:
+        await ctx.sleep(3600)
+        return {"trace": ["rested"]}
+
+    async with VirtualClock(), Runtime(store_url, linger=0) as rt:
+        assert (await rt.run(graph, Trail(), id="x")).trace == ["rested"]

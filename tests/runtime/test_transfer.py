@@ -344,7 +344,7 @@ async def test_a_moved_run_has_ended_here_before_it_begins_there(
     graph, bucket = chain("a"), MemoryBackend()
     await leave_open(store_url, graph)
 
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise StoreUnavailable(store_url, "on purpose")
 
     async with Runtime(store_url, recover="never") as rt:
