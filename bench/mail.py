@@ -154,6 +154,7 @@ def idle(root: Path, actors: int, seconds: float, backend: str) -> Answer:
             before = resident_bytes()
             for number in range(actors):
                 await rt.spawn(graph, Account(), id=f"a{number}")
+            await anyio.sleep(2.0)  # from when on they own no task
             gc.collect()
             each = (resident_bytes() - before) / actors
             cpu = time.process_time()
