@@ -101,7 +101,7 @@ class Ceph(S3Server):
         self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v1:127.0.0.1:{mon_port}]", monmap)
         self._run("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap)
         self._daemon("ceph-mon", "-i", "a")
-        self._run("ceph", "osd", "new", osd, "0")
+        self._ask("osd", "new", osd, "0")
         self._run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
         self._boot_osd()
         user = ("--uid=test", "--display-name=test", f"--access-key={self.key}", f"--secret={self.secret}")
@@ -114,11 +114,21 @@ class Ceph(S3Server):
         """It gives up now and then: told "wrong fsid" when it asks before it has heard which cluster it is in."""
         end = time.monotonic() + 20
         osd = self._daemon("ceph-osd", "-i", "0")
-        while "1 up" not in self._run("ceph", "osd", "stat"):
+        while "1 up" not in self._ask("osd", "stat"):
             if osd.poll() is not None:
                 osd = self._daemon("ceph-osd", "-i", "0")
             if time.monotonic() > end:
                 raise TimeoutError("ceph-osd does not come up")
+
+    def _ask(self, *arguments: str) -> str:
+        """Ask the monitor. Before it has got up it refuses: "problem getting command descriptions"."""
+        end = time.monotonic() + 20
+        while True:
+            try:
+                return self._run("ceph", *arguments)
+            except subprocess.CalledProcessError:
+                if time.monotonic() > end:
+                    raise
 
     def _run(self, program: str, *arguments: str) -> str:
         command = [program, "-c", str(self._config), *arguments]
