@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from anyio import CapacityLimiter
@@ -71,35 +71,42 @@ class Caller(Struct, frozen=True):
         """
         place = place_of(self.plan, run, activation)
         course = Course(partial(self.tell, activation, attempt))
-        ctx = NodeContext(
-            activation,
-            attempt,
-            run_id=run.run_id,
-            context=self.context,
-            codecs=place.schema.codecs,
-            tell=course,
-            means=Means(place, self.threads, record, self.undoing, course, self.graphs),
-        )
+        ctx = self._context(place, attempt, course, record) if _looks_around(place) else None
         started = time.perf_counter()
         value = None
         try:
             value = await self._value(place, ctx, course)
         except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
-            if not ctx.asked:  # a node that failed because it waits is asked again when it need not
+            if ctx is None or not ctx.asked:  # a node that failed because it waits is asked again when it need not
                 error.add_note(f"in node {place.node.name!r} of run {run.run_id!r}, after commit {seq}")
                 final = type(error) is NodeTimeout and error.limit == "total"
                 return Raised(activation.id, error, attempt, clock.now(), random.random(), final)
         except (Suspend, BaseExceptionGroup) as error:
-            if not ctx.asked or _rest(error) is not None:
+            if ctx is None or not ctx.asked or _rest(error) is not None:
                 raise  # not ours, or it was cancelled from outside meanwhile
         finally:
             course.ended = True
-        if ctx.asked:
+        if ctx is not None and ctx.asked:
             return Suspended(activation.id, tuple(ctx.asked), attempt, tuple(ctx.outgoing))
-        took, now, sent = time.perf_counter() - started, clock.now(), tuple(ctx.outgoing)
+        took, now = time.perf_counter() - started, clock.now()
+        sent = () if ctx is None else tuple(ctx.outgoing)
         return Returned(activation.id, value, took, attempt, now, random.random(), course.cached, sent)
 
-    async def _value(self, place: Place, ctx: NodeContext, course: Course) -> Any:
+    def _context(
+        self, place: Place, attempt: int, course: Course, record: Callable[[Recorded], Awaitable[None]]
+    ) -> NodeContext:
+        return NodeContext(
+            place.activation,
+            attempt,
+            run_id=place.run.run_id,
+            context=self.context,
+            codecs=place.schema.codecs,
+            tell=course,
+            means=Means(place, self.threads, record, self.undoing, course, self.graphs),
+        )
+
+    async def _value(self, place: Place, context: NodeContext | None, course: Course) -> Any:
+        ctx = cast("NodeContext", context)  # None: nothing that is called takes it
         activation, node, schema = place.activation, place.node, place.schema
         if activation.handling and node.on_error is not None:
             return await self._handle(node.on_error, typed(schema, activation.base), ctx)
@@ -151,6 +158,14 @@ class Caller(Struct, frozen=True):
         if node.is_async:
             return await node.fn(*arguments)
         return await invoke(node.fn, arguments, self.threads)
+
+
+def _looks_around(place: Place) -> bool:
+    """Whether anything that is called for an activation takes the context. Most nodes don't, and are spared it."""
+    node = place.node
+    if node.takes_context or node.middleware or place.activation.handling:
+        return True
+    return node.cache is not None or node.isolated is not None
 
 
 def message_of(place: Place) -> State:
