@@ -87,7 +87,7 @@ def begin(record: Spawned) -> RunState:
 
 def fold(run: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912, PLR0915 - one case a kind of record
     """The run after the record. The run passed in is spent."""
-    if record.__class__ in OF_MAIL:  # first: most records of an actor are
+    if record.__class__ in OF_MAIL:  # first, since most of an actor's are; asking a set is quick, and narrows no type
         fold_mail(run, record)  # type: ignore[arg-type]
         return run
     match record:

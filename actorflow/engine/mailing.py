@@ -12,6 +12,7 @@ from actorflow.engine.records import (
     Delivered,
     Forgotten,
     Inherited,
+    MailRecord,
     Posted,
     Received,
     Replied,
@@ -30,27 +31,6 @@ from actorflow.engine.run import ROOT, Activation, Answer
 if TYPE_CHECKING:
     from actorflow.engine.mail import Mail
     from actorflow.engine.run import RunState
-
-MailRecord = (
-    Received
-    | TurnOpened
-    | TurnRetaken
-    | Replied
-    | Buried
-    | Taken
-    | Woken
-    | Closing
-    | TimerSet
-    | TimerCancelled
-    | TimerFired
-    | Posted
-    | Delivered
-    | Watched
-    | Undelivered
-    | Inherited
-    | Forgotten
-)
-
 
 OF_MAIL = frozenset(get_args(MailRecord))
 """Their types."""

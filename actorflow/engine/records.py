@@ -565,6 +565,27 @@ class Undone(Struct, frozen=True, array_like=True, tag="undone"):
     step: bytes
 
 
+MailRecord = (
+    Received
+    | TurnOpened
+    | TurnRetaken
+    | Replied
+    | Buried
+    | Taken
+    | Woken
+    | Closing
+    | TimerSet
+    | TimerCancelled
+    | TimerFired
+    | Posted
+    | Delivered
+    | Watched
+    | Undelivered
+    | Inherited
+    | Forgotten
+)
+"""What is about messages, timers and other runs; see `mailing`."""
+
 Record = (
     Spawned
     | Claimed
@@ -598,23 +619,7 @@ Record = (
     | Ended
     | Imported
     | Repaired
-    | Received
-    | TurnOpened
-    | TurnRetaken
-    | Replied
-    | Buried
-    | Taken
-    | Woken
-    | Closing
-    | TimerSet
-    | TimerCancelled
-    | TimerFired
-    | Posted
-    | Delivered
-    | Watched
-    | Undelivered
-    | Inherited
-    | Forgotten
+    | MailRecord
     | Intended
     | Tried
     | Stepped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from actorflow.graph.message import Envelope
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.post import OnClose
 
 
-class Contacts:
+class Contacts(ABC):
     """What a node sends, begins, watches and waits for. Made with its first use."""
 
     __slots__ = ("_awaiting", "_means", "_post")
@@ -33,14 +34,18 @@ class Contacts:
         self._post: Post | None = None
         self._awaiting: Awaiting | None = None
 
+    @abstractmethod
     def _check_waiting(self, question: str) -> None:
-        raise NotImplementedError
+        """Refuse what nobody may wait for here."""
 
+    @abstractmethod
     def _stop(self, ask: Ask) -> NoReturn:
-        raise NotImplementedError
+        """Leave the node until this is over."""
+        ...
 
+    @abstractmethod
     def _key_of(self, text: str) -> str:
-        raise NotImplementedError
+        """The key of a wait, from its text."""
 
     @property
     def outgoing(self) -> Sequence[Outgoing]:

@@ -187,7 +187,7 @@ def _due(at: datetime | float | None, after: float | None) -> float:
         if at.tzinfo is None:
             raise ValueError(f"at={at!r} has no time zone, and this machine's is not the next one's; give one")
         return at.timestamp()
-    assert after is not None  # noqa: S101
+    assert after is not None, "one of the two is given"  # noqa: S101
     if not 0 <= after < math.inf:  # NaN is neither
         raise ValueError(f"after={after}: give seconds, 0 or more")
     return clock.now() + after

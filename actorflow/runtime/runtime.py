@@ -288,11 +288,12 @@ class Runtime(Upkeep, Scheduled, Reloading):
     async def _listen(self, tasks: TaskGroup, lives: Lives) -> None:
         try:
             await tasks.start(partial(drain_on, lives, self._drain_on))
-        except BaseException:
+        except BaseException:  # it was not entered, so that nobody leaves it: also if this was cancelled
             tasks.cancel_scope.cancel()
             await tasks.__aexit__(None, None, None)
             self._tasks = self._lives = None
-            await to_thread.run_sync(lives.store.close)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(lives.store.close)
             raise
 
     def _open(self) -> Lives:
