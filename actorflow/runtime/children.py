@@ -117,7 +117,7 @@ class Children:
             decision.note(Received(id_, now, sender=parent.run_id, lane=lane))
             if parcel.kind == "monitor":
                 decision.note(Watched(parent.run_id, parcel.ask, linked=bool(parcel.values)))
-        await lives.launch(
+        await lives.beginnings.launch(
             graph,
             run_id,
             lambda: lives.in_steps(creating_run(lives.store, graph, run_id, decision, tags)),

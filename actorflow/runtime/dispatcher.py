@@ -126,6 +126,11 @@ class Dispatcher:
             sender = self._senders[run.run_id] = _Sender(run, parcels, awaited, ended)
             self._lives.in_background(partial(self._serve, sender))
 
+    def told_again(self, run: RunState) -> None:
+        """What its last commit says that others do not have, they may have all the same; they take it once."""
+        if run.mail.outbox:
+            self.told(run, tuple(run.mail.outbox), again=True)
+
     def __bool__(self) -> bool:
         """Whether something is on its way, and does not wait for a better time."""
         return any(not sender.waits for sender in self._senders.values())

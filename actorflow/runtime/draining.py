@@ -1,4 +1,4 @@
-"""Draining: a signal asks the process to end. Its runs finish what runs just now, and are let go of; then it ends."""
+"""Draining: how a process comes to an end with the runs that live in it: left normally, or asked to end by a signal."""
 
 from __future__ import annotations
 
@@ -19,6 +19,39 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("actorflow.runtime")
 
 
+async def finish(lives: Lives, *, park: bool) -> None:
+    """Wait until all are over: those that are awaited by themselves, the others (or all) by being parked."""
+    lives.leaving = True
+    for life in lives.present():
+        life.actor.nudge()
+    while True:
+        unfinished = [life for life in lives.present() if not life.done.is_set()]
+        for life in unfinished:
+            if park or not life.awaited:
+                life.park()
+        if unfinished:
+            await unfinished[0].done.wait()
+        elif not park and lives.dispatcher:  # which may begin others
+            await lives.dispatcher.drained()
+        else:
+            break
+    await lives.hooks.drained()
+
+
+def drain(lives: Lives, error: SystemExit) -> None:
+    """Begin nothing, let all finish what runs just now, and then end everything; leaving raises this."""
+
+    async def end() -> None:
+        await finish(lives, park=True)
+        lives.leave()
+
+    lives.draining = lives.leaving = True
+    lives.interrupt = lives.interrupt or error
+    for life in lives.present():  # now, and not when another task comes to it
+        life.park()
+    lives.in_background(end)
+
+
 async def drain_on(lives: Lives, signals: Iterable[Signals], *, task_status: TaskStatus[None]) -> None:
     """End with `SystemExit` when the first of these signals has come and all runs are let go of.
 
@@ -37,7 +70,7 @@ async def drain_on(lives: Lives, signals: Iterable[Signals], *, task_status: Tas
             raise RuntimeError("drain_on=: only the main thread can receive signals, and not on Windows") from error
         task_status.started()
         first = await anext(received)
-        lives.drain(SystemExit(128 + first))
+        drain(lives, SystemExit(128 + first))
         _logger.warning("%s: runs finish what runs just now, and are let go of; a second one cancels it", first.name)
         await anext(received)
         lives.leave()

@@ -112,7 +112,7 @@ class Reloading(OpenRuntime):
         self._replaced.update([] if before is None else [before])
         self._replaced.discard(graph)
         self._graphs[graph.name] = graph
-        lives.unblock()
+        lives.blocked.look_again()
 
 
 async def _halt_all(lives: Lives, graph: Graph[Any], drain: float | None) -> list[_Fitted]:

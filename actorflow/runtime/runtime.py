@@ -33,7 +33,7 @@ from actorflow.runtime.claiming import (
     nodes_to_start,
     preview_run,
 )
-from actorflow.runtime.draining import drain_on
+from actorflow.runtime.draining import drain_on, finish
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.hooks import Hook, Hooks
 from actorflow.runtime.listening import listen
@@ -265,7 +265,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
             raise RuntimeClosed
         try:
             if type_ is None:
-                await lives.finish(park=self._drain == "park")
+                await finish(lives, park=self._drain == "park")
         finally:
             lives.idlers.stir()
             tasks.cancel_scope.cancel()
@@ -336,7 +336,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
             self._graphs[graph.name] = graph
             self._graphs.setdefault(schedule.name, schedule)  # there may be one for it
             if self._lives is not None:
-                self._lives.unblock()
+                self._lives.blocked.look_again()
                 self._lives.sleepers.hurry()
                 if graph.plan.messages and self._recover != "never":
                     self._lives.wanting.set()
@@ -441,7 +441,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
             first = Commit(run_id, graph.name, 0, "running", None, dict(tags or {}), given)
             pass_or_refuse(self._validate, first, path=self.url)
         try:
-            life = await lives.launch(
+            life = await lives.beginnings.launch(
                 graph,
                 run_id,
                 lambda: lives.in_steps(

@@ -140,7 +140,7 @@ class Steering(Asking):
                 return replace(adopted, run=rewound(adopted.run, run, keep_keys=keep_keys), rewound=back_to)
 
             try:
-                life = await lives.launch(
+                life = await lives.beginnings.launch(
                     graph,
                     run_id,
                     partial(lives.in_store, partial(claim, then.run, back_to, graph, reopen)),
@@ -201,7 +201,7 @@ class Steering(Asking):
                 creating_run(store, graph, new_id, decision, tags, tombstone=tombstone, begins=begins)
             )
 
-        life = await lives.launch(graph, new_id, create, context=context)
+        life = await lives.beginnings.launch(graph, new_id, create, context=context)
         if not created:
             raise RunExists(new_id)  # it lives here
         return life

@@ -155,4 +155,4 @@ class Supervising(Steering):
             with anyio.CancelScope(shield=True):
                 await group.stop()
             group.close()
-            lives.supervisors.pop(path, None)
+            lives.supervisors.leave(path)

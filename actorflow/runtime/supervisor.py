@@ -307,7 +307,7 @@ class Supervisor(Superior):
             lives[-1].let_go()
             await lives[-1].done.wait()
             if lives[-1].outcome is None:
-                self._living.set_aside(lives[-1].run_id, self.path)
+                self._living.blocked.set_aside(lives[-1].run_id, self.path)
 
     def close(self) -> None:
         """Take no more children."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.records import Claimed
 from actorflow.runtime import claiming, supervisor
+from actorflow.runtime.blocked import BlockedRuns
 from actorflow.runtime.life import Life
-from actorflow.runtime.lives import Lives
 from tests.planted.registry import found_by
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def no_restart_is_one_too_many(patch: pytest.MonkeyPatch) -> None:
 def the_scan_takes_up_what_a_supervisor_stopped(patch: pytest.MonkeyPatch) -> None:
     """A moment after their supervisor gave up its children run again, under nobody's eyes."""
 
-    def forget(self: Lives, run_id: str, path: str) -> None:
+    def forget(self: BlockedRuns, run_id: str, path: str) -> None:
         """Nothing is set aside."""
 
-    patch.setattr(Lives, "set_aside", forget)
+    patch.setattr(BlockedRuns, "set_aside", forget)
 
 
 @found_by(f"{SUPERVISORS}::test_a_recovered_run_joins_the_supervisor_of_its_name")

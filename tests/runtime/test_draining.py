@@ -14,6 +14,7 @@ import pytest
 
 from actorflow import Context, Graph, Runtime, Update
 from actorflow.errors import RuntimeClosed
+from actorflow.runtime.draining import drain
 from tests.runtime.graphs import Trail, chain
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ async def test_nothing_begins_in_a_process_that_drains(store_url: str) -> None:
     """Whoever asks for a run is told that the runtime is closed."""
     with pytest.raises(SystemExit) as caught:  # noqa: PT012 - leaving is what is tested
         async with Runtime(store_url, recover="never") as rt:
-            rt.living().drain(SystemExit(143))
+            drain(rt.living(), SystemExit(143))
             with pytest.raises(RuntimeClosed):
                 await rt.spawn(chain("a"), Trail(), id="x")
             await anyio.sleep_forever()
@@ -169,7 +170,7 @@ async def test_a_supervisor_drains_with_its_runtime(store_url: str) -> None:
             await group.spawn(chain("x", "y"), Trail(), id="b", restart="transient")
             while "a" not in begun:
                 await anyio.lowlevel.checkpoint()
-            rt.living().drain(SystemExit(143))
+            drain(rt.living(), SystemExit(143))
             gate.set()
             await anyio.sleep_forever()
 

@@ -19,7 +19,7 @@ from actorflow.errors import (
     WaitInMiddleware,
 )
 from actorflow.graph.effects import Unknown
-from actorflow.runtime.lives import SYNC_NODES
+from actorflow.runtime.making import SYNC_NODES
 from tests.runtime import isolated
 from tests.runtime.graphs import Trail
 from tests.runtime.outside import AGAIN, NEVER, World, cause_of, of
