@@ -9,7 +9,7 @@ import pytest
 
 from actorflow import Context, Graph, Runtime, State, Update
 from actorflow.errors import AskFailed, BadMessage, NoSuchRun, WaitInMiddleware
-from actorflow.runtime import claiming, lives
+from actorflow.runtime import claiming, making
 from actorflow.store.memory import MemoryBackend
 from tests.runtime import correspondents
 from tests.runtime.correspondents import Pay, Till, Total, ended, killed_everywhere, runtime, till, until
@@ -193,7 +193,7 @@ async def test_planted_an_end_that_forgets_what_is_still_to_be_delivered_is_foun
         claiming.end_markers(store, run, header)
         store.markers.drop_active(run.run_id, run.opening)
 
-    monkeypatch.setattr(lives, "end_markers", end)
+    monkeypatch.setattr(making, "end_markers", end)
     monkeypatch.setattr(correspondents, "WITHIN", 0.5)
 
     with pytest.raises(TimeoutError):

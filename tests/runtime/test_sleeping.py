@@ -17,7 +17,7 @@ from actorflow.engine.records import Ask, Claimed
 from actorflow.engine.spawn import spawn
 from actorflow.errors import RunWaiting
 from actorflow.runtime import clock as clocks
-from actorflow.runtime import lives, sleepers
+from actorflow.runtime import making, sleepers
 from actorflow.runtime.life import Life
 from actorflow.runtime.recovery import orphans
 from actorflow.runtime.sleeping import is_asleep, lying_down
@@ -336,7 +336,7 @@ async def test_deleting_the_active_marker_first_is_found(monkeypatch: pytest.Mon
         store.markers.drop_active(run_id, header.opening)
         yield from lying_down(store, run_id, header)
 
-    monkeypatch.setattr(lives, "lying_down", planted)
+    monkeypatch.setattr(making, "lying_down", planted)
 
     async with VirtualClock():
         report = await explore(rounds(), kinds=["before"], time_limit=100.0)
