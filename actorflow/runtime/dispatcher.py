@@ -253,12 +253,14 @@ class Dispatcher:
                     return await self._drop_in(sender, parcel)
                 await next_actor(life)
                 continue
-            tip = await lives.find(parcel.target)
-            if tip is None or tip.header.status == DELETED:
+            sight = await lives.abroad.look(parcel.target)
+            if sight is None or sight.tip.header.status == DELETED:
                 return await self._bounce(sender, parcel, NoSuchRun(parcel.target, ()))
-            if tip.header.status in ENDED:
-                return await self._carry_to_ended(sender, parcel, tip)
-            taken = await self._take_up(sender, parcel, tip)
+            if sight.tip.header.status in ENDED:
+                return await self._carry_to_ended(sender, parcel, sight.tip)
+            if sight.owned:
+                return await self._drop_in(sender, parcel)
+            taken = await self._take_up(sender, parcel, sight.tip)
             if taken is not None:
                 return taken
 

@@ -12,12 +12,13 @@ import anyio
 from actorflow.engine.events import Stop
 from actorflow.engine.records import ENDED
 from actorflow.errors import Blocked
+from actorflow.runtime.abroad import Abroad, Sight
 from actorflow.runtime.access import StoreAccess
 from actorflow.runtime.beginning import Beginnings
 from actorflow.runtime.blocked import BlockedRuns
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claimants import Claimants
-from actorflow.runtime.claiming import EndedMeanwhile, claim_run, end_unowned
+from actorflow.runtime.claiming import EndedMeanwhile, check_there, claim_run, end_unowned
 from actorflow.runtime.committer import Committer
 from actorflow.runtime.dispatcher import Dispatcher
 from actorflow.runtime.idlers import Idlers
@@ -91,6 +92,7 @@ class Lives(StoreAccess):
         self.sleepers = Sleepers(self, graphs)
         self.idlers = Idlers(tasks, self.carry, linger=linger)
         self.dispatcher = Dispatcher(self, graphs)
+        self.abroad = Abroad(self, graphs)
         self.intake = Intake(self, tasks, migration_timeout=limits.migration_timeout)
         self._tasks = tasks
         self._validate = validate
@@ -152,6 +154,18 @@ class Lives(StoreAccess):
         """
         if self._validate is not None:
             pass_or_refuse(self._validate, commit, path=commit.run_id)
+
+    async def look(self, run_id: str) -> Sight:
+        """A run that lives elsewhere, as it is now. What was seen of it before is not read again, as it is by `tip`.
+
+        Raises:
+            NoSuchRun, RunDeleted
+        """
+        sight = await self.abroad.look(run_id)
+        if sight is None:
+            raise await self.unknown(run_id)
+        check_there(sight.tip)
+        return sight
 
     # -- beginning --------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from actorflow.engine.events import Receiving
     from actorflow.engine.mail import Said
     from actorflow.graph.graph import Graph
+    from actorflow.runtime.abroad import Sight
     from actorflow.runtime.actor import Actor
     from actorflow.runtime.lives import Lives
     from actorflow.store.keys import Letter
@@ -83,6 +84,8 @@ class Sending(Steering):
         """What a run replies to a message. See `Run.ask`."""
         note = _Note(run_id, msg, id=id, by=by, limit=self._limits.migration_timeout)
         deadline = _deadline(timeout)
+        if timeout is None:
+            return await self._reply(self._writable(), note, deadline, context)
         with anyio.move_on_at(deadline):
             return await self._reply(self._writable(), note, deadline, context)
         raise TimeoutError(f"run {run_id!r} did not reply within {timeout:g} s; ask with an id= to ask again later")
@@ -129,9 +132,13 @@ class Sending(Steering):
             if request.seq is None and request.said is None:
                 await next_actor(life)
             return request
-        tip = await lives.tip(note.run_id)
-        graph = self._graph_for(tip)
+        note.sight = sight = await lives.look(note.run_id)
+        tip, graph = sight.tip, self._graph_for(sight.tip)
         request = Request(note.event(graph), reply)
+        if sight.owned and not _may_be_refused(graph, note.event(graph)):
+            owner = tip.header.owner
+            raise RunOwned(note.run_id, owner.host, owner.pid)
+        note.sight = None  # by the time that this one is known not to get it, it may be over
         try:
             await self._take_up_for(lives, note.run_id, request, note.event(graph), context)
         except MailboxFull:
@@ -169,21 +176,21 @@ class Sending(Steering):
             RunEnded: it is over.
             MailboxFull: so much waits there, and nobody took it in time.
         """
-        kept, inbox, pause = note.kept, lives.store.inbox, _POLL[0]
+        kept, pause = note.kept, _POLL[0]
+        sight, note.sight = note.sight, None
         while True:
-            tip = await lives.tip(note.run_id)
-            if tip.header.status in ENDED:
-                raise RunEnded(note.run_id, tip.header.status)
-            graph = self._graphs.get(tip.file.graph)
+            sight = sight or await lives.look(note.run_id)
+            if sight.tip.header.status in ENDED:
+                raise RunEnded(note.run_id, sight.tip.header.status)
+            graph = self._graphs.get(sight.tip.file.graph)
             bound = (Mailbox() if graph is None else graph.plan.mailbox).messages
-            waiting = await lives.in_store(lambda: len(inbox.letters(note.run_id)))
-            if waiting < bound:
-                await lives.in_store(partial(inbox.send, kept))
+            waiting = await lives.abroad.put(kept, bound=bound, named=note.id is not None)
+            if waiting is None:
                 return kept
             if anyio.current_time() >= deadline:
                 raise MailboxFull(note.run_id, waiting, 0)
             await anyio.sleep(min(pause, deadline - anyio.current_time()))
-            pause = min(pause * 2, _POLL[1])
+            pause, sight = min(pause * 2, _POLL[1]), None
 
     async def _replied_elsewhere(self, lives: Lives, kept: Kept) -> Said:
         """Look at the run again and again until its newest commit holds the reply.
@@ -193,7 +200,7 @@ class Sending(Steering):
         """
         run_id, pause, seq = kept.run_id, _POLL[0], -1
         while True:
-            tip = await lives.tip(run_id)
+            tip = (await lives.look(run_id)).tip
             if tip.header.seq != seq:
                 seq, pause = tip.header.seq, _POLL[0]
                 if (said := await self._said(run_id, kept)) is not None:
@@ -225,6 +232,7 @@ class _Note:
         self.run_id = run_id
         self.id = id
         self.again = False  # it was accepted, and its reply is lost
+        self.sight: Sight | None = None  # of its run, just now
         self._msg = msg
         self._by = by
         self._limit = limit
@@ -262,8 +270,9 @@ async def _admitted(actor: Actor, event: Receiving, *, reply: bool, deadline: fl
     Raises:
         MailboxFull: there was none in time.
     """
-    request = Request(event, reply, patient=deadline > anyio.current_time())
-    if reply or not request.patient:  # who asks has a scope of his own that ends
+    endless = deadline == math.inf
+    request = Request(event, reply, patient=endless or deadline > anyio.current_time())
+    if reply or endless or not request.patient:  # who asks has a scope of his own that ends
         await actor.ask(request)
         return request
     with anyio.move_on_at(deadline):
@@ -274,6 +283,14 @@ async def _admitted(actor: Actor, event: Receiving, *, reply: bool, deadline: fl
         return request
     mail = actor.run.mail
     raise MailboxFull(actor.run.run_id, len(mail.queue), mail.size)
+
+
+def _may_be_refused(graph: Graph[Any], event: Receiving) -> bool:
+    """Whether the run as it is now may have a reason to refuse a message, so that it is worth reading it for that."""
+    node = None if event.form is None else graph.plan.handlers.get(event.form.name)
+    validated = node is not None and graph.plan.nodes[node].validate is not None
+    known = event.form is not None and event.form.name in graph.plan.messages
+    return validated or not known or event.caller is not None
 
 
 def _deadline(timeout: float | None) -> float:

@@ -58,8 +58,10 @@ class AppendLog(RunLog):
         self._sealing = sealing
         self._chain = FileChain(backend, log_prefix(encoded), run_id=run_id, store=store, sealing=sealing)
 
-    def tip(self) -> Tip | None:
+    def tip(self, *, known: Tip | None = None) -> Tip | None:
         """The last frame of the newest file."""
+        if known is not None and (later := self._chain.follow(known)) is not None:
+            return later
         newest = self._chain.newest()
         return None if newest is None else tip_of(newest[1][-1])
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from actorflow.errors import CorruptCheckpoint, StoreUnavailable
 from actorflow.store.backend import Missing
-from actorflow.store.framing import read_frames
+from actorflow.store.framing import last_appended, read_frames
 from actorflow.store.keys import checkpoint_name, checkpoint_seq
+from actorflow.store.log import tip_of
 from actorflow.store.sealing import PLAIN, Sealing
 from actorflow.store.stubs import is_stub, read_stub
 from actorflow.store.verify import Finding
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from actorflow.store.frames import Frame, Tail
     from actorflow.store.local import LocalBackend
+    from actorflow.store.log import Tip
     from actorflow.store.stubs import Stub
 
 _RELIST = 20
@@ -66,6 +68,26 @@ class FileChain:
             except Missing:
                 continue
         raise self._vanishing()
+
+    def follow(self, known: Tip) -> Tip | None:
+        """The newest commit, read from the end of one that was the newest; None: that can't be told from there.
+
+        The bytes are read before the names. If the file is the newest one then, nobody had made a stub of it.
+        """
+        first = checkpoint_seq(known.path.rpartition("/")[2])
+        if first is None:
+            return None
+        try:
+            data = self.backend.get_from(self.key(first), known.end)
+        except Missing:
+            return None
+        if data is None or self.firsts()[-1:] != [first]:
+            return None
+        try:
+            frame = last_appended(data, known.path, known=known, sealing=self._sealing)
+        except CorruptCheckpoint:
+            return None  # perhaps it is just being written; who reads the whole file finds out
+        return known if frame is None else tip_of(frame)
 
     def read(self, first: int | None) -> list[Frame]:
         """The chain from ``first`` (None: from the newest snapshot) to its end."""
@@ -162,7 +184,7 @@ class FileChain:
             chain = frames + chain
             if chain[0].header.seq <= start:
                 return [frame for frame in chain if frame.header.seq >= start]
-        return chain
+        return _beginning(chain)
 
     def oldest(self) -> int:
         """The number of the oldest commit that is kept."""
@@ -257,6 +279,14 @@ class FileChain:
 
     def _vanishing(self) -> StoreUnavailable:
         return StoreUnavailable(self.backend.path(self.prefix), "files were listed, but are not there when read")
+
+
+def _beginning(chain: list[Frame]) -> list[Frame]:
+    """Without those commits that lead on from what is let go of: that goes file by file, and may have been cut off."""
+    for index, frame in enumerate(chain):
+        if frame.header.snapshot == frame.header.seq:
+            return chain[index:]
+    return chain
 
 
 def _parted(frames: list[Frame], first: int) -> tuple[Frame | None, list[Frame]]:

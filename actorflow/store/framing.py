@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import Struct, msgpack
@@ -19,6 +19,9 @@ from msgspec import Struct, msgpack
 from actorflow.errors import CommitTooLarge, CorruptCheckpoint, MissingKey, UnsupportedFormat
 from actorflow.store.frames import FilePart, Frame, Header, Tail
 from actorflow.store.sealing import COMPRESSED, ENCRYPTED, MAC, MAX_SEAL, PLAIN, Sealing, seal_of
+
+if TYPE_CHECKING:
+    from actorflow.store.log import Tip
 
 MAGIC = b"\x89AFL\r\n\x1a\n"  # as PNG's: text mode and newline conversion damage it visibly
 FORMAT = 1
@@ -137,6 +140,36 @@ def read_frames(
     if own == 1 and pieces[own].header.kind != "claim":
         raise CorruptCheckpoint(path, f"frame {first - 1} stands before frame {first}, which is no claim")
     return [_frame(piece, part, data, path, sealing, keyless=keyless) for piece in pieces], tail
+
+
+def last_appended(data: bytes, path: str, *, known: Tip, sealing: Sealing = PLAIN) -> Frame | None:
+    """The last whole frame of what was appended to a file after a frame that is known; None: there is none.
+
+    Those between are verified but for their seals: they are vouched for by the digests in the last one, whose seal
+    is looked at. A body whose key is not there is left out, as for who only wants headers.
+
+    Args:
+        data: What the file holds after that frame.
+        path: What to call it in errors.
+        known: The frame, and the file part that holds for the whole file.
+        sealing: How bodies are opened, and which are believed.
+
+    Raises:
+        CorruptCheckpoint: what is there does not continue the file.
+        NotSealed: protected less than required.
+    """
+    piece: _Piece | None = None
+    before, digest, offset = known.header, known.digest, 0
+    while offset < len(data) and (found := _piece(data, offset, path)) is not None:
+        header = found.header
+        if (header.seq, header.parent, header.file, found.file) != (before.seq + 1, digest, before.file, _NIL):
+            raise CorruptCheckpoint(path, f"frame {header.seq} does not continue frame {before.seq} before it")
+        piece = found
+        before, digest, offset = header, found.digest, found.end
+    if piece is None:
+        return None
+    frame = _frame(piece, known.file, data, path, sealing, keyless=True)
+    return msgspec.structs.replace(frame, offset=known.end + frame.offset)
 
 
 def frame_end(data: bytes, offset: int, path: str) -> int:

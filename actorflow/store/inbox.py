@@ -25,18 +25,18 @@ from actorflow.errors import (
     UnsupportedFormat,
     WindowFull,
 )
-from actorflow.store.backend import Missing
+from actorflow.store.backend import Missing, whole
 from actorflow.store.dead_letters import DeadLetters
 from actorflow.store.keys import INBOX, Letter, encode_id, inbox_key, inbox_prefix, parse_letter
 from actorflow.store.lanes import Marks, switching, take
 from actorflow.store.messages import Message, encode_message, read_message
-from actorflow.store.object_log import put_or_settle
+from actorflow.store.object_log import putting_or_settling
 from actorflow.store.sealing import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from actorflow.store.backend import Backend
+    from actorflow.store.backend import Backend, Steps
     from actorflow.store.callers import Limits, Window
     from actorflow.store.sealing import Sealing
 
@@ -78,12 +78,24 @@ class Inbox:
             CommitUnknown: it stayed unclear whether it is kept. Send the same message again.
             MessageTooLarge: nothing was sent.
         """
+        whole(self.sending(message))
+
+    def sending(self, message: Message, *, there: Iterable[Letter] | None = None) -> Steps[None]:
+        """`send` in steps; for many at once.
+
+        Args:
+            message: as above.
+            there: what `letters` has shown since somebody wanted this message sent; none of it matters if nobody
+                else has its id. By default it is asked.
+        """
         letter = message.letter
         key = inbox_key(letter)
         data = encode_message(message, store=self._store, path=key, sealing=self._sealing)
-        if letter.from_caller and self._is_there(message):
-            return
-        if not put_or_settle(self._backend, key, data):
+        if letter.from_caller:
+            there = self.letters(message.run_id) if there is None else there
+            if self._is_there(message, there):
+                return
+        if not (yield from putting_or_settling(self._backend, key, data)):
             self._is_kept(letter, message)
 
     def dispatch(self, messages: Iterable[Message]) -> None:
@@ -91,10 +103,10 @@ class Inbox:
         for message in messages:
             self.send(message)
 
-    def _is_there(self, message: Message) -> bool:
+    def _is_there(self, message: Message, there: Iterable[Letter]) -> bool:
         """Whether a caller's message is here already. What can't be read decides nothing: the receiver will."""
         sender = message.letter.sender
-        for other in self.letters(message.run_id):
+        for other in there:
             if other.sender == sender:
                 try:
                     if self._is_kept(other, message):
@@ -127,7 +139,9 @@ class Inbox:
     def letters(self, run_id: str) -> list[Letter]:
         """What is there for one run."""
         encoded = encode_id(run_id)
-        found = (parse_letter(key) for key in self._backend.list(inbox_prefix(encoded)))
+        folder = inbox_prefix(encoded)
+        ours = f"{folder}{encoded}~"  # where many runs share a folder, their names are not worth reading
+        found = (parse_letter(key) for key in self._backend.list(folder) if key.startswith(ours))
         return [letter for letter in found if letter is not None and letter.run == encoded]
 
     # -- taking -----------------------------------------------------------------

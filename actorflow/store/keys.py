@@ -341,7 +341,7 @@ def parse_letter(key: str) -> Letter | None:
     if match is None:
         return None
     letter = Letter(match[1], match[2], int(match[3]), int(match[4]))
-    ours = folder in (INBOX + shard(letter.run), DEAD + shard(letter.run))
+    ours = folder[:-2] in (INBOX, DEAD) and folder[-2:] == shard(letter.run)
     return letter if ours and max(letter.generation, letter.number) <= MAX_NUMBER else None
 
 

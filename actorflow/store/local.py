@@ -107,6 +107,25 @@ class LocalBackend(Backend):
             finally:
                 os.close(fd)
 
+    def get_from(self, key: str, start: int) -> bytes | None:
+        """What a file holds from ``start`` on; None: it is shorter than that.
+
+        Raises:
+            Missing: there is no such file.
+        """
+        with translated(self.path(key)):
+            fd = self.open(key, _READ)
+            try:
+                size = os.fstat(fd).st_size
+                parts: list[bytes] = []
+                at = start
+                while at < size and (part := os.pread(fd, size - at, at)):
+                    parts.append(part)
+                    at += len(part)
+                return b"".join(parts) if start <= size else None
+            finally:
+                os.close(fd)
+
     def list(self, prefix: str) -> list[str]:
         """All files below ``prefix``, ascending. Links are listed like files: who opens one is told."""
         with translated(self.path(prefix)):

@@ -39,11 +39,13 @@ class Tip(Struct, frozen=True, kw_only=True):
     file: FilePart
     digest: bytes
     path: str
+    end: int = 0  # where it ends in that file
 
 
 def tip_of(frame: Frame) -> Tip:
     """The tip that a run has when ``frame`` is its newest."""
-    return Tip(header=frame.header, file=frame.file, digest=frame.digest, path=frame.path)
+    end = frame.offset + frame.size
+    return Tip(header=frame.header, file=frame.file, digest=frame.digest, path=frame.path, end=end)
 
 
 class RunLog(ABC):
@@ -64,8 +66,12 @@ class RunLog(ABC):
         self._incarnation = incarnation
 
     @abstractmethod
-    def tip(self) -> Tip | None:
+    def tip(self, *, known: Tip | None = None) -> Tip | None:
         """The newest commit, verified; None: there is no such run.
+
+        Args:
+            known: What an earlier call said: only what was committed since is read, and if that is nothing,
+                it is not looked again whether this one is still as it was.
 
         Raises:
             CorruptCheckpoint: there is one, and it can't be read.

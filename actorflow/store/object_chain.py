@@ -18,6 +18,7 @@ from actorflow.errors import CorruptCheckpoint, StoreUnavailable
 from actorflow.store.backend import Missing
 from actorflow.store.framing import frame_end, read_frames
 from actorflow.store.keys import checkpoint_name, log_prefix, span_name
+from actorflow.store.log import tip_of
 from actorflow.store.object_names import Names, Span, names_in
 
 if TYPE_CHECKING:
@@ -56,14 +57,16 @@ class ObjectChain:
         """The key of a commit under its own number, or of a merged file."""
         return self.prefix + (checkpoint_name(place) if isinstance(place, int) else span_name(*place))
 
-    def newest(self) -> Frame | None:
-        """The commit with the highest number, for its header; None: there is no run."""
+    def newest(self, known: Tip | None = None) -> Tip | None:
+        """The commit with the highest number; None: there is no run. It is read unless it is this one."""
         for _ in range(_RELIST):
             names = self.names()
             if not names.loose:
                 return None
+            if known is not None and names.loose[-1] <= known.header.seq:  # less: the listing is behind
+                return known
             try:
-                return self.frames(names.loose[-1], keyless=True)[0]
+                return tip_of(self.frames(names.loose[-1], keyless=True)[0])
             except Missing:
                 continue
         raise self._vanishing()

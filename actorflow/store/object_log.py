@@ -16,9 +16,9 @@ from actorflow.errors import (
     StoreError,
     StoreFull,
 )
-from actorflow.store.backend import Backend, Missing, Steps
+from actorflow.store.backend import Backend, Missing, Steps, whole
 from actorflow.store.framing import encode_file, encode_frame
-from actorflow.store.log import RunLog, of_one_life, part_of, tip_of
+from actorflow.store.log import RunLog, of_one_life, part_of
 from actorflow.store.merging import MERGE_AT, Recent, merge
 from actorflow.store.object_chain import ObjectChain
 from actorflow.store.object_names import is_ours
@@ -61,10 +61,9 @@ class ObjectLog(RunLog):
         self._sealing = sealing
         self.chain = ObjectChain(backend, encoded, run_id=run_id, store=store, sealing=sealing)
 
-    def tip(self) -> Tip | None:
+    def tip(self, *, known: Tip | None = None) -> Tip | None:
         """The commit with the highest number."""
-        newest = self.chain.newest()
-        return None if newest is None else tip_of(newest)
+        return self.chain.newest(known)
 
     def read(self, *, first: int | None = None, tip: Tip | None = None) -> list[Frame]:
         """Back from the newest commit, by parent digests."""
@@ -211,10 +210,15 @@ def put_or_settle(backend: Backend, key: str, data: bytes) -> bool:
         StoreFull: likewise.
         CommitUnknown: it stayed unclear, however often the same bytes were sent.
     """
+    return whole(putting_or_settling(backend, key, data))
+
+
+def putting_or_settling(backend: Backend, key: str, data: bytes) -> Steps[bool]:
+    """`put_or_settle` in steps; for many at once."""
     failure: StoreError | None = None
     for attempt in range(_RESEND):
         try:
-            taken = not backend.put_new(key, data)
+            taken = not (yield from backend.putting_new(key, data))
         except (StoreDenied, StoreFull) as error:
             if attempt == 0:
                 raise
