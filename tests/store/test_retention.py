@@ -423,6 +423,25 @@ def test_a_kill_between_two_files_costs_nothing(store_url: str, point: str, nth:
     store.close()
 
 
+def test_a_kill_between_two_files_leaves_no_history_that_does_not_begin(store_url: str) -> None:
+    """A claim begins a file, and no snapshot: what it leads on from may be let go of before it is."""
+    store = open_store(store_url)
+    for _ in range(2):
+        owned = filled(store, 5, snapshot_every=100)
+        owned.commit(draft("release", owned.header.epoch, part(store), b""))
+        owned.close()
+    filled(store, 20).close()
+    store.close()
+
+    run(PRUNE.replace("30", "20"), store_url, ACTORFLOW_CRASH="prune.after_stub:1")
+
+    store = open_store(store_url)
+    assert [is_stub(data) for data in files(store)[:2]] == [True, False]
+    oldest = store.log("r").read(first=0)[0].header
+    assert oldest.seq == oldest.snapshot
+    store.close()
+
+
 def test_a_reader_of_yesterday_refuses_a_stub(store: Store) -> None:
     """To code that knows frames only, it is no frame: nothing is misread."""
     from actorflow.store.framing import read_frames
