@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from actorflow.runtime.together import Together
+from actorflow.store.keys import Letter
 from actorflow.store.log import Tip
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from actorflow.graph.graph import Graph
     from actorflow.runtime.lives import Lives
-    from actorflow.store.keys import Letter
     from actorflow.store.messages import Message
 
 MOST = 1_000
@@ -43,7 +43,7 @@ class _Known(Struct, eq=False):
     tip: Tip | None = None
     waiting: int | None = None  # in its inbox, when that was counted
     put: int = 0  # since
-    putting: int = 0  # just now
+    putting: set[Letter] = field(default_factory=set[Letter])  # just now
 
     def has_room(self, bound: int) -> bool:
         """Whether one more may be put there before it is counted again."""
@@ -96,11 +96,11 @@ class Abroad:
             if known.put == 0:
                 break  # what little room there is, whoever comes first has
         known.put += 1
-        known.putting += 1
+        known.putting.add(letter := message.letter)
         try:
             await self._lives.in_steps(self._lives.store.inbox.sending(message, there=there))
         finally:
-            known.putting -= 1
+            known.putting.discard(letter)
         return None
 
     def _of(self, run_id: str) -> _Known:
@@ -127,7 +127,8 @@ class Abroad:
 
     async def _count(self, run_id: str) -> list[Letter]:
         known = self._of(run_id)
-        before = known.putting  # some of these may be listed, too: rather too many than too few
+        flying, put = set(known.putting), known.put
         letters = await self._lives.in_store(lambda: self._lives.store.inbox.letters(run_id))
-        known.waiting, known.put = len(letters) + before, 0
+        known.waiting = len(flying.union(letters))
+        known.put -= put  # what is put meanwhile may be listed or not
         return letters
