@@ -18,6 +18,7 @@ import anyio.lowlevel
 from anyio import CancelScope, Event
 from msgspec import Struct
 
+from actorflow.engine.compact import compact, expand
 from actorflow.engine.decide import decide
 from actorflow.engine.events import (
     Command,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 BRIEF = 1.0
 """Seconds for which an actor that only waits keeps its task: what asks again and again finds it there."""
+
+GLANCE = 0.05
+"""Seconds for which one keeps its task that nobody has asked anything since it had it: thousands may begin at once."""
 
 _logger = logging.getLogger("actorflow.actor")
 
@@ -139,7 +143,7 @@ class Actor(Attending):
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
         self.idle = False  # it only waits, and owns no task: `stirred` is called when it is to go on
-        self.stirred: Callable[[], object] = lambda: None
+        self.stirred: Callable[[str], object] | None = None
         self._drowsy = False  # it is about to be idle
         self._wake: Event | None = None  # only while the loop waits
         self._inline = False  # the loop itself runs a node
@@ -176,12 +180,13 @@ class Actor(Attending):
             if not self._drowsy:
                 return crashed
             # from here on nothing is awaited: nobody wants something of it in between
-            self._drowsy = self._swept = self._unclean = False
+            self._drowsy = self._swept = self._unclean = self._asked = False
             self._expiring.clear()
             wanted = self._requests or self._events or self._holds or self._parking or self._cut_off
             if not (wanted or self._leaving()):
                 del self._looping
                 self.idle = True
+                compact(self.run)
                 return None
 
     async def _live(self) -> Crashed | None:
@@ -226,7 +231,9 @@ class Actor(Attending):
             self._wake.set()
         if self.idle:
             self.idle = False
-            self.stirred()
+            expand(self.run)
+            if self.stirred is not None:
+                self.stirred(self.run.run_id)
 
     def stop(self, stop: Stop) -> None:
         """End the run in this status as soon as its nodes have been cancelled."""
@@ -272,7 +279,7 @@ class Actor(Attending):
                 return Crashed(self._crash.error, activation.node, activation.key)
             if self._parking:
                 self._ready.clear()
-                if self._flying.keys() <= self._sleeping and not self._events:
+                if self._flying.keys() <= self._sleeping.keys() and not self._events:
                     await self.writer.settled()
                     return None
             if self._is_resting():
@@ -317,7 +324,8 @@ class Actor(Attending):
         if soon and self._linger <= BRIEF:
             await wake.wait()
             return True
-        await clock.rest(min(self._linger, BRIEF), until=wake.wait)
+        brief = BRIEF if self._asked or self._linger <= BRIEF else GLANCE
+        await clock.rest(min(self._linger, brief), until=wake.wait)
         if not wake.is_set() and self._linger > BRIEF:
             self._drowsy = True
         return wake.is_set()

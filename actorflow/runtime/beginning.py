@@ -70,7 +70,7 @@ class Beginnings:
         self._claimants = claimants
         self._maker = maker
         self._policy = policy
-        self._outage = outage
+        self._answered = outage.over  # made once, and not for each of thousands of lives
         self._contexts = contexts
         self._hooks = hooks
         self._newest = newest
@@ -156,7 +156,7 @@ class Beginnings:
                 start.graph, adopted, context=start.context, first=start.first, request=start.request
             ),
             policy=self._policy,
-            outage=self._outage.over,
+            outage=self._answered,
             supervisor=self._lives.supervisors.get(adopted.run.supervisor),
         )
 

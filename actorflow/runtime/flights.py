@@ -33,7 +33,7 @@ class Flights(ABC):
         self._events: list[Returned | Raised | Suspended | Due] = []
         self._ready: dict[int, int] = {}  # activation: attempt
         self._flying: dict[int, CancelScope] = {}
-        self._sleeping: set[int] = set()  # those of the flying that only wait for their next attempt
+        self._sleeping: dict[int, CancelScope] = {}  # those of the flying that only wait for their next attempt
         self._expiring: dict[int, float] = {}  # activations that are told of a time, and when
         self._interrupt: KeyboardInterrupt | SystemExit | None = None  # of a node, for the loop to raise
 
@@ -62,8 +62,7 @@ class Flights(ABC):
 
     def _retry_later(self, tasks: TaskGroup, retry: Retry) -> None:
         # it sleeps from now on, not from when its task is first scheduled: parking asks in between
-        scope = self._flying[retry.id] = CancelScope()
-        self._sleeping.add(retry.id)
+        scope = self._flying[retry.id] = self._sleeping[retry.id] = CancelScope()
         tasks.start_soon(self._retry, retry, scope)
 
     async def _fly(self, id_: int, attempt: int, scope: CancelScope) -> None:
@@ -99,7 +98,7 @@ class Flights(ABC):
         with scope:
             await anyio.sleep(retry.delay)
         if not scope.cancel_called:  # else whoever did that has forgotten it
-            self._sleeping.discard(retry.id)
+            self._sleeping.pop(retry.id, None)
             scope = self._flying[retry.id] = CancelScope()
             await self._fly(retry.id, retry.attempt, scope)
 
@@ -111,4 +110,4 @@ class Flights(ABC):
                 scope.cancel()
                 if waits:
                     del self._flying[id_]
-                    self._sleeping.discard(id_)
+                    del self._sleeping[id_]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _SLACK = 64
 
+_Idling = tuple[float, int, "Life"]
+"""Until when, which of them all, and whose."""
+
 
 class Idlers:
     """Whoever is idle here, and when each is to go on if nobody wants anything of it before."""
@@ -36,10 +39,11 @@ class Idlers:
         self._tasks = tasks
         self._carry = carry
         self._linger = linger
-        self._idle: dict[str, int] = {}  # by run id, which of its idlings it is
+        self._idle: dict[str, _Idling] = {}  # by run id
         self._count = 0
-        self._due: list[tuple[float, int, Life]] = []  # when, which idling, whose; on the clock of the records
-        self._done: list[tuple[float, int, Life]] = []  # when it has lingered for long enough, on the monotonic clock
+        self._due: list[_Idling] = []  # until a time of its run, on the clock of the records
+        self._done: list[_Idling] = []  # until it has lingered for long enough, on the monotonic clock
+        self._on_stirred = self._stirred  # made once, and not for each of thousands
         self._nap: CancelScope | None = None  # of the task, while there is one
 
     def __len__(self) -> int:
@@ -47,9 +51,7 @@ class Idlers:
 
     def add(self, life: Life) -> None:
         """An actor owns no task from now on."""
-        self._count += 1
-        self._idle[life.run_id] = self._count
-        life.actor.stirred = partial(self._stirred, life)
+        life.actor.stirred = self._on_stirred
         due = first_due(life.actor.run)
         if due is not None and due - clock.now() <= self._linger:
             self._push(self._due, due, life)
@@ -62,20 +64,25 @@ class Idlers:
     def stir(self) -> None:
         """Let all have tasks again, since the runtime is left: they see to it that their runs are released."""
         for heap in (self._due, self._done):
-            for _, count, life in list(heap):
-                if self._idle.get(life.run_id) == count:
-                    life.actor.nudge()
+            for idling in list(heap):
+                if self._lasts(idling):
+                    idling[2].actor.nudge()
 
-    def _stirred(self, life: Life) -> None:
-        del self._idle[life.run_id]
+    def _stirred(self, run_id: str) -> None:
+        _, _, life = self._idle.pop(run_id)
         self._tasks.start_soon(self._carry, life)
 
-    def _push(self, heap: list[tuple[float, int, Life]], when: float, life: Life) -> None:
+    def _lasts(self, idling: _Idling) -> bool:
+        return self._idle.get(idling[2].run_id) is idling
+
+    def _push(self, heap: list[_Idling], when: float, life: Life) -> None:
         if len(heap) > 2 * len(self._idle) + _SLACK:  # mostly of such as were stirred before their time
-            heap[:] = [one for one in heap if self._idle.get(one[2].run_id) == one[1]]
+            heap[:] = filter(self._lasts, heap)
             heapq.heapify(heap)
-        heapq.heappush(heap, (when, self._count, life))
-        if self._nap is not None and heap[0][1] == self._count:
+        self._count += 1
+        idling = self._idle[life.run_id] = (when, self._count, life)
+        heapq.heappush(heap, idling)
+        if self._nap is not None and heap[0] is idling:
             self._nap.cancel()
 
     async def _watch(self) -> None:
@@ -90,11 +97,11 @@ class Idlers:
             with self._nap, anyio.move_on_after(rest):
                 await due()
 
-    def _over(self, heap: list[tuple[float, int, Life]], now: float) -> list[Life]:
+    def _over(self, heap: list[_Idling], now: float) -> list[Life]:
         """Those whose time it is, and who are still idle."""
         found: list[Life] = []
         while heap and heap[0][0] <= now:
-            _, count, life = heapq.heappop(heap)
-            if self._idle.get(life.run_id) == count:
-                found.append(life)
+            idling = heapq.heappop(heap)
+            if self._lasts(idling):
+                found.append(idling[2])
         return found

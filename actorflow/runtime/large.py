@@ -10,7 +10,6 @@ equal is put once: a snapshot refers to what is there already.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct, msgpack
@@ -137,11 +136,13 @@ class Splitter:
     after it refer to: no sweep takes them.
     """
 
+    __slots__ = ("_epoch", "_known", "_number", "blobs")  # there may be thousands
+
     def __init__(self, blobs: Blobs, *, epoch: int, known: Known) -> None:
         self.blobs = blobs
         self._epoch = epoch
         self._known = known
-        self._numbers = itertools.count(first_number())
+        self._number: int | None = None  # of the next blob, once there was one
 
     def records(self, records: Iterable[Record]) -> tuple[list[Record], tuple[Blob, ...]]:
         """What to commit of the records, and the blobs to put before. They are known from now on."""
@@ -169,7 +170,9 @@ class Splitter:
 
     def make(self, value: bytes) -> Blob:
         """A new blob, under a name of its own."""
-        return self.blobs.make(value, epoch=self._epoch, n=next(self._numbers))
+        number = first_number() if self._number is None else self._number
+        self._number = number + 1
+        return self.blobs.make(value, epoch=self._epoch, n=number)
 
 
 class _Batch:

@@ -76,7 +76,7 @@ class Life(Struct, eq=False):
     actor: Actor
     policy: RestartPolicy
     outage: Callable[[], Awaitable[None]]  # waits until the store answers
-    restarts: list[float] = field(default_factory=list[float])  # times, on the monotonic clock: those that count
+    restarts: tuple[float, ...] = ()  # times, on the monotonic clock: those that count
     supervisor: Superior | None = None  # None: the root, which counts for each run apart
     under: Under | None = None  # its supervisor, where the next claim is to say so
     done: Signal = field(default_factory=Signal)
@@ -255,9 +255,9 @@ class Life(Struct, eq=False):
         if self.supervisor is not None:
             verdict = self.supervisor.crashed(self, crashed.error)
         else:
-            verdict = after_crash(self.policy, crashed.error, tuple(self.restarts), now=now, chance=random.random())
+            verdict = after_crash(self.policy, crashed.error, self.restarts, now=now, chance=random.random())
         if isinstance(verdict, Restart):
-            self.restarts = [at for at in self.restarts if now - at < self.policy.period] + [now]
+            self.restarts = (*(at for at in self.restarts if now - at < self.policy.period), now)
         return verdict
 
     def _stall(self, error: StoreError) -> float:

@@ -25,7 +25,7 @@ from actorflow.runtime.idlers import Idlers
 from actorflow.runtime.intake import Intake
 from actorflow.runtime.making import ActorMaker
 from actorflow.runtime.means import Graphs
-from actorflow.runtime.observers import Observers
+from actorflow.runtime.observers import Home, Observers
 from actorflow.runtime.outage import Outage
 from actorflow.runtime.sleepers import Sleepers
 from actorflow.runtime.stats import SupervisorStats, supervisor_stats
@@ -99,6 +99,7 @@ class Lives(StoreAccess):
         self._by_id: dict[str, Life] = {}
         # held by actors, and by those who watch their runs
         self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
+        self._home = Home()
         self._claimants = Claimants()
         self._maker = ActorMaker(
             self, committer, Graphs(graphs, register), debug=debug, validate=validate, linger=linger
@@ -143,7 +144,7 @@ class Lives(StoreAccess):
         """Those who watch a run in this process, whether or not it lives here now."""
         found = self._observers.get(run_id)
         if found is None:
-            found = self._observers[run_id] = Observers(run_id)
+            found = self._observers[run_id] = Observers(run_id, self._home)
         return found
 
     def check_first(self, commit: Commit) -> None:

@@ -72,6 +72,7 @@ class ActorMaker:
         self._is_leaving = lambda: lives.leaving
         self._on_end = partial(end_markers, store)
         self._lie_down = partial(_lying_down, store)
+        self._on_sent = lives.dispatcher.told
 
     def make(
         self,
@@ -104,7 +105,7 @@ class ActorMaker:
             alone=self._alone,
             on_end=self._on_end,
             on_rest=self._lie_down,
-            on_sent=self._lives.dispatcher.told,
+            on_sent=self._on_sent,
             rewound=adopted.rewound,
         )
         caller = Caller(

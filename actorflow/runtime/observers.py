@@ -42,6 +42,21 @@ BUFFER_BYTES = 8 * 1024 * 1024
 """What the commits among them may take."""
 
 
+NOTHING: frozenset[Mode] = frozenset()  # of all whom nobody watches: each empty set would be another one
+
+
+class Home:
+    """Where the observers of all runs of a runtime are told: its thread, and its event loop."""
+
+    def __init__(self) -> None:
+        self.token = current_token()
+        self._thread = threading.get_ident()
+
+    def is_here(self) -> bool:
+        """Whether this is called there."""
+        return threading.get_ident() == self._thread
+
+
 class Feed:
     """The buffer of one who watches. `put` and the rest are called on the event loop."""
 
@@ -132,15 +147,16 @@ class Observers:
     are held weakly, so that a loop over events which is left leaves nothing behind.
     """
 
-    def __init__(self, run_id: str) -> None:
+    __slots__ = ("__weakref__", "_begun", "_feeds", "_home", "_told", "live", "run_id", "seq")  # there may be thousands
+
+    def __init__(self, run_id: str, home: Home) -> None:
         self.run_id = run_id
-        self.live: frozenset[Mode] = frozenset()  # what somebody wants to be told of that is live only
-        self._feeds: list[weakref.ref[Feed]] = []
+        self.live = NOTHING  # what somebody wants to be told of that is live only
+        self._feeds: tuple[weakref.ref[Feed], ...] = ()
         self.seq = -1  # the newest commit of whoever owns the run here
         self._told = 0  # live-only events since
         self._begun: anyio.Event | None = None  # only while somebody waits for the next life
-        self._thread = threading.get_ident()
-        self._token = current_token()
+        self._home = home
 
     def __bool__(self) -> bool:
         """Whether anybody watches."""
@@ -148,13 +164,12 @@ class Observers:
 
     def add(self, feed: Feed) -> None:
         """Let somebody watch, until nobody holds the feed any more."""
-        self._feeds.append(weakref.ref(feed, self._remove))
+        self._feeds += (weakref.ref(feed, self._remove),)
         self.live |= feed.live
 
     def _remove(self, feed: weakref.ref[Feed]) -> None:
-        self._feeds.remove(feed)
-        left = [one for ref in self._feeds if (one := ref()) is not None]
-        self.live = frozenset().union(*(one.live for one in left))
+        self._feeds = tuple(ref for ref in self._feeds if ref is not feed)
+        self.live = NOTHING.union(*(one.live for one in self._all()))
 
     def begins(self, header: Header) -> None:
         """The run was claimed here."""
@@ -216,10 +231,10 @@ class Observers:
         wanted: Mode = "data" if verb == "emit" else "progress"
         if verb == "heartbeat" or wanted not in self.live:
             return
-        if threading.get_ident() == self._thread:
+        if self._home.is_here():
             self._tell(activation, attempt, verb, facts)
         else:
-            from_thread.run_sync(self._tell, activation, attempt, verb, facts, token=self._token)
+            from_thread.run_sync(self._tell, activation, attempt, verb, facts, token=self._home.token)
 
     def hook_failed(self, hook: str, error: Exception) -> None:
         """A hook raised."""
@@ -267,4 +282,4 @@ class Observers:
                 feed.put(piece)
 
     def _all(self) -> list[Feed]:
-        return [feed for ref in [*self._feeds] if (feed := ref()) is not None]
+        return [feed for ref in self._feeds if (feed := ref()) is not None]

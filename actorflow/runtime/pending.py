@@ -39,6 +39,20 @@ class Sealed(Struct, frozen=True):
 class Pending:
     """Records in the order in which they were decided, until they are sealed into commits."""
 
+    __slots__ = (
+        "_commits",
+        "_every",
+        "_large",
+        "_must",
+        "_records",
+        "_sends",
+        "_since",
+        "_size",
+        "_snapshot",
+        "_weighed",
+        "_weight",
+    )  # there may be thousands
+
     def __init__(
         self, *, large: Splitter, snapshot: Snapshot | None, every: int | None = None, commits: int = 0
     ) -> None:

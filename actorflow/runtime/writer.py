@@ -59,6 +59,24 @@ class Sealed(NamedTuple):
 class Writer:
     """The log of a run in its owner's hands. After a commit that failed there is none."""
 
+    __slots__ = (
+        "_alone",
+        "_carrying",
+        "_committer",
+        "_committing",
+        "_observers",
+        "_on_end",
+        "_on_rest",
+        "_on_sent",
+        "_pending",
+        "_schema",
+        "_validate",
+        "failure",
+        "file",
+        "large",
+        "ownership",
+    )  # there may be thousands
+
     def __init__(
         self,
         run: RunState,

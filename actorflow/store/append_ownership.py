@@ -31,6 +31,8 @@ Inode = tuple[int, int]  # device and number
 class AppendOwnership(Ownership):
     """Owns the end of one file, up to ``size``."""
 
+    __slots__ = ("_backend", "_chain", "_files", "_inode", "_key", "_ragged", "_sealing", "_size")
+
     def __init__(
         self,
         *,

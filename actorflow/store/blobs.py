@@ -112,12 +112,18 @@ _decode_header = msgpack.Decoder(_Header).decode
 class Blobs:
     """The blobs of one run. Thread-safe; calls block."""
 
+    __slots__ = ("_backend", "_encoded", "_run_id", "_sealing", "_store")  # there may be thousands
+
     def __init__(self, backend: Backend, encoded: str, *, run_id: str, store: bytes, sealing: Sealing) -> None:
         self._backend = backend
-        self._prefix = blobs_prefix(encoded)
+        self._encoded = encoded
         self._run_id = run_id
         self._store = store
         self._sealing = sealing
+
+    @property
+    def _prefix(self) -> str:
+        return blobs_prefix(self._encoded)
 
     def make(self, value: bytes, *, epoch: int, n: int) -> Blob:
         """An encoded value as the blob that the owner of ``epoch`` puts as its ``n``-th. No I/O.
@@ -155,7 +161,8 @@ class Blobs:
 
     def names(self) -> list[str]:
         """The names of all files where the blobs are, ascending."""
-        return [key.removeprefix(self._prefix) for key in self._backend.list(self._prefix)]
+        prefix = self._prefix
+        return [key.removeprefix(prefix) for key in self._backend.list(prefix)]
 
     def path(self, name: str) -> str:
         """The key of a blob."""

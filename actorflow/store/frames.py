@@ -23,7 +23,7 @@ Kind = Literal["claim", "commit", "release"]
 Mode = Literal["plain", "mac", "sealed"]  # ascending: what satisfies a later one satisfies the earlier ones
 
 
-class FilePart(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+class FilePart(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """What is constant in a file: whose it is, and which schema its bodies are in."""
 
     run_id: str
@@ -38,7 +38,7 @@ class FilePart(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknow
     writer: str
 
 
-class Owner(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+class Owner(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Who committed: a machine, one opening of a store in one of its processes, and an actor there."""
 
     machine: str
@@ -49,7 +49,7 @@ class Owner(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_f
     actor: bytes
 
 
-class Header(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+class Header(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """What a commit says about the run, readable without its body."""
 
     kind: Kind

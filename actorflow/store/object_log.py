@@ -132,6 +132,8 @@ class ObjectLog(RunLog):
 class ObjectOwnership(Ownership):
     """Owns the next number."""
 
+    __slots__ = ("_backend", "_log", "_sealing", "_unmerged", "recent")
+
     snapshot_every = SNAPSHOT_EVERY
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -38,6 +37,19 @@ class State(Enum):
 class Ownership(ABC):
     """One commit at a time, from any thread. After `Fenced` or `CommitUnknown`: close, and claim anew."""
 
+    __slots__ = (
+        "_busy",
+        "_digest",
+        "_encoded",
+        "_file",
+        "_incarnation",
+        "_leaving",
+        "_mutex",
+        "_nonce",
+        "_state",
+        "header",
+    )  # there may be thousands
+
     snapshot_every: int | None = None
     """Commits after which a snapshot is due on this log, whatever they weigh; None: only their weight counts."""
 
@@ -57,7 +69,7 @@ class Ownership(ABC):
         self._file = file
         self._state = State.OPEN
         # Counted from a random start: to ask the kernel for each would let go of the interpreter each time.
-        self._nonces = itertools.count(int.from_bytes(os.urandom(NONCE - 1)))
+        self._nonce = int.from_bytes(os.urandom(NONCE - 1))
         self._mutex = threading.Lock()
         self._busy = False
         self._leaving = False
@@ -140,11 +152,12 @@ class Ownership(ABC):
 
     def _header(self, draft: Draft, file_digest: bytes) -> Header:
         seq = self.header.seq + 1
+        self._nonce += 1
         return make_header(
             draft,
             seq=seq,
             owner=self.header.owner,
-            nonce=next(self._nonces).to_bytes(NONCE),
+            nonce=self._nonce.to_bytes(NONCE),
             parent=self._digest,
             snapshot=seq if draft.snapshot else self.header.snapshot,
             file=file_digest,

@@ -14,6 +14,7 @@ from actorflow.runtime import actor
 from actorflow.runtime.attending import Request
 from actorflow.runtime.writer import Writer
 from actorflow.testing import VirtualClock
+from tests.engine.test_compact import empties
 from tests.runtime.asking import asked, asker, commits
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def counter() -> Graph[Count]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody keeps a task for a second that a test would have to wait for."""
+    """Nobody keeps a task for a time that a test would have to wait for."""
     monkeypatch.setattr(actor, "BRIEF", 0.0)
+    monkeypatch.setattr(actor, "GLANCE", 0.0)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -86,6 +88,43 @@ async def test_an_idle_actor_owns_no_task(store_url: str) -> None:
 
         assert tasks_now() == before
         assert rt.life_of("x7") is not None
+
+
+async def test_an_idle_actor_holds_little(store_url: str) -> None:
+    """What only an actor that does something needs, it has again when somebody wants something of it.
+
+    Planted: who becomes idle keeps all that it had.
+    """
+    async with Runtime(store_url, linger=LONG) as rt:
+        run = await rt.spawn(counter(), id="x")
+        await idle(rt)
+        life = rt.living().get("x")
+        assert life is not None
+        assert empties(life.actor.run) == 0
+
+        await run.send(Add(n=2))
+        await until(lambda: life.actor.run.root.values["n"] == 2)
+        await idle(rt)
+
+        assert empties(life.actor.run) == 0
+        assert await run.cancel() == "cancelled"
+
+
+async def test_who_was_asked_keeps_its_task_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks again and again finds it there; whom nobody asked has no task any more.
+
+    Planted: all keep theirs for as long.
+    """
+    monkeypatch.setattr(actor, "BRIEF", LONG / 2)
+    async with Runtime("memory://", linger=LONG, drain="park") as rt:
+        asked_one = await rt.spawn(counter(), id="asked")
+        await asked_one.send(Add(n=1))
+        await rt.spawn(counter(), id="other")
+
+        await idle(rt)
+
+        assert not rt.living().get("asked").actor.idle  # type: ignore[union-attr]
+        assert rt.living().get("other").actor.idle  # type: ignore[union-attr]
 
 
 async def test_an_idle_actor_takes_a_message_without_a_new_claim(store_url: str) -> None:
