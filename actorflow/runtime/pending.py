@@ -41,6 +41,7 @@ class Pending:
 
     __slots__ = (
         "_commits",
+        "_ends",
         "_every",
         "_large",
         "_must",
@@ -66,6 +67,7 @@ class Pending:
             commits: how many there are since the newest snapshot.
         """
         self._records: list[Record] = []
+        self._ends: list[int] = []  # how many records there are up to the end of each decision
         self._weighed = 0  # how many of them have been weighed
         self._weight = 0  # bytes of those
         self._sends = False  # some of them say that something was sent
@@ -81,9 +83,10 @@ class Pending:
         return bool(self._records)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Let these wait, too."""
+        """Let these wait, too: what was decided together, and is kept together or not at all (guarantee 5)."""
         before = len(self._records)
         self._records += records
+        self._ends.append(len(self._records))
         self._sends = self._sends or any(type(record) is Posted for record in self._records[before:])
 
     def is_much(self) -> bool:
@@ -103,6 +106,7 @@ class Pending:
         """Everything that waits, for one commit; what does not fit into it goes on waiting."""
         records, body, blobs = self._fitting()
         self._records = self._records[len(records) :]
+        self._ends = [end - len(records) for end in self._ends if end > len(records)]
         self._weighed = self._weight = 0
         self._sends = False
         snapshot, self._snapshot, self._must = self._snapshot, None, False
@@ -132,7 +136,7 @@ class Pending:
     def _fitting(self) -> tuple[list[Record], bytes, tuple[Blob, ...]]:
         """As many of the records as one commit can hold, its body, and the blobs that this refers to.
 
-        Where it does not fit otherwise, the snapshot is left out.
+        Where it does not fit otherwise, the snapshot is left out. No decision is parted.
         """
         records = self._records
         blobs: tuple[Blob, ...] = ()
@@ -143,8 +147,9 @@ class Pending:
         while len(body) > MAX_VALUE:
             if self._snapshot is not None and not self._must:
                 self._snapshot = None
-            elif len(records) > 1:
-                records = records[: len(records) // 2]
+            elif ends := [end for end in self._ends if end < len(records)]:
+                half = len(records) // 2
+                records = records[: max((end for end in ends if end <= half), default=ends[0])]
             else:
                 break  # refused by the log
             body = self._body(records)
