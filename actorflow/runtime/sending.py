@@ -11,6 +11,7 @@ import anyio
 from msgspec.structs import replace
 
 from actorflow.engine.records import ENDED
+from actorflow.engine.supervision import reason_of
 from actorflow.errors import (
     AskFailed,
     Blocked,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.abroad import Sight
     from actorflow.runtime.actor import Actor
+    from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
     from actorflow.store.keys import Letter
     from actorflow.store.messages import Message as Kept
@@ -131,6 +133,7 @@ class Sending(Steering):
                 raise request.error
             if request.seq is None and request.said is None:
                 await next_actor(life)
+                _check_goes_on(life)
             return request
         note.sight = sight = await lives.look(note.run_id)
         tip, graph = sight.tip, self._graph_for(sight.tip)
@@ -140,7 +143,7 @@ class Sending(Steering):
             raise RunOwned(note.run_id, owner.host, owner.pid)
         note.sight = None  # by the time that this one is known not to get it, it may be over
         try:
-            await self._take_up_for(lives, note.run_id, request, note.event(graph), context)
+            taken = await self._take_up_for(lives, note.run_id, request, note.event(graph), context)
         except MailboxFull:
             if tip.header.status == "paused" or anyio.current_time() >= deadline:
                 await self._until_room(lives, note.run_id, deadline)
@@ -153,6 +156,8 @@ class Sending(Steering):
             return None
         if request.error is not None:
             raise request.error
+        if taken is not None and request.seq is None and request.said is None:
+            _check_goes_on(taken)
         return request
 
     async def _until_room(self, lives: Lives, run_id: str, deadline: float) -> None:
@@ -291,6 +296,12 @@ def _may_be_refused(graph: Graph[Any], event: Receiving) -> bool:
     validated = node is not None and graph.plan.nodes[node].validate is not None
     known = event.form is not None and event.form.name in graph.plan.messages
     return validated or not known or event.caller is not None
+
+
+def _check_goes_on(life: Life) -> None:
+    """Refuse to take a run up again and again that this process can't go on with, say because of this very message."""
+    if life.error is not None and reason_of(life.error) == "incompatible":
+        raise life.error
 
 
 def _deadline(timeout: float | None) -> float:
