@@ -1,17 +1,11 @@
-"""The local backend: files made exclusively and durably below one folder, never through a symbolic link.
-
-Each path below the root is walked folder by folder with descriptors that
-refuse links, so nobody who can write into the store can lead a write out of it.
-"""
+"""The local backend: files made exclusively and durably below one folder, never through a symbolic link."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import os
 import stat
-import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,38 +13,37 @@ from actorflow.errors import UnsafeStore
 from actorflow.store.backend import Backend, Missing, whole
 from actorflow.store.crashpoints import reached
 from actorflow.store.faults import translated
+from actorflow.store.folders import Folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from actorflow.store.backend import Steps
 
 TEMP = ".tmp-"
+EMPTY = ".empty"
+"""An empty file in the root: each file that is put without data is one more name of it.
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+To make a file takes the file system much longer than to give one a name, longest where others were deleted lately;
+and each run puts a marker, and deletes it.
+"""
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # non-blocking: a planted FIFO must not hang us
 _REOPEN = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_FULLFSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: plain fsync stops at the drive's cache
 _NOT_NEEDED: int | None = getattr(os, "POSIX_FADV_DONTNEED", None)
-_MAX_SETTLED = 4096
-
-Unsynced = list[tuple[int, str]]
-"""Folders whose names may not survive power loss yet: a descriptor of the parent, and the path."""
+# ext4 gives a file at most 65,000; the kernel may refuse to link another user's; somebody may have tidied it away
+_NO_MORE_NAMES = frozenset({errno.EMLINK, errno.EPERM, errno.ENOENT})
 
 
-class LocalBackend(Backend):
+class LocalBackend(Folders, Backend):
     """Files below ``root``, which exists. ``mark``, in the names of temporary files, tells whose they are."""
 
     def __init__(self, root: str, *, mark: str = "") -> None:
-        self.root = root
+        super().__init__(root)
         self.mark = mark
         self._temps = itertools.count()
-        self._settled: set[str] = set()
-        with translated(root):
-            self._root = _open_folder(root, root)
-        # Not at a `close`: a late call would then work in whatever folder gets the same number next.
-        weakref.finalize(self, os.close, self._root).atexit = False
+        self._has_empty = False
 
     # -- the contract --------------------------------------------------------------
 
@@ -68,31 +61,20 @@ class LocalBackend(Backend):
         Returns:
             A descriptor for appending, for the caller to close; None if the key was taken.
         """
-        name = key.rpartition("/")[2]
         with translated(self.path(key)):
-            opened: list[int] = []
-            fd: int | None = None
-            unsynced: Unsynced = []
+            place = self._place(key, lasting=durable)
             try:
-                folder = self._open_folder(key, create=True, unsynced=unsynced if durable else None)
-                opened.append(folder)
-                if not data or not durable:  # nothing to tear, or nobody minds
-                    fd = self._write_new(folder, name, data)
-                else:
-                    fd = yield from self._link_new(folder, name, data, stage)
-                if durable:
-                    yield
-                    for parent, way in unsynced:
-                        self._settle(parent, way)
-                    # Also if it was taken: its creator may have died before this sync, and we build on it.
-                    self.fsync(folder)
-            except BaseException:
-                if fd is not None:
-                    os.close(fd)
-                raise
+                if not durable:  # nobody minds a torn one
+                    return self._write_new(place.folder, place.name, data)
+                fd = yield from self._link_new(place.folder, place.name, data, stage)
+                try:
+                    yield from self._surviving(place)
+                except BaseException:
+                    if fd is not None:
+                        os.close(fd)
+                    raise
             finally:
-                for done in (*opened, *(parent for parent, _ in unsynced)):
-                    os.close(done)
+                self._leave(place)
         return fd
 
     def get(self, key: str) -> bytes:
@@ -154,10 +136,6 @@ class LocalBackend(Backend):
                     os.close(folder)
 
     # -- what only a local folder can do ---------------------------------------------
-
-    def path(self, key: str) -> str:
-        """The path of ``key``, for people."""
-        return f"{self.root}/{key}"  # each commit asks for it; join would take a tenth of its time
 
     def make_folder(self, prefix: str) -> None:
         """Make a folder, so that it can be watched. It need not be durable: the first file in it makes it so."""
@@ -254,20 +232,6 @@ class LocalBackend(Backend):
             finally:
                 os.close(folder)
 
-    def fsync(self, fd: int) -> None:
-        """Bytes and metadata to the disk itself."""
-        if _FULLFSYNC is None:
-            os.fsync(fd)
-        else:
-            fcntl.fcntl(fd, _FULLFSYNC)
-
-    def fdatasync(self, fd: int) -> None:
-        """Bytes and length to the disk itself."""
-        if _FULLFSYNC is None:
-            os.fdatasync(fd)
-        else:
-            fcntl.fcntl(fd, _FULLFSYNC)
-
     def write(self, fd: int, data: bytes) -> None:
         """Write all of ``data``; an error may leave a part of it."""
         written = os.write(fd, data)
@@ -285,10 +249,20 @@ class LocalBackend(Backend):
     # -- how ---------------------------------------------------------------------------
 
     def _putting(self, key: str, data: bytes, *, durable: bool) -> Steps[bool]:
-        fd = yield from self.creating(key, data, stage="put", durable=durable)
-        if fd is not None:
-            os.close(fd)
-        return fd is not None
+        if data:
+            fd = yield from self.creating(key, data, stage="put", durable=durable)
+            if fd is not None:
+                os.close(fd)
+            return fd is not None
+        with translated(self.path(key)):
+            place = self._place(key, lasting=durable)
+            try:
+                new = self._name_empty(place.folder, place.name)
+                if durable:
+                    yield from self._surviving(place)
+            finally:
+                self._leave(place)
+        return new
 
     def _link_new(self, folder: int, name: str, data: bytes, stage: str) -> Steps[int | None]:
         # In the root, not beside ``name``: whoever opens the store next finds what the dead left without a long search.
@@ -332,73 +306,30 @@ class LocalBackend(Backend):
             raise
         return fd
 
-    def _open_folder(self, key: str, *, create: bool = False, unsynced: Unsynced | None = None) -> int:
-        """A descriptor of the folder that holds ``key`` (a prefix ends in "/" and holds itself).
-
-        With ``create`` the folders on the way are made. Those whose names may not survive power loss yet
-        go to ``unsynced``, for the caller to settle and to close.
-        """
-        fd = self._root
-        way = self.root
-        for name in key.split("/")[:-1]:
-            way = f"{way}/{name}"
-            try:
-                if unsynced is not None and way not in self._settled:
-                    unsynced.append((os.dup(fd), way))
-                below = self._step(fd, name, way, create=create)
-            finally:
-                if fd != self._root:
-                    os.close(fd)
-            fd = below
-        return os.dup(fd) if fd == self._root else fd
-
-    def _step(self, parent: int, name: str, way: str, *, create: bool) -> int:
+    def _name_empty(self, folder: int, name: str) -> bool:
+        """Give the empty file one more name; False if that is taken."""
+        if not self._has_empty:
+            self._make_empty()
+            self._has_empty = True
         try:
-            return _open_folder(name, way, parent=parent)
-        except FileNotFoundError:
-            if not create:
+            os.link(EMPTY, name, src_dir_fd=self._root, dst_dir_fd=folder, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_MORE_NAMES:
                 raise
-            _make_folder(name, parent)
-            return _open_folder(name, way, parent=parent)
+            fd = self._write_new(folder, name, b"")
+            if fd is not None:
+                os.close(fd)
+            return fd is not None
+        return True
 
-    def _settle(self, parent: int, way: str) -> None:
-        """Make the folder ``way`` survive power loss.
-
-        Also if it was there: whoever made it may have died before its sync.
-        Which ones this process has synced is remembered.
-        """
-        self.fsync(parent)
-        if len(self._settled) >= _MAX_SETTLED:
-            self._settled.clear()
-        self._settled.add(way)
-
-    def _walk(self, folder: int, prefix: str) -> Iterator[str]:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if not entry.is_dir(follow_symlinks=False):
-                    yield prefix + entry.name
-                    continue
-                below = _open_folder(entry.name, self.path(prefix + entry.name), parent=folder)
-                try:
-                    yield from self._walk(below, f"{prefix}{entry.name}/")
-                finally:
-                    os.close(below)
-
-
-def _make_folder(name: str, parent: int) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=parent)
-
-
-def _open_folder(name: str, path: str, *, parent: int | None = None) -> int:
-    try:
-        return os.open(name, _FOLDER, dir_fd=parent)
-    except OSError as error:
-        # Linux says ENOTDIR, not ELOOP, for a link that was to be opened as a folder.
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-        if os.path.islink(path):
-            raise UnsafeStore(path, "it is a symbolic link, which is not followed; name the folder itself") from error
-        raise UnsafeStore(path, "it is no folder") from error
+    def _make_empty(self) -> None:
+        fd = os.open(EMPTY, _REOPEN | os.O_CREAT, 0o600, dir_fd=self._root)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_size:
+                raise UnsafeStore(self.path(EMPTY), "it is to be an empty file")
+            self.fsync(fd)
+        finally:
+            os.close(fd)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import actorflow.store.append_log
 import actorflow.store.append_ownership
+import actorflow.store.folders
 import actorflow.store.local
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Recorder:
         self.history: list[Any] = []
         self._count = 1
         self._nodes = {_identity(root.stat()): 0}  # which number a living inode has in the model
-        for module in (actorflow.store.local, actorflow.store.append_log, actorflow.store.append_ownership):
+        store = actorflow.store
+        for module in (store.folders, store.local, store.append_log, store.append_ownership):
             patch.setattr(module, "os", self)
 
     def __getattr__(self, name: str) -> Any:

@@ -12,6 +12,7 @@ from actorflow.store import chain
 from actorflow.store.append_log import AppendLog
 from actorflow.store.local import LocalBackend
 from actorflow.store.store import open_store
+from actorflow.store.syncing import FolderSyncs
 from tests.faults.power import Recorder, build, crash_states
 from tests.store.drafts import ACTOR, claiming, draft, part
 
@@ -47,6 +48,12 @@ def takeover(store: Store, record: Recorder) -> None:
     commit(heir, claim(heir, record), record)
 
 
+def second(store: Store, record: Recorder) -> None:
+    """A run that begins in folders which this process has synced for another one."""
+    store.log("q").claim(claiming(part(store, "q")), actor=ACTOR)
+    commit(store, claim(store, record), record)
+
+
 def sync_fails(store: Store, record: Recorder) -> None:
     """A commit whose sync failed is made durable in a new file."""
     owned = claim(store, record)
@@ -60,12 +67,17 @@ def sync_fails(store: Store, record: Recorder) -> None:
 SCENARIOS: dict[str, Callable[[Store, Recorder], None]] = {
     "life": life,
     "takeover": takeover,
+    "second": second,
     "a sync fails": sync_fails,
 }
 PLANTED: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
     "files are not synced": ("life", [(LocalBackend, "fsync", lambda *args: None)]),
     "appends are not synced": ("life", [(LocalBackend, "fdatasync", lambda *args: None)]),
     "new folders are not synced": ("life", [(LocalBackend, "_settle", lambda *args: None)]),
+    "a sync that began before is relied on": (
+        "second",
+        [(FolderSyncs, "survives", lambda self, folder, made: folder in self._synced)],
+    ),
     "what a claim is built on is neither synced nor read from the claim's copy": (
         "takeover",
         [

@@ -62,7 +62,7 @@ def no_folder_is_synced(patch: pytest.MonkeyPatch) -> None:
 @found_by("store/test_backends.py::TestLocalBackend::test_folders_are_settled_once_and_also_if_they_were_there")
 def folders_that_were_there_are_not_synced(patch: pytest.MonkeyPatch) -> None:
     """Whoever made them may have died before its own sync."""
-    patch.setattr(LocalBackend, "_settle", lambda self, parent, way: None)
+    patch.setattr(LocalBackend, "_settle", lambda *args: None)
 
 
 @found_by(
