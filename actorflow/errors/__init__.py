@@ -3,6 +3,7 @@
     ActorflowError
     ├── GraphError (ValueError)              the graph as declared can't run: all problems at once
     ├── BadContext (TypeError)               context= is not of the class that the graph declares
+    │   └── NoContext                        it is missing: this process has none for the graph
     ├── NodeError                            a node broke a rule; a restart would not help
     │   ├── BadUpdate (TypeError)            wrong type, unknown field, or something that can't be encoded
     │   ├── ReducerError                     a reducer raised or returned the wrong type
@@ -114,6 +115,7 @@ from actorflow.errors.graph import (
     GraphError,
     JoinStarved,
     NestedWorkers,
+    NoContext,
     NodeError,
     NodeTimeout,
     NoItems,
@@ -259,6 +261,7 @@ __all__ = [
     "MissingExtra",
     "MissingKey",
     "NestedWorkers",
+    "NoContext",
     "NoItems",
     "NoMigration",
     "NoSuchRun",

@@ -26,7 +26,7 @@ class BadContext(ActorflowError, TypeError):
 
     def __init__(self, graph: str, wanted: type, given: object) -> None:
         kind = type(given)
-        names = wanted.__qualname__, kind.__qualname__
+        names = getattr(wanted, "__qualname__", str(wanted)), kind.__qualname__
         if names[0] == names[1]:  # of another module, or declared twice
             names = f"{wanted.__module__}.{names[0]}", f"{kind.__module__}.{names[1]}"
         super().__init__(
@@ -35,6 +35,19 @@ class BadContext(ActorflowError, TypeError):
         self.graph = graph
         self.wanted = wanted
         self.given = given
+
+
+class NoContext(BadContext):
+    """The graph declares ``context=``, and this process has none for it. Nothing was written.
+
+    You *don't* get this where None is one: ``Graph(context=Clients | None)``.
+    """
+
+    def __init__(self, graph: str, wanted: type | None) -> None:
+        super().__init__(graph, wanted or object, None)
+        name = getattr(wanted, "__qualname__", str(wanted))
+        said = f"graph {graph!r} declares Graph(context={name}), and this process has none for its runs"
+        self.args = (f"{said}; give context= with the call, or with the graph to register()",)
 
 
 class NodeError(ActorflowError):

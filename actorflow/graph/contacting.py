@@ -121,6 +121,7 @@ class Contacting(Protocol):
 
         Raises:
             GraphError, BadUpdate, BadRunId
+            NoContext: its graph declares one, and was registered without.
         """
         ...
 

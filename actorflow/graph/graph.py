@@ -58,7 +58,8 @@ class Graph(DeclaringNodes[S]):
             each value takes encoded.
         migrations: in addition to those of the State and of the types of messages, as is `migrate`.
         moves: old node names and what became of them: the new name, or `END`.
-        context: the type of ``context=`` that run, spawn, resume and register take; another one is `BadContext`.
+        context: the type of ``context=`` that run, spawn, resume and register take; another one is `BadContext`. A
+            process that was given none leaves the runs of this graph to one that was, but where None is of the type.
         types: a `Codec` for each type in the state that msgspec does not know.
         interrupt_before: nodes before which a run waits until it is answered; ``"*"`` is each of them.
         interrupt_after: nodes after which it does, their update merged and where they lead still to be asked.

@@ -89,8 +89,8 @@ class Arrivals:
                 graph = None if tip is None else self._graphs.get(tip.file.graph)
                 if tip is None or graph is None or lives.leaving or tip.file.run_id in lives:
                     return
-                if tip.file.run_id in lives.blocked:
-                    return  # its messages wait until it goes on
+                if tip.file.run_id in lives.blocked or not lives.may_run(graph, tip.file.run_id):
+                    return  # its messages wait until it goes on, here or elsewhere
                 if len(self._tried) >= MOST_TRIED:
                     self._tried.clear()
                 # kept before: what comes during the claim is news to it

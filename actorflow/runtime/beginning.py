@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from msgspec import Struct, field
 
-from actorflow.engine.events import Command
-from actorflow.errors import RuntimeClosed
+from actorflow.engine.events import Command, Pausing
+from actorflow.errors import NoContext, RuntimeClosed
 from actorflow.graph.graph import Graph
 from actorflow.runtime.attending import Request
 from actorflow.runtime.claiming import Adopted, adopted_anew
+from actorflow.runtime.contexts import lacks_context
 from actorflow.runtime.events import Offset
 from actorflow.runtime.life import Life
-from actorflow.runtime.options import check_context
 from actorflow.runtime.stream import EventStream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anyio.abc import TaskGroup
 
     from actorflow.engine.policy import RestartPolicy
@@ -48,7 +46,6 @@ class Beginnings:
         *,
         policy: RestartPolicy,
         outage: Outage,
-        contexts: Mapping[str, Any],
         hooks: Hooks,
         newest: Callable[[Graph[Any]], Graph[Any]],
     ) -> None:
@@ -61,7 +58,6 @@ class Beginnings:
             maker: makes their actors.
             policy: how they are restarted.
             outage: tells when the store answers again.
-            contexts: by the name of the graph, for runs that are given none of their own.
             hooks: those of the user.
             newest: the graph that a reload put in the place of one.
         """
@@ -71,7 +67,6 @@ class Beginnings:
         self._maker = maker
         self._policy = policy
         self._answered = outage.over  # made once, and not for each of thousands of lives
-        self._contexts = contexts
         self._hooks = hooks
         self._newest = newest
 
@@ -99,15 +94,15 @@ class Beginnings:
 
         Raises:
             BadContext: it is not what the graph declares; nothing was written.
+            NoContext: nobody gave one, and the graph declares it; likewise.
             RuntimeClosed: the process is about to end.
             What ``claim`` raises.
         """
         if self._lives.draining:
             raise RuntimeClosed
-        if context is None:
-            context = self._lives.sleepers.context_of(run_id)
-        context = self._contexts.get(graph.name) if context is None else context
-        check_context(graph, context)
+        context = self._lives.contexts.choose(graph, context, self._lives.sleepers.context_of(run_id))
+        if lacks_context(graph, context) and not _only_pauses(request):
+            raise NoContext(graph.name, graph.context_type)
         start = _Start(graph, run_id, claim, first, context, awaited, request)
         self._tasks.start_soon(self._live, start)
         await start.done.wait()
@@ -142,6 +137,8 @@ class Beginnings:
                 start.graph, start.first = newest, None
             life = start.life = self._life(start, adopted)
             self._lives.add(life, begins=bool(start.first))
+            if lacks_context(start.graph, start.context):
+                life.park()  # it was only to be paused: nothing of it begins here
             if self._hooks:
                 self._tasks.start_soon(self._hooks.follow, *self._watched(life))
             return life
@@ -173,6 +170,11 @@ class Beginnings:
         )
         stream.begin()  # before its actor does
         return stream, self._lives.observers(life.run_id)
+
+
+def _only_pauses(request: Request | None) -> bool:
+    """Whether a run is claimed for something after which none of its nodes begins."""
+    return request is not None and isinstance(request.event, Pausing) and request.event.on
 
 
 class _Start(Struct):

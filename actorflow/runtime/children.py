@@ -11,11 +11,11 @@ from actorflow.engine.records import ENDED, Received, Watched
 from actorflow.engine.spawn import spawn
 from actorflow.errors import (
     ActorflowError,
-    BadContext,
     BadUpdate,
     Blocked,
     CommitRefused,
     MigrationError,
+    NoContext,
     RunDeleted,
     RunExists,
     RunOwned,
@@ -44,7 +44,7 @@ class NotYet(ActorflowError):
     """It can't be done now, and may be later, or by another process."""
 
 
-CANT_BEGIN = (RunDeleted, WrongGraph, BadUpdate, BadContext, MigrationError, CommitRefused)
+CANT_BEGIN = (RunDeleted, WrongGraph, BadUpdate, MigrationError, CommitRefused)
 """Why a run can't be begun, now or later."""
 
 
@@ -65,7 +65,7 @@ class Children:
         """Begin the run that the first parcel asks for, watched as the others say; False: it was there before.
 
         Raises:
-            NotYet: its graph is not known here.
+            NotYet: its graph is not known here, or without the context that its nodes need.
             CANT_BEGIN: it can't be begun, ever.
             StoreError: the store does not answer.
         """
@@ -73,6 +73,8 @@ class Children:
         graph = self._graphs.get(asked.graph or "")
         if graph is None:
             raise NotYet(f"child {asked.target!r} is not begun yet: graph {asked.graph!r} is not registered here")
+        if not self._lives.may_run(graph, asked.target):
+            raise NotYet(f"child {asked.target!r} is not begun yet: {NoContext(graph.name, graph.context_type)}")
         values, tags = asked.values
         try:
             state = await self._state(graph, parent.forms[asked.form], values)

@@ -281,7 +281,7 @@ class Dispatcher:
     async def _take_up(self, sender: _Sender, parcel: Parcel, tip: Tip) -> bool | None:
         """Take up a run that nobody holds for this, or else put it into its inbox; None: it ended meanwhile."""
         graph = self._graphs.get(tip.file.graph)
-        if graph is None or parcel.target in self._lives.blocked:
+        if graph is None or parcel.target in self._lives.blocked or not self._lives.may_run(graph, parcel.target):
             return await self._drop_in(sender, parcel)
         request = Request(self._event(sender, parcel, graph))
         try:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.attending import Request
     from actorflow.runtime.claiming import Limits, Preview
+    from actorflow.runtime.contexts import Contexts
     from actorflow.runtime.hooks import Hooks
     from actorflow.runtime.life import Life
     from actorflow.runtime.supervisor import Supervisor
@@ -66,7 +67,7 @@ class Lives(StoreAccess):
         debug: bool,
         validate: Validate | None,
         files: int,
-        contexts: Mapping[str, Any],
+        contexts: Contexts,
         workers: Workers,
         hooks: Hooks,
         newest: Callable[[Graph[Any]], Graph[Any]],
@@ -88,6 +89,7 @@ class Lives(StoreAccess):
         self.reloading: set[str] = set()  # names of graphs; a life of one that begins meanwhile halts at once
         self.wanting = anyio.Event()  # set when something here could want messages from elsewhere
         self.blocked = BlockedRuns()
+        self.contexts = contexts
         self.supervisors = Superiors()
         self.sleepers = Sleepers(self, graphs)
         self.idlers = Idlers(tasks, self.carry, linger=linger)
@@ -102,7 +104,7 @@ class Lives(StoreAccess):
         self._home = Home()
         self._claimants = Claimants()
         self._maker = ActorMaker(
-            self, committer, Graphs(graphs, register), debug=debug, validate=validate, linger=linger
+            self, committer, Graphs(graphs, register, contexts), debug=debug, validate=validate, linger=linger
         )
         marker = partial(store.backend.get, MARKER)
         self.beginnings = Beginnings(
@@ -112,7 +114,6 @@ class Lives(StoreAccess):
             self._maker,
             policy=policy,
             outage=Outage(tasks, lambda: self.in_store(marker), policy=policy),
-            contexts=contexts,
             hooks=hooks,
             newest=newest,
         )
@@ -167,6 +168,10 @@ class Lives(StoreAccess):
             raise await self.unknown(run_id)
         check_there(sight.tip)
         return sight
+
+    def may_run(self, graph: Graph[Any], run_id: str) -> bool:
+        """Whether this process has what the nodes of a run need; otherwise it is left to one that has."""
+        return self.contexts.suffice(graph, self.sleepers.context_of(run_id))
 
     # -- beginning --------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from actorflow.engine.decision import Place
 from actorflow.engine.events import Recorded
 from actorflow.errors import AttemptOver
 from actorflow.graph.graph import Graph
+from actorflow.runtime.contexts import Contexts
 from actorflow.runtime.limits import Course
 from actorflow.runtime.turnstile import Turnstile
 
@@ -24,6 +25,7 @@ class Graphs(Struct, frozen=True):
 
     known: Mapping[str, Graph[Any]]  # by name
     register: Callable[[Graph[Any]], None]
+    contexts: Contexts
 
 
 class Means(Struct, frozen=True, eq=False):

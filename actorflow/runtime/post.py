@@ -71,6 +71,7 @@ class Post:
         its_tags = dict(tags or {})
         check_texts("tags", [*its_tags, *its_tags.values()])
         self.graphs.register(graph)
+        self.graphs.contexts.check_there(graph)
         schema = graph.schema
         values = checked_input(schema, default_input(schema) if state is None else state)
         self._children += 1

@@ -118,7 +118,8 @@ async def recover(
         lives.dispatcher.told(run, tuple(run.mail.outbox), over=True)
     if awaited:
         orphaned += await lives.in_store(lambda: overdue(lives.store, busy, anywhere=anywhere))
-    ours = [(run_id, graphs[name]) for run_id, name in orphaned if name in graphs][:most]
+    named = [(run_id, graphs[name]) for run_id, name in orphaned if name in graphs]
+    ours = [(run_id, graph) for run_id, graph in named if lives.may_run(graph, run_id)][:most]
     limiter = anyio.CapacityLimiter(CLAIMS_ON_DISK if lives.store.heartbeat is None else CLAIMS_AT_ONCE)
 
     async def take(run_id: str, graph: Graph[Any]) -> None:

@@ -18,11 +18,13 @@ import anyio
 from msgspec import Struct
 
 from actorflow.engine.snapshot import dump, load
-from actorflow.errors import MigrationError, ReloadRefused, UnknownNode
+from actorflow.errors import MigrationError, NoContext, ReloadRefused, UnknownNode
 from actorflow.graph.state import State
 from actorflow.runtime.adopt import adopt
+from actorflow.runtime.contexts import lacks_context
 from actorflow.runtime.dryrun import problem_of
 from actorflow.runtime.opened import OpenRuntime
+from actorflow.runtime.options import check_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +65,7 @@ class Reloading(OpenRuntime):
         """The graph that a reload put in the place of this one; itself, if none did."""
         return self._graphs.get(graph.name, graph) if graph in self._replaced else graph
 
-    async def reload(self, graph: Graph[Any], *, drain: float | None = None) -> Reloaded:
+    async def reload(self, graph: Graph[Any], *, drain: float | None = None, context: Any = None) -> Reloaded:
         """Let the runs that live here, and all that come later, go on under newer code of their graph.
 
         Each run finishes the activations that run just now, and goes on from
@@ -79,21 +81,27 @@ class Reloading(OpenRuntime):
             graph: the new code, of the same name.
             drain: seconds that activations may take to finish. What still runs then is cancelled, unrecorded,
                 and runs again, under whichever code goes on. By default they take as long as they take.
+            context: what the nodes of all of them get as ``ctx.context`` from then on, and of those that come later, as
+                with `register`. By default each run keeps what it has.
 
         Raises:
             GraphError: the graph can't run.
+            BadContext: the context is not what the graph declares.
             ReloadRefused: runs can't go on under it; says which, and why.
         """
         _ = graph.plan
+        check_context(graph, context)
         lives = self._writable()
         async with lives.one_reload:
-            await _fit_all(lives, graph, _others(lives, graph))
+            await _fit_all(lives, graph, _others(lives, graph), context)
             lives.reloading.add(graph.name)
             try:
-                fitted = await _halt_all(lives, graph, drain)
+                fitted = await _halt_all(lives, graph, drain, context)
                 # nothing is awaited from the last look at them to here: all of them, or none
                 self._put_in_place(lives, graph)
+                lives.contexts.register(graph, context)
                 for one in fitted:
+                    one.life.context = one.life.context if context is None else context
                     one.life.go_on(graph, one.run)
             finally:
                 lives.reloading.discard(graph.name)
@@ -115,7 +123,7 @@ class Reloading(OpenRuntime):
         lives.blocked.look_again()
 
 
-async def _halt_all(lives: Lives, graph: Graph[Any], drain: float | None) -> list[_Fitted]:
+async def _halt_all(lives: Lives, graph: Graph[Any], drain: float | None, context: Any) -> list[_Fitted]:
     """Let all runs stand still, and fit each as it stands; all that stand.
 
     A run that begins meanwhile halts before its first node, so that there is an end to it.
@@ -134,7 +142,7 @@ async def _halt_all(lives: Lives, graph: Graph[Any], drain: float | None) -> lis
                 life.interrupt()
             await _settled(halts)
         standing = [life for life in coming if life.stands]
-        fitted |= {one.life: one for one in await _fit_all(lives, graph, standing)}
+        fitted |= {one.life: one for one in await _fit_all(lives, graph, standing, context)}
     return [one for one in fitted.values() if one.life.stands]
 
 
@@ -143,7 +151,7 @@ async def _settled(halts: Iterable[Halt]) -> None:
         await halt.settled.wait()
 
 
-async def _fit_all(lives: Lives, graph: Graph[Any], those: Iterable[Life]) -> list[_Fitted]:
+async def _fit_all(lives: Lives, graph: Graph[Any], those: Iterable[Life], context: Any) -> list[_Fitted]:
     """Runs as the new code understands them, tried on copies.
 
     Raises:
@@ -159,6 +167,8 @@ async def _fit_all(lives: Lives, graph: Graph[Any], those: Iterable[Life]) -> li
         except (MigrationError, UnknownNode) as error:
             reasons[life.run_id] = str(error)
             continue
+        if problem is None and lacks_context(graph, life.context if context is None else context):
+            problem = f"{NoContext(graph.name, graph.context_type)}"
         if problem is not None:
             reasons[life.run_id] = problem
         fitted.append(_Fitted(life, adopted, adopted.renewed))

@@ -33,13 +33,14 @@ from actorflow.runtime.claiming import (
     nodes_to_start,
     preview_run,
 )
+from actorflow.runtime.contexts import Contexts
 from actorflow.runtime.draining import drain_on, finish
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.hooks import Hook, Hooks
 from actorflow.runtime.listening import listen
 from actorflow.runtime.listing import RunInfo, list_runs
 from actorflow.runtime.lives import Lives
-from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_context, check_texts, check_word
+from actorflow.runtime.options import Drain, Durability, OnConflict, Recover, check_texts, check_word
 from actorflow.runtime.recovery import SCAN_EVERY, beat, recover, scan
 from actorflow.runtime.reload import Reloading
 from actorflow.runtime.run import Run
@@ -195,7 +196,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
         self._sealing = sealing
         self._drain_on = tuple(drain_on)
         self._limits = Limits(migration_timeout=migration_timeout, max_crashes=max_crashes)
-        self.contexts: dict[str, Any] = {}  # by the name of the graph
+        self._contexts = Contexts()
         self._replaced: WeakSet[Graph[Any]] = WeakSet()
         self._lives: Lives | None = None  # while it is entered
         self._tasks: TaskGroup | None = None
@@ -233,7 +234,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
             debug=self._debug,
             validate=self._validate,
             files=self._max_open_files,
-            contexts=self.contexts,
+            contexts=self._contexts,
             workers=Workers(self._processes),
             hooks=Hooks(self._hooks),
             newest=self.newest,
@@ -322,18 +323,17 @@ class Runtime(Upkeep, Scheduled, Reloading):
         Args:
             graph: as the code has it.
             context: what its nodes get as ``ctx.context`` where no other is given: in runs that are
-                recovered, answered or steered.
+                recovered, woken, answered or steered, and in children. Of a graph that declares one, such runs are
+                left to other processes until it is registered with one.
 
         Raises:
             GraphError: the graph can't run.
             BadContext: the context is not what the graph declares.
         """
         _ = graph.plan
-        check_context(graph, context)
-        if context is not None:
-            self.contexts[graph.name] = context
-        if self._graphs.get(graph.name) is not self.newest(graph):
-            self._graphs[graph.name] = graph
+        news = self._contexts.register(graph, context)
+        if news or self._graphs.get(graph.name) is not self.newest(graph):
+            self._graphs[graph.name] = self.newest(graph)
             self._graphs.setdefault(schedule.name, schedule)  # there may be one for it
             if self._lives is not None:
                 self._lives.blocked.look_again()
@@ -422,6 +422,7 @@ class Runtime(Upkeep, Scheduled, Reloading):
         Raises:
             RunExists: the id is taken, and ``on_conflict`` is "fail".
             RunDeleted: the run of this id was deleted, and ``reuse`` is not given.
+            BadContext: the context is not what the graph declares; NoContext: there is none.
             GraphError, BadUpdate, BadRunId, StoreError
         """
         check_word("on_conflict", on_conflict, OnConflict)

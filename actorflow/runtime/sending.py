@@ -17,6 +17,7 @@ from actorflow.errors import (
     Blocked,
     IdempotencyConflict,
     MailboxFull,
+    NoContext,
     RunEnded,
     RunOwned,
     UnknownGraph,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 _POLL = (0.02, 1.0)  # seconds: the first and the longest pause between two looks at a run that lives elsewhere
 
-_ELSEWHERE = (UnknownGraph, RunOwned, Blocked)
+_ELSEWHERE = (UnknownGraph, RunOwned, Blocked, NoContext)
 """Why a run can't be taken up by this process: another one may have it, or come to have it."""
 
 
@@ -123,7 +124,7 @@ class Sending(Steering):
 
         Raises:
             What it is refused with.
-            UnknownGraph, RunOwned, Blocked: the run is not for this process.
+            UnknownGraph, RunOwned, Blocked, NoContext: the run is not for this process.
         """
         life = lives.get(note.run_id)
         if life is not None and not life.done.is_set():

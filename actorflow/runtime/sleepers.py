@@ -87,7 +87,7 @@ class Sleepers:
         self._known: tuple[Graph[Any], ...] = ()  # the graphs that were registered at the newest look
         self._heap: list[tuple[float, Sleeper, bool]] = []  # when, whom, and whether it was put to sleep here
         self._own: dict[str, _Own] = {}
-        self._foreign: set[Sleeper] = set()  # their graphs are not registered here
+        self._foreign: set[Sleeper] = set()  # their graphs are not registered here, or without the context they need
         self._swept: float | None = None  # nobody who was due before slept any more at the newest look
         self._failures: dict[Sleeper, int] = {}  # how often the store did not answer
         self._nap = CancelScope()
@@ -128,7 +128,8 @@ class Sleepers:
         )
 
     def hurry(self) -> None:
-        """Look again now: a graph was registered."""
+        """Look again now, also at those who were none of ours: a graph was registered, or a context with it."""
+        self._known = ()
         self._nap.cancel()
 
     async def turn(self, *, every: float | None, anywhere: bool) -> None:
@@ -197,7 +198,7 @@ class Sleepers:
                     return
                 own = self._own.get(sleeper.run)
                 graph = self._graphs.get(tip.file.graph) or (None if own is None else own.graph)
-                if graph is None:
+                if graph is None or not lives.may_run(graph, tip.file.run_id):
                     self._foreign.add(sleeper)
                     return
                 awaited = own is not None and own.awaited
