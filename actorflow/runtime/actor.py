@@ -57,7 +57,7 @@ BRIEF = 1.0
 """Seconds for which an actor that only waits keeps its task: what asks again and again finds it there."""
 
 GLANCE = 0.05
-"""Seconds for which one keeps its task that nobody has asked anything since it had it: thousands may begin at once."""
+"""Seconds for which it does so where very many do: a task takes as much memory as all the rest of an actor."""
 
 _logger = logging.getLogger("actorflow.actor")
 
@@ -83,6 +83,7 @@ class Actor(Attending):
     __slots__ = (
         "_commands",
         "_crash",
+        "_crowded",
         "_cut_off",
         "_drowsy",
         "_inline",
@@ -114,6 +115,7 @@ class Actor(Attending):
         caller: Caller,
         observers: Observers,
         leaving: Callable[[], bool],
+        crowded: Callable[[], bool],
         linger: float,
         first: list[Command] | None = None,
         request: Request | None = None,
@@ -127,6 +129,7 @@ class Actor(Attending):
             caller: calls the nodes.
             observers: those who watch the run here.
             leaving: whether the runtime is being left, so that nobody waits for what is not due yet.
+            crowded: whether very many own a task just now.
             linger: seconds for which it is worth staying in memory for what is due then.
             first: the commands of a spawn. A run without any, as all that are loaded, is swept.
             request: what the run was loaded for.
@@ -139,6 +142,7 @@ class Actor(Attending):
         self._unclean = True  # what ran when the process before died may still have to be seen to
         self._commands: list[Command] = first or []
         self._leaving = leaving
+        self._crowded = crowded
         self._linger = linger
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
@@ -180,7 +184,7 @@ class Actor(Attending):
             if not self._drowsy:
                 return crashed
             # from here on nothing is awaited: nobody wants something of it in between
-            self._drowsy = self._swept = self._unclean = self._asked = False
+            self._drowsy = self._swept = self._unclean = False
             self._expiring.clear()
             wanted = self._requests or self._events or self._holds or self._parking or self._cut_off
             if not (wanted or self._leaving()):
@@ -324,7 +328,7 @@ class Actor(Attending):
         if soon and self._linger <= BRIEF:
             await wake.wait()
             return True
-        brief = BRIEF if self._asked or self._linger <= BRIEF else GLANCE
+        brief = GLANCE if self._linger > BRIEF and self._crowded() else BRIEF
         await clock.rest(min(self._linger, brief), until=wake.wait)
         if not wake.is_set() and self._linger > BRIEF:
             self._drowsy = True

@@ -41,18 +41,7 @@ class Request(Struct, eq=False):
 class Attending(Flights):
     """The part of an actor that does what is asked of it, in that order, and says so when it is kept."""
 
-    __slots__ = (
-        "_accepted",
-        "_asked",
-        "_askers",
-        "_holds",
-        "_left",
-        "_lingered",
-        "_plan",
-        "_requests",
-        "_row",
-        "writer",
-    )
+    __slots__ = ("_accepted", "_askers", "_holds", "_left", "_lingered", "_plan", "_requests", "_row", "writer")
 
     def __init__(
         self,
@@ -75,7 +64,6 @@ class Attending(Flights):
         self._askers: dict[bytes, list[Request]] = {}  # by message: those who wait for the reply
         self._row: list[Request] = []  # those that wait for room in the mailbox
         self._holds = 0  # how many are about to ask something
-        self._asked = request is not None  # since it last had no task
         self._left = False  # nobody takes requests any more
         self._lingered = False  # nobody wanted anything of it for as long as it was to stay
 
@@ -101,7 +89,7 @@ class Attending(Flights):
             return False
         request.taken = True
         self._requests.append(request)
-        self._asked, self._lingered = True, False
+        self._lingered = False
         self._look_up()
         return True
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SYNC_NODES = 40
 """How many sync nodes run in worker threads at once, as anyio's own default."""
 
+CROWD = 256
+"""So many actors may keep a task that they have no use for just now."""
+
 
 class ActorMaker:
     """Makes all actors of a runtime: those of runs that begin, and those that follow one which crashed or halted."""
@@ -70,6 +73,7 @@ class ActorMaker:
         # made once, and not for each of thousands of actors
         self._alone = lambda: len(lives) == 1
         self._is_leaving = lambda: lives.leaving
+        self._crowded = lambda: len(lives) - len(lives.idlers) > CROWD
         self._on_end = partial(end_markers, store)
         self._lie_down = partial(_lying_down, store)
         self._on_sent = lives.dispatcher.told
@@ -125,6 +129,7 @@ class ActorMaker:
             caller=caller,
             observers=observers,
             leaving=self._is_leaving,
+            crowded=self._crowded,
             linger=self._linger,
             first=first,
             request=request,
