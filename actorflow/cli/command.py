@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 _CALLS = re.compile(
-    r"; (use |find out why, then )?(spawn|resume|history|answer|unpause|input|interrupts|pause)\(.*", re.DOTALL
+    r"; (use |find out why, then )?(spawn|resume|history|answer|unpause|input|interrupts|pause)\(.*|; give context=.*",
+    re.DOTALL,
 )
 """The remedy in code that messages of the library end with: here it is a command instead."""
 

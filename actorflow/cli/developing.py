@@ -15,9 +15,10 @@ import click
 from anyio import to_thread
 
 from actorflow.cli.command import Command, in_event_loop
+from actorflow.cli.contexts import context_for, context_option
 from actorflow.cli.fresh import folder_of, from_sources, replacing
 from actorflow.cli.given import to_text
-from actorflow.cli.going import input_of, show_warnings, tell_context
+from actorflow.cli.going import input_of, show_warnings
 from actorflow.cli.lines import Lines
 from actorflow.cli.output import remark
 from actorflow.cli.store import store_option
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow import Graph, Runtime
+    from actorflow.cli.contexts import Source
     from actorflow.cli.store import Where
 
 STORE = "actorflow.json"
@@ -50,8 +52,11 @@ STORE = "actorflow.json"
     help="At a change, nodes that still run after so long are cancelled, and run again with the new code.",
 )
 @store_option
+@context_option
 @in_event_loop
-async def dev(target: Target, run_id: str | None, given: str | None, drain: float, store: Where) -> None:
+async def dev(
+    *, target: Target, run_id: str | None, given: str | None, drain: float, store: Where, source: Source | None
+) -> None:
     """Go on with the runs of a graph, and with the new code whenever its source changes.
 
     Watches the folder of the module. What does not import, does not check or
@@ -62,25 +67,26 @@ async def dev(target: Target, run_id: str | None, given: str | None, drain: floa
     graph = target.graph
     state = None if given is None else input_of(graph, given)
     show_warnings()
-    tell_context(graph)
-    async with store.develop(graph, Lines()) as rt, anyio.create_task_group() as tasks:
+    clients = await context_for(graph, source)
+    async with store.develop(graph, Lines(), context=clients) as rt, anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             await rt.recover()
             if run_id is not None or state is not None:
                 await rt.spawn(graph, state, id=run_id, on_conflict="attach")
-            tasks.start_soon(_follow, rt, target, began, drain)
+            tasks.start_soon(_follow, rt, target, source, began, drain)
             async for _ in signals:
                 break
             tasks.cancel_scope.cancel()
         remark("what runs is finished, and the runs are let go of; Ctrl-C again to wait for nothing")
 
 
-async def _follow(rt: Runtime, target: Target, since: float, drain: float) -> None:
+async def _follow(rt: Runtime, target: Target, source: Source | None, since: float, drain: float) -> None:
     """Reload again and again, whenever the source changes; never returns.
 
     Args:
         rt: where the runs live.
         target: as it was imported.
+        source: of the context, if there is one.
         since: when that began, in seconds since 1970.
         drain: as `Runtime.reload` takes it.
     """
@@ -105,12 +111,14 @@ async def _follow(rt: Runtime, target: Target, since: float, drain: float) -> No
                 changed |= await to_thread.run_sync(_younger, folders, since)
             if changed:
                 since = time.time()
-                target = await _reload(rt, target, folder, changed, drain)
+                target = await _reload(rt, target, source, changed, folder=folder, drain=drain)
                 if await to_thread.run_sync(_folders_of, folder) != folders:
                     break
 
 
-async def _reload(rt: Runtime, target: Target, folder: Path, changed: Iterable[Path], drain: float) -> Target:
+async def _reload(
+    rt: Runtime, target: Target, source: Source | None, changed: Iterable[Path], *, folder: Path, drain: float
+) -> Target:
     """Go on with the source as it is now; the target that goes on, which is the old one if this one can't."""
     what = visible(", ".join(sorted({path.name for path in changed})))
     try:
@@ -118,8 +126,10 @@ async def _reload(rt: Runtime, target: Target, folder: Path, changed: Iterable[P
             with from_sources():
                 # left behind if it never returns: Ctrl-C must not wait for that
                 fresh = await to_thread.run_sync(partial(find_target, target.text), abandon_on_cancel=True)
+                again = source and await to_thread.run_sync(source.again, abandon_on_cancel=True)
             _check_name(target.graph.name, fresh.graph.name)
-            done = await rt.reload(fresh.graph, drain=drain)
+            clients = again and await again.make(fresh.graph)
+            done = await rt.reload(fresh.graph, drain=drain, context=clients)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's module raises
         remark(f"{what} changed, and all goes on with the code before: {_told(error, folder)}")
         return target

@@ -62,10 +62,14 @@ _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.StoreError, Exit.STORE),
     (errors.RunError, Exit.USAGE),  # RunExists, WrongGraph, BadRunId
     (errors.GraphError, Exit.USAGE),
+    (errors.BadContext, Exit.USAGE),
     (errors.NodeError, Exit.USAGE),  # an input that is no State; a node's own failure comes as RunFailed
     (TimeoutError, Exit.FAILED),  # there was no reply in time
     (LookupError, Exit.NOT_FOUND),  # a checkpoint that the run does not have
 )
+
+
+_CONTEXT = "the same with --context module:name, a value or a function that makes one"
 
 
 def exit_of(error: Exception) -> Exit:
@@ -98,8 +102,8 @@ def remedy_for(error: Exception, given: Mapping[str, Any]) -> str | None:
             return _remedy_in_store(error, run if given.get("run_id") else "", store)
         case errors.Blocked() | errors.MigrationError() | errors.UnknownNode():
             return f"actorflow check {graph} --against {quoted(str(given.get('store') or './.actorflow'))}"
-        case errors.GraphError():
-            return f"actorflow check {graph}"
+        case errors.GraphError() | errors.BadContext():
+            return f"actorflow check {graph}" if isinstance(error, errors.GraphError) else _CONTEXT
         case errors.RunError():
             asked = isinstance(error, errors.NotWaiting | errors.BadAnswer | errors.AmbiguousTarget)
             failed = " --dead" if isinstance(error, errors.AskFailed) else ""

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from actorflow.cli.command import Command, Refusal
+from actorflow.cli.contexts import context_for, context_option
 from actorflow.cli.exits import Exit
 from actorflow.cli.given import to_text
 from actorflow.cli.output import remark, say
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from actorflow import Graph, Run, Runtime, State
+    from actorflow.cli.contexts import Source
     from actorflow.cli.store import Where
 
 DRAIN_ON: tuple[Signals, ...] = () if sys.platform == "win32" else (Signals.SIGTERM,)
@@ -45,6 +47,7 @@ GRAPH_TAG = "graph"
     help="The input: fields as JSON, or @FILE (@- is stdin).",
 )
 @store_option
+@context_option
 @click.option(
     "--durability",
     type=click.Choice(["sync", "async", "exit"]),
@@ -53,7 +56,13 @@ GRAPH_TAG = "graph"
     help="When a successor may start: after the commit, while it is in flight, or regardless of it.",
 )
 def run(
-    target: Target, run_id: str | None, given: str | None, store: Where, durability: Literal["sync", "async", "exit"]
+    *,
+    target: Target,
+    run_id: str | None,
+    given: str | None,
+    store: Where,
+    source: Source | None,
+    durability: Literal["sync", "async", "exit"],
 ) -> None:
     """Run a graph to its end, and print its final state as JSON.
 
@@ -63,9 +72,9 @@ def run(
     graph = target.graph
     state = None if given is None else input_of(graph, given)
     known = [] if run_id is None else [run_id]
-    tell_context(graph)
 
     async def work(rt: Runtime) -> Any:
+        rt.register(graph, context=await context_for(graph, source))
         try:
             run = await rt.spawn(graph, state, id=run_id, durability=durability, tags={GRAPH_TAG: target.text})
         except RunExists:
@@ -77,14 +86,17 @@ def run(
         remark(f"run {visible(run.id)} begins")
         return await outcome(run)
 
-    to_the_end(work, store.make(drain_on=DRAIN_ON), lambda: _again(known[-1], target.text, store) if known else None)
+    to_the_end(
+        work, store.make(drain_on=DRAIN_ON), lambda: again(known[-1], target.text, store, source) if known else None
+    )
 
 
 @click.command("resume", cls=Command)
 @click.argument("run_id", metavar="RUN")
 @target_argument(required=False, envvar="ACTORFLOW_GRAPH")
 @store_option
-def resume(run_id: str, target: Target | None, store: Where) -> None:
+@context_option
+def resume(run_id: str, target: Target | None, store: Where, source: Source | None) -> None:
     """Go on with a run, and print its final state as JSON.
 
     After a crash, Ctrl-C or a failure, out of quarantine, and under a graph
@@ -95,13 +107,13 @@ def resume(run_id: str, target: Target | None, store: Where) -> None:
         anyio.run(_show_result, run_id, store)
         return
     graph = target.graph
-    tell_context(graph)
 
     async def work(rt: Runtime) -> Any:
+        rt.register(graph, context=await context_for(graph, source))
         await _tell_where(rt, run_id)
         return await outcome(await rt.resume(graph, run_id))
 
-    to_the_end(work, store.open(drain_on=DRAIN_ON), lambda: _again(run_id, target.text, store))
+    to_the_end(work, store.open(drain_on=DRAIN_ON), lambda: again(run_id, target.text, store, source))
 
 
 async def outcome(run: Run[Any]) -> Any:
@@ -120,7 +132,7 @@ async def outcome(run: Run[Any]) -> Any:
 def to_the_end(
     work: Callable[[Runtime], Awaitable[Any]],
     opened: AbstractAsyncContextManager[Runtime],
-    again: Callable[[], str | None],
+    remedy: Callable[[], str | None],
     *,
     silent: bool = False,
 ) -> None:
@@ -131,7 +143,7 @@ def to_the_end(
     Args:
         work: what to do.
         opened: opens the runtime.
-        again: the command that goes on after that.
+        remedy: the command that goes on after that.
         silent: nothing comes out.
     """
 
@@ -144,10 +156,10 @@ def to_the_end(
         state = anyio.run(main)
     except KeyboardInterrupt:
         message = "interrupted; what is committed is safe, and the run can be resumed at once"
-        raise Refusal(message, Exit.INTERRUPTED, again()) from None
+        raise Refusal(message, Exit.INTERRUPTED, remedy()) from None
     except SystemExit:
         message = "ended by a signal; what ran is committed, and the run can be resumed at once"
-        raise Refusal(message, Exit.TERMINATED, again()) from None
+        raise Refusal(message, Exit.TERMINATED, remedy()) from None
     if not silent:
         say(json_whole(state))
 
@@ -172,13 +184,14 @@ async def _show_result(run_id: str, store: Where) -> None:
         raise Refusal(
             f"run {visible(run_id)!r} is {checkpoint.status}; to go on with it, name its graph",
             Exit.USAGE,
-            _again(run_id, named, store),
+            again(run_id, named, store, None),
         )
     say(json_whole(checkpoint.values))
 
 
-def _again(run_id: str, graph: str, store: Where) -> str:
-    return f"actorflow resume{store.option} {quoted(run_id)} {quoted(graph)}"
+def again(run_id: str, graph: str, store: Where, source: Source | None) -> str:
+    """The command that goes on with a run."""
+    return f"actorflow resume{store.option}{'' if source is None else source.option} {quoted(run_id)} {quoted(graph)}"
 
 
 def input_of(graph: Graph[Any], given: str) -> State:
@@ -195,13 +208,6 @@ def input_of(graph: Graph[Any], given: str) -> State:
             visible(f"{state_type.__name__} has no {', '.join(unknown)}; its fields are {known}"), param_hint="--state"
         )
     return state
-
-
-def tell_context(graph: Graph[Any]) -> None:
-    """Say before a node fails over it that there is no context: it is an object, which a command line can't name."""
-    if graph.context_type is not None:
-        name = getattr(graph.context_type, "__qualname__", str(graph.context_type))
-        remark(visible(f"graph {graph.name!r} declares context={name}; a command has none: ctx.context is None here"))
 
 
 def show_warnings() -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from actorflow.cli.caring import who
 from actorflow.cli.command import Command, in_event_loop
+from actorflow.cli.contexts import context_for, context_option
 from actorflow.cli.given import to_seconds
 from actorflow.cli.output import remark, say, say_json, say_table
 from actorflow.cli.steering import to_fields
@@ -19,6 +20,7 @@ from actorflow.cli.text import json_line, visible
 
 if TYPE_CHECKING:
     from actorflow import Letter, Message
+    from actorflow.cli.contexts import Source
     from actorflow.cli.store import Where
     from actorflow.cli.target import Target
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--by", metavar="NAME", default=who, help="Who does it, for the history; by default you.")
 @click.option("--leave", is_flag=True, help="Don't let the run go on here: leave the message to whoever serves it.")
 @store_option
+@context_option
 @in_event_loop
 async def send(
     *,
@@ -41,6 +44,7 @@ async def send(
     type_name: str,
     target: Target,
     store: Where,
+    source: Source | None,
     values: dict[str, Any],
     message_id: str | None,
     ask: bool,
@@ -50,13 +54,13 @@ async def send(
 ) -> None:
     """Send a run a message. Whoever has the run takes it; a run that nobody has goes on here until it waits again.
 
-    A graph that declares context= has handlers which need clients, and a
-    command has none: its runs are left to whoever serves the store.
+    A graph that declares context= has handlers which need clients: without
+    --context, its runs are left to whoever serves the store.
     """
     message = _message(target, type_name, values)
     async with store.open(drain="finish") as rt:
-        if not leave and target.graph.context_type is None:
-            rt.register(target.graph)
+        if not leave:
+            rt.register(target.graph, context=await context_for(target.graph, source))
         run = rt.get(run_id)
         if ask:
             say_json([await run.ask(message, id=message_id, by=by, timeout=timeout)])

@@ -13,17 +13,19 @@ import msgspec
 
 from actorflow.cli.caring import who
 from actorflow.cli.command import Command, in_event_loop
+from actorflow.cli.contexts import context_for, context_option
 from actorflow.cli.given import to_text
-from actorflow.cli.going import DRAIN_ON, outcome, to_the_end
+from actorflow.cli.going import DRAIN_ON, again, outcome, to_the_end
 from actorflow.cli.output import remark, say, say_json, say_table
 from actorflow.cli.store import json_option, store_option
 from actorflow.cli.target import target_argument
-from actorflow.cli.text import json_brief, quoted, visible
+from actorflow.cli.text import json_brief, visible
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from actorflow import Interrupt, Run, Runtime
+    from actorflow.cli.contexts import Source
     from actorflow.cli.store import Where
     from actorflow.cli.target import Target
 
@@ -55,6 +57,7 @@ def steering(function: F) -> F:
     """The arguments and options of every command that changes a run, whose code it takes."""
     for decorate in (
         store_option,
+        context_option,
         click.option("--by", metavar="NAME", default=who, help="Who does it, for the history; by default you."),
         click.option("--leave", is_flag=True, help="Don't go on with the run: leave it as soon as that is stored."),
         target_argument(envvar="ACTORFLOW_GRAPH"),
@@ -103,7 +106,15 @@ def _row(one: Interrupt) -> tuple[str, ...]:
 @click.option("--value", metavar="JSON|@FILE", callback=to_json, help="The answer; none where none is asked for.")
 @click.option("--to", metavar="QUESTION", help="Which question: its id, its text or its node, where that is enough.")
 def answer(
-    *, run_id: str, target: Target, store: Where, by: str | None, value: Any, to: str | None, leave: bool
+    *,
+    run_id: str,
+    target: Target,
+    store: Where,
+    source: Source | None,
+    by: str | None,
+    value: Any,
+    to: str | None,
+    leave: bool,
 ) -> None:
     """Answer a question of a run, which goes on with that."""
 
@@ -111,7 +122,7 @@ def answer(
         remark(f"answered in commit {await run.answer(value, to, by=by)}")
         return run
 
-    _steer(run_id, target, store, verb, leave=leave)
+    _steer(run_id, target, store, source, verb, leave=leave)
 
 
 @click.command(cls=Command)
@@ -123,6 +134,7 @@ def update(
     run_id: str,
     target: Target,
     store: Where,
+    source: Source | None,
     by: str | None,
     values: dict[str, Any],
     as_node: str | None,
@@ -134,7 +146,7 @@ def update(
         remark(f"updated in commit {await run.update(values, as_node=as_node, by=by)}")
         return run
 
-    _steer(run_id, target, store, verb, leave=leave)
+    _steer(run_id, target, store, source, verb, leave=leave)
 
 
 @click.command("input", cls=Command)
@@ -152,6 +164,7 @@ def input_(
     run_id: str,
     target: Target,
     store: Where,
+    source: Source | None,
     by: str | None,
     values: dict[str, Any],
     on_pending: Literal["error", "queue", "discard"],
@@ -163,7 +176,7 @@ def input_(
         remark(f"given in commit {await run.input(values, on_pending=on_pending, by=by)}")
         return run
 
-    _steer(run_id, target, store, verb, leave=leave)
+    _steer(run_id, target, store, source, verb, leave=leave)
 
 
 @click.command(cls=Command)
@@ -180,14 +193,14 @@ async def pause(run_id: str, target: Target, store: Where) -> None:
 
 @click.command(cls=Command)
 @steering
-def unpause(run_id: str, target: Target, store: Where, by: str | None, *, leave: bool) -> None:
+def unpause(*, run_id: str, target: Target, store: Where, source: Source | None, by: str | None, leave: bool) -> None:
     """Let a paused run go on."""
 
     async def verb(run: Run[Any]) -> Run[Any]:
         remark(f"unpaused in commit {await run.unpause(by=by)}")
         return run
 
-    _steer(run_id, target, store, verb, leave=leave)
+    _steer(run_id, target, store, source, verb, leave=leave)
 
 
 @click.command(cls=Command)
@@ -201,6 +214,7 @@ def rewind(
     run_id: str,
     target: Target,
     store: Where,
+    source: Source | None,
     by: str | None,
     at: str,
     update: dict[str, Any],
@@ -215,7 +229,7 @@ def rewind(
         remark(f"back at {visible(at)}, in commit {seq}")
         return run
 
-    _steer(run_id, target, store, verb, leave=leave)
+    _steer(run_id, target, store, source, verb, leave=leave)
 
 
 @click.command(cls=Command)
@@ -229,6 +243,7 @@ def fork(
     run_id: str,
     target: Target,
     store: Where,
+    source: Source | None,
     by: str | None,
     at: str | None,
     new_id: str | None,
@@ -245,7 +260,7 @@ def fork(
             say(visible(made.id))
         return made
 
-    _steer(run_id, target, store, verb, leave=leave)
+    _steer(run_id, target, store, source, verb, leave=leave)
 
 
 @click.command(cls=Command)
@@ -270,6 +285,7 @@ def _steer(
     run_id: str,
     target: Target,
     store: Where,
+    source: Source | None,
     verb: Callable[[Run[Any]], Awaitable[Run[Any]]],
     *,
     leave: bool,
@@ -278,13 +294,13 @@ def _steer(
     graph = target.graph
 
     async def work(rt: Runtime) -> Any:
-        rt.register(graph)
+        rt.register(graph, context=await context_for(graph, source))
         run = await verb(rt.get(run_id))
         return None if leave else await outcome(run)
 
     to_the_end(
         work,
         store.open(drain="park" if leave else "finish", drain_on=DRAIN_ON),
-        lambda: f"actorflow resume{store.option} {quoted(run_id)} {quoted(target.text)}",
+        lambda: again(run_id, target.text, store, source),
         silent=leave,
     )

@@ -74,9 +74,9 @@ class Where:
             yield rt
 
     @asynccontextmanager
-    async def develop(self, graph: Graph[Any], hook: object) -> AsyncGenerator[Runtime]:
+    async def develop(self, graph: Graph[Any], hook: object, *, context: Any) -> AsyncGenerator[Runtime]:
         """A runtime that goes on with all runs of a graph, tells the hook of them, and finishes what runs when left."""
-        async with Runtime(
+        runtime = Runtime(
             self.url,
             storage_options=self.options,
             graphs=[graph],
@@ -84,7 +84,9 @@ class Where:
             debug=True,
             hooks=[hook],
             sealing=sealing(),
-        ) as rt:
+        )
+        runtime.register(graph, context=context)
+        async with runtime as rt:
             yield rt
 
     def _runtime(

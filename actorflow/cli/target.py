@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 F = TypeVar("F", bound="Callable[..., Any]")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,13 @@ class Target:
 
 def to_target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
     """The callback of an argument: imports the module and finds the graph; a usage error says what is wrong."""
-    if value is None:
-        return None
+    return None if value is None else imported(ctx, param, value, find_target)
+
+
+def imported(ctx: click.Context, param: click.Parameter, value: str, find: Callable[[str], T]) -> T:
+    """What a text names, by this, which imports; a usage error says what is wrong."""
     try:
-        return find_target(value)
+        return find(value)
     except NotThere as problem:
         raise click.BadParameter(visible(str(problem)), ctx, param) from problem
     except KeyboardInterrupt:
@@ -70,6 +74,23 @@ def find_target(text: str) -> Target:
     """
     place, attribute = _parted(text)
     return Target(text, _graph_in(_import(place), place, attribute))
+
+
+def find_object(text: str) -> object:
+    """Import the module and find what has this name in it.
+
+    Raises:
+        LookupError: there is no such module, file or name.
+        What the module raises.
+    """
+    place, attribute = _parted(text)
+    module = _import(place)
+    if not attribute:
+        raise NotThere(f"say what in {place!r}, as in module:name")
+    if attribute not in vars(module):
+        raise NotThere(f"{attribute!r} is not there; {place!r} has none of that name")
+    found: object = vars(module)[attribute]
+    return found
 
 
 def target_argument(*, required: bool = True, envvar: str | None = None) -> Callable[[F], F]:
@@ -125,6 +146,9 @@ def _import(place: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise NotThere(f"there is no file {str(path)!r}")
+    there = sys.modules.get(path.stem)
+    if there is not None and Path(getattr(there, "__file__", None) or "").resolve() == path.resolve():
+        return there  # named twice: its classes must not be there twice
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -133,5 +157,9 @@ def _import_file(path: Path) -> ModuleType:
         raise NotThere(f"{str(path)!r} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # the types of its functions are looked up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
     return module

@@ -115,19 +115,6 @@ def test_what_is_left_is_handled_elsewhere(bank: Project) -> None:
     assert [row["kind"] for row in bank.rows("history", "ada")] == IDLE
 
 
-def test_a_command_has_no_context_and_so_handles_nothing_that_needs_one(project: Project) -> None:
-    """A handler that called its client there would find None, and its message be a dead letter."""
-    needs = BANK.replace('lifetime="actor"', 'lifetime="actor", context=dict')
-    (project.folder / "bank.py").write_text(needs)
-    began = project.call("run", GRAPH, "--id", "ada")
-    assert "graph 'account' declares context=dict; a command has none" in began.stderr
-
-    sent = project.call("send", "ada", "Deposit", GRAPH, "--values", '{"amount": 5}')
-
-    assert sent.exit_code == 0
-    assert [row["kind"] for row in project.rows("history", "ada")] == IDLE
-
-
 def test_a_run_that_is_over_takes_none(bank: Project) -> None:
     """And says so."""
     bank.call("send", "ada", "Close", GRAPH)
