@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from measure import Answer, answer, clocked
 
-from actorflow import Graph, Message, Reply, RestartPolicy, Run, Runtime, State, Update
+from actorflow import Context, Graph, Message, Reply, RestartPolicy, Run, Runtime, State, Update
 from actorflow.engine.fold import fold
 from actorflow.engine.operations import Put
 from actorflow.engine.records import Body, Finished, Formed, Received, TurnOpened, encode_body
@@ -22,6 +22,10 @@ from actorflow.store.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+TOGETHER = 50
+"""So many actors are begun, and sent to, at once where there are thousands."""
 
 
 class Account(State, version=1):
@@ -37,6 +41,16 @@ class Deposit(Message, version=1):
     note: bytes = b""
 
 
+class Wind(Message, version=1):
+    """Sets the alarm."""
+
+    at: float
+
+
+class Alarm(Message, version=1):
+    """Goes off."""
+
+
 def account(**options: Any) -> Graph[Account]:
     """An actor that adds, and says what it has."""
     graph = Graph("account", Account, lifetime="actor", **options)
@@ -45,6 +59,21 @@ def account(**options: Any) -> Graph[Account]:
     async def deposit(state: Account, msg: Deposit) -> Reply:
         balance = state.balance + msg.amount
         return Reply(balance, {"balance": balance})
+
+    return graph
+
+
+def clock() -> Graph[Account]:
+    """An actor that sets a timer when it is told to, and counts how often one goes off."""
+    graph = Graph("clock", Account, lifetime="actor")
+
+    @graph.on(Wind)
+    async def wind(state: Account, msg: Wind, ctx: Context) -> None:
+        ctx.set_timer("alarm", Alarm(), at=msg.at)
+
+    @graph.on(Alarm)
+    async def alarm(state: Account, msg: Alarm) -> Update:
+        return {"balance": state.balance + 1}
 
     return graph
 
@@ -144,23 +173,52 @@ def restart(root: Path, backend: str) -> Answer:
     return anyio.run(measure, backend=backend)
 
 
-def idle(root: Path, actors: int, seconds: float, backend: str) -> Answer:
-    """Memory of so many live actors that wait, and the CPU that they take while they do."""
+def idle(root: Path, actors: int, seconds: float, spread: float, backend: str) -> Answer:
+    """Memory and CPU of so many live actors that wait: without timers, and with one each.
+
+    They are an hour ahead first, and then within ``spread`` seconds, so that one after the other goes off.
+    """
 
     async def measure() -> Answer:
-        graph = account()
+        graph = clock()
         async with Runtime(root, linger=10_000.0) as rt:
             gc.collect()
             before = resident_bytes()
-            for number in range(actors):
-                await rt.spawn(graph, Account(), id=f"a{number}")
-            await anyio.sleep(2.0)  # from when on they own no task
-            gc.collect()
-            each = (resident_bytes() - before) / actors
+            async with anyio.create_task_group() as tasks:
+                for first in range(TOGETHER):
+                    tasks.start_soon(begin, rt, graph, range(first, actors, TOGETHER))
+            each, share = await at_rest(before)
+            await wind(rt, [time.time() + 3600.0] * actors)
+            wound, waiting = await at_rest(before)
+            began = time.time() + 30.0  # setting them takes that long
+            await wind(rt, [began + spread * number / actors for number in range(actors)])
+            await anyio.sleep(max(0.0, began - time.time()))
             cpu = time.process_time()
             await anyio.sleep(seconds)
-            share = (time.process_time() - cpu) / seconds
-        return {"each": each, "share": share}
+            firing = (time.process_time() - cpu) / seconds
+        return {"each": each, "share": share, "wound": wound, "waiting": waiting, "firing": firing}
+
+    async def begin(rt: Runtime, graph: Graph[Account], numbers: range) -> None:
+        for number in numbers:
+            await rt.spawn(graph, id=f"a{number}")
+
+    async def wind(rt: Runtime, times: list[float]) -> None:
+        async def some(first: int) -> None:
+            for number in range(first, actors, TOGETHER):
+                await rt.get(f"a{number}").send(Wind(at=times[number]))
+
+        async with anyio.create_task_group() as tasks:
+            for first in range(TOGETHER):
+                tasks.start_soon(some, first)
+
+    async def at_rest(before: int) -> tuple[float, float]:
+        """Bytes for each, and the share of a core, once they own no task."""
+        await anyio.sleep(2.0)
+        gc.collect()
+        each = (resident_bytes() - before) / actors
+        cpu = time.process_time()
+        await anyio.sleep(seconds)
+        return each, (time.process_time() - cpu) / seconds
 
     return anyio.run(measure, backend=backend)
 

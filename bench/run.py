@@ -229,11 +229,22 @@ def mail(lab: Lab) -> Iterator[Row]:
         yield Row.at_most(name, micros(asked), micros(once), (asked - 150e-6) / once, 1.5)
         back = lab.ask("mail.py", "restart", backend=backend)["wall"] * 1e3
         yield Row.at_most(f"restart of a crashed run, {backend}, ms", f"{back:.1f} ms", "", back, 10)
-        still = lab.ask("mail.py", "idle", actors=2_000, seconds=5, backend=backend)
-        yield Row.at_most(f"an idle live actor, {backend}, kB", size(still["each"]), "", still["each"] / 1e3, 8)
-        yield Row.at_most(f"CPU of 2,000 of them, {backend}, % of a core", "", "", still["share"] * 100, 5)
         grew = lab.ask("mail.py", "flood", messages=2_000, size=100_000, backend=backend)["grew"]
         yield Row.at_most(f"memory of a flood, {backend}, MB", size(grew), "16 MB", grew / 1e6, 16 + 64)
+
+
+def idle(lab: Lab) -> Iterator[Row]:
+    """Live actors that only wait, 10,000 of them: memory, and CPU without and with a timer for each. Minutes."""
+    actors, spread = 10_000, 100
+    for backend in ("asyncio", "trio"):
+        said = lab.ask("mail.py", "idle", actors=actors, seconds=10, spread=spread, backend=backend)
+        title = f"{actors:,} idle actors, {backend}"
+        yield Row.at_most(f"{title}: kB each", size(said["each"] * actors), "", said["each"] / 1e3, 8)
+        yield Row.told(f"{title}: kB each, with a timer", size(said["wound"] * actors), "", said["wound"] / 1e3)
+        yield Row.at_most(f"{title}: CPU, % of a core", "", "", said["share"] * 100, 5)
+        yield Row.at_most(f"{title}: the same, a timer each in an hour", "", "", said["waiting"] * 100, 5)
+        name = f"{title}: the same, {actors // spread} timers go off a second"
+        yield Row.told(name, "", "", said["firing"] * 100)
 
 
 def sleeping(lab: Lab) -> Iterator[Row]:
@@ -369,6 +380,7 @@ FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
         fan_out,
         unsaved,
         mail,
+        idle,
         sleeping,
         growth,
         reopen,
