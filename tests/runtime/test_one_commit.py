@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from actorflow import Context, Graph, Message, Reply, Runtime, State
+from actorflow.engine.records import Posted, Record, decode_body
 from actorflow.errors import CommitTooLarge
-from tests.runtime.correspondents import killed_everywhere, until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from actorflow.runtime.large import Splitter
+from actorflow.runtime.pending import Pending
+from actorflow.store.memory import MemoryBackend
+from actorflow.store.store import open_store
 
 KIB = 1024
 PAGES = 6
@@ -47,14 +48,14 @@ def book() -> Graph[Book]:
     return graph
 
 
-def author(*, size: int) -> Graph[Book]:
-    """Sends many pages for each message."""
+def author() -> Graph[Book]:
+    """Sends more pages for a message than one commit of these tests can hold."""
     graph = Graph("author", Book, lifetime="actor")
 
     @graph.on(Write)
     async def write(state: Book, msg: Write, ctx: Context) -> Reply:
         for number in range(PAGES):
-            await ctx.send("book", Page(number=state.written * PAGES + number, text="." * size))
+            await ctx.send("book", Page(number=number, text="." * 11 * KIB))
         return Reply("done", {"written": state.written + 1})
 
     return graph
@@ -67,27 +68,20 @@ def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actorflow.runtime.pending.MAX_VALUE", 64 * KIB)
 
 
-def _graphs() -> list[Graph[Any]]:
-    return [book(), author(size=9 * KIB)]
-
-
-async def _write(rt: Runtime, graphs: Sequence[Graph[Any]]) -> None:
-    """Let three messages be handled one right after the other, so that they are committed together."""
-    shelf = await rt.spawn(graphs[0], id="book", on_conflict="attach")
-    run = await rt.spawn(graphs[1], id="author", on_conflict="attach")
-    await run.pause()
-    for number in range(TURNS):
-        await run.send(Write(), id=str(number))
-    await run.unpause()
-    await until(lambda: shelf.query(lambda state: len(state.pages) >= TURNS * PAGES))
-    assert (await shelf.state()).pages == list(range(TURNS * PAGES))
-    assert (await run.state()).written == TURNS
-
-
 @pytest.mark.usefixtures("small_commits")
-async def test_what_a_turn_sends_is_not_parted_from_what_it_did() -> None:
-    """However many turns are committed together. Planted: a commit takes as many records as there is room for."""
-    assert await killed_everywhere(_graphs, _write, kinds=("after",), every=2) > 3
+def test_what_was_decided_together_is_not_parted() -> None:
+    """However much waits beside it. Planted: a commit takes as many records as there is room for."""
+    blobs = open_store(MemoryBackend()).blobs("author")
+    pending = Pending(large=Splitter(blobs, epoch=1, known={}), snapshot=None)
+    turns = [[Posted(f"book {turn}", "message", values="." * 9 * KIB)] * PAGES for turn in range(TURNS)]
+    for turn in turns:
+        pending.add(turn)
+
+    commits = list[list[Record]]()
+    while pending:
+        commits.append(list(decode_body(pending.seal().body).records))
+
+    assert commits == turns
 
 
 @pytest.mark.usefixtures("small_commits")
@@ -95,7 +89,7 @@ async def test_what_no_commit_can_hold_is_not_kept_in_part(store_url: str) -> No
     """The run stops with a typed error, before anybody was told of anything."""
     async with Runtime(store_url, drain="park", recover="never") as rt:
         shelf = await rt.spawn(book(), id="book")
-        run = await rt.spawn(author(size=11 * KIB), id="author")
+        run = await rt.spawn(author(), id="author")
 
         with pytest.raises(CommitTooLarge):
             await run.ask(Write(), id="once")
