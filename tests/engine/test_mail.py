@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import fields
 
+from actorflow.engine.events import Due, Outgoing, Returned
 from actorflow.engine.mail import DEAD_LETTERS, Child, Dead, Letter, Mail, Parcel, Said, Seen, Timer, Watch
 from actorflow.engine.records import ErrorInfo
+from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
 from actorflow.errors import BadUpdate, MailboxFull, WindowFull
 from actorflow.graph.graph import Graph
 from actorflow.graph.message import Mailbox, Message
+from actorflow.graph.schema import schema_of
 from actorflow.graph.state import State
 from tests.engine.driver import Driver
 
@@ -128,3 +131,22 @@ def test_what_a_failed_run_had_not_handled_is_handled_when_it_goes_on() -> None:
         run.returns("deposit")
 
     assert (run.run.mail.handled, run.run.mail.queue, run.run.mail.dead) == (2, {}, [])
+
+
+def test_each_setting_of_a_timer_is_a_message_of_its_own() -> None:
+    """Also if the one before still waits to be handled. Planted: messages that are known by the name of the timer."""
+    graph = Graph("account", Empty)
+    graph.node(node, name="a")
+    graph.node(node, name="b", after="a")
+    graph.on(Deposit, handler, name="deposit")
+    run = Driver(graph, Empty())
+    run.gets_message(Deposit())  # is being handled, and the next ones wait
+    schema = schema_of(Deposit)
+    form = Form(schema.name, schema.version, schema.table)
+
+    for time, name in enumerate(("a", "b"), start=1):
+        tick = Outgoing("timer", "tick", form, {}, due=float(time))
+        run.settle(Returned(run.open_at(name).id, None, outgoing=(tick,)))
+        run.settle(Due(0, now=float(time)))
+
+    assert len(run.run.mail.queue) == 2

@@ -12,6 +12,7 @@ import pytest
 from actorflow import Cache, Context, Graph, RestartPolicy, Retry, Runtime, State, Update, degrade, timing
 from actorflow.errors import GraphError, RunFailed, WaitInMiddleware
 from tests.runtime import isolated
+from tests.runtime.correspondents import Pay, Total, till, until
 from tests.runtime.graphs import Trail
 
 if TYPE_CHECKING:
@@ -99,6 +100,34 @@ async def test_each_attempt_goes_through_it() -> None:
         assert (await rt.run(graph, Trail())).trace == ["node"]
 
     assert attempts == [1, 2, 3]
+
+
+async def test_what_a_function_sent_in_vain_is_not_sent() -> None:
+    """A middleware that calls it once more has what the last call sent. Planted: what each of them sent goes out."""
+
+    async def twice(state: Trail, ctx: Context, call: Call) -> Update:
+        try:
+            return await call()
+        except ConnectionError:
+            return await call()
+
+    calls: list[int] = []
+    graph = Graph("g", Trail)
+
+    @graph.node(middleware=[twice])
+    async def node(state: Trail, ctx: Context) -> Update:
+        calls.append(1)
+        await ctx.send("till", Pay(amount=len(calls)))
+        if len(calls) == 1:
+            raise ConnectionError("once")
+        return {}
+
+    async with Runtime("memory://", drain="park") as rt:
+        other = await rt.spawn(till(), id="till")
+        await rt.run(graph, Trail())
+        await until(lambda: other.query(lambda state: state.entries))
+        await other.ask(Total())
+        assert (await other.state()).entries == [2]
 
 
 async def test_it_is_around_functions_only() -> None:

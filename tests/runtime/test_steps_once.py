@@ -116,6 +116,26 @@ async def test_who_knows_is_asked_what_became_of_a_step(asynchronous: bool) -> N
     assert intent.when.tzinfo is not None
 
 
+async def test_who_knows_is_asked_about_a_step_that_was_begun_and_not_recorded() -> None:
+    """By the next attempt, which does not do it again. Planted: an answer that is asked for, and not taken."""
+    world, intents = World(), []
+
+    def look(intent: Intent) -> Done:
+        intents.append(intent)
+        return Done("receipt 7")
+
+    async def node(state: Trail, ctx: Context) -> Update:
+        if ctx.attempt == 1:
+            await begin_and_leave(ctx, world, reconcile=look)
+        return {"trace": [await ctx.step("pay", world.do, mode="at_most_once", reconcile=look)]}
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(of(node, retry=AGAIN))
+
+    assert (state.trace, len(world.done)) == (["receipt 7"], 1)
+    assert [intent.idempotency_key for intent in intents] == world.keys
+
+
 async def test_a_step_that_was_not_done_runs_again_by_its_retry() -> None:
     """Who knows said so; without a retry the error is the node's, and the next attempt asks again."""
     for retry, node_attempts in ((Retry(attempts=3, backoff=0.0), 1), (None, 3)):
