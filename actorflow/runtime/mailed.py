@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actorflow.errors import RunError
     from actorflow.graph.graph import Graph
     from actorflow.graph.message import Message
-    from actorflow.runtime.runtime import Runtime
+    from actorflow.runtime.starting import Starting
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Mailed(ABC):
     """
 
     id: str
-    _runtime: Runtime
+    _runtime: Starting
     _given: Graph[Any] | None
 
     async def send(

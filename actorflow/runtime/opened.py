@@ -21,6 +21,8 @@ class OpenRuntime(ABC):
     """The store and the lives of a runtime, while it is entered."""
 
     url: str
+    max_crashes: int
+    migration_timeout: float  # seconds
     _graphs: dict[str, Graph[Any]]
     _replaced: WeakSet[Graph[Any]]  # by reloads
     _limits: Limits

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from actorflow.graph.progress import Progress
     from actorflow.runtime.archive import Archived
     from actorflow.runtime.life import Life, Outcome
-    from actorflow.runtime.runtime import Runtime
+    from actorflow.runtime.starting import Starting
     from actorflow.runtime.view import View
     from actorflow.store.backend import Backend
     from actorflow.store.frames import FilePart
@@ -72,7 +72,7 @@ class Run(Steered[S]):
         2 finished
     """
 
-    def __init__(self, runtime: Runtime, run_id: str, graph: Graph[Any] | None, life: Life | None) -> None:
+    def __init__(self, runtime: Starting, run_id: str, graph: Graph[Any] | None, life: Life | None) -> None:
         self.id = run_id
         self._runtime = runtime
         self._given = graph

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actorflow.engine.events import Asking
     from actorflow.runtime.life import Life
     from actorflow.runtime.run import Run
-    from actorflow.runtime.runtime import Runtime
+    from actorflow.runtime.starting import Starting
     from actorflow.runtime.view import View
 
 S = TypeVar("S", bound=State)
@@ -53,7 +53,7 @@ class Steered(Mailed, ABC, Generic[S]):
     """
 
     id: str
-    _runtime: Runtime
+    _runtime: Starting
     _life: Life | None
 
     async def interrupts(self) -> list[Interrupt]:
