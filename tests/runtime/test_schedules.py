@@ -90,6 +90,31 @@ async def test_times_that_nobody_was_there_for_are_late_and_not_lost() -> None:
 
 
 @pytest.mark.parametrize(
+    ("overlap", "made_up_for", "passed"),
+    [("skip", [4, 5], 3), ("buffer", [4, 5], 3), ("allow", [4, 5], 3), ("cancel_other", [5], 4)],
+)
+async def test_what_was_missed_is_made_up_for(overlap: Any, made_up_for: list[int], passed: int) -> None:
+    """Five hours that nobody was there, and one to be made up for besides the last; each run takes a quarter."""
+    ran: list[str] = []
+    graph, store = reporting(ran, takes=0.25 * HOUR), MemoryBackend()
+    async with VirtualClock(START) as clock:
+        async with Runtime(store) as rt:
+            await rt.schedule(graph, every=HOUR, overlap=overlap, backfill=1)
+        await clock.advance(5.1 * HOUR)
+
+        async with Runtime(store, graphs=[graph], recover="always", drain="park") as rt:
+            await anyio.sleep(0.1 * HOUR)
+            at_once = len(ran)
+            await anyio.sleep(0.6 * HOUR)
+            schedule = rt.get("schedule:report")
+            assert await look(schedule, "passed") == passed
+            await schedule.cancel()
+
+    assert sorted(ran) == [f"2026-01-01T0{hour}:00:00Z" for hour in made_up_for]
+    assert at_once == (2 if overlap == "allow" else 1)
+
+
+@pytest.mark.parametrize(
     ("overlap", "began", "passed"),
     [("skip", [1, 3], 1), ("buffer", [1, 2], 0), ("allow", [1, 2, 3], 0), ("cancel_other", [1, 2, 3], 0)],
 )
