@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct, field, msgpack
 from msgspec.structs import replace
 
+from actorflow.engine.contents import changed_letter, changed_mail
 from actorflow.engine.mail import Letter, Mail
 from actorflow.engine.memos import Memo, Undoable
 from actorflow.engine.operations import Grown, Values, thaw
@@ -138,7 +139,8 @@ class _Run(Struct, frozen=True):
     restart: RestartType | None = None
 
 
-_SAME = tuple(name for name in _Run.__struct_fields__ if name not in {"scopes", "bases", "open", "fans", "saga"})
+_MADE = frozenset({"scopes", "bases", "open", "fans", "saga", "mail"})
+_SAME = tuple(name for name in _Run.__struct_fields__ if name not in _MADE)
 _NONE = _More()
 _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(_Run)
@@ -177,8 +179,9 @@ def dump(run: RunState, *, shorten: Callable[[Any], Any] = thaw) -> bytes:
     scopes = tuple(_dump_scope(scope, shorten) for scope in run.scopes.values())
     fans = {owner: _dump_fan(fan, run.open[owner], shorten) for owner, fan in run.fans.items()}
     saga = _changed(run.saga, shorten)
+    mail = run.mail if shorten is thaw else changed_mail(run.mail, shorten)  # which holds plain values only
     return _encoder.encode(
-        _Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), fans=fans, saga=saga, **same)
+        _Run(scopes=scopes, bases=tuple(bases), open=tuple(activations), fans=fans, saga=saga, mail=mail, **same)
     )
 
 
@@ -197,6 +200,7 @@ def load(data: bytes, *, restore: Callable[[Any], Any] = thaw) -> RunState:
     run = RunState(
         scopes=scopes,
         open={one.id: _load_activation(one, bases[one.base], restore) for one in kept.open},
+        mail=kept.mail if restore is thaw else changed_mail(kept.mail, restore),
         **{name: getattr(kept, name) for name in _SAME},
     )
     run.fans = {owner: _load_fan(fan, run, owner, restore) for owner, fan in kept.fans.items()}
@@ -214,6 +218,10 @@ def _changed(saga: list[Undoable], change: Callable[[Any], Any]) -> list[Undoabl
     return [replace(one, value=change(one.value)) for one in saga]
 
 
+def _changed_answers(answers: dict[str, Answer], change: Callable[[Any], Any]) -> dict[str, Answer]:
+    return {key: replace(answer, value=change(answer.value)) for key, answer in answers.items()}
+
+
 def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More | None:
     more = _More(
         goto=activation.goto,
@@ -229,11 +237,11 @@ def _dump_more(activation: Activation, shorten: Callable[[Any], Any]) -> _More |
         failed=activation.failed,
         handling=activation.handling,
         asks=activation.asks,
-        answers=activation.answers,
+        answers=_changed_answers(activation.answers, shorten),
         began=activation.began,
         memos={step: replace(memo, value=shorten(memo.value)) for step, memo in activation.memos.items()},
         undone=activation.undone,
-        letter=activation.letter,
+        letter=None if activation.letter is None else changed_letter(activation.letter, shorten),
         until=activation.until,
     )
     return None if more == _NONE else more
@@ -258,11 +266,12 @@ def _load_activation(kept: _Activation, base: Values, restore: Callable[[Any], A
         activation.fan, activation.index, activation.inner = more.fan, more.index, more.inner
         activation.queued = more.queued
         activation.error, activation.failed, activation.handling = more.error, more.failed, more.handling
-        activation.asks, activation.answers = dict(more.asks), dict(more.answers)
+        activation.asks, activation.answers = dict(more.asks), _changed_answers(more.answers, restore)
         activation.began = more.began
         activation.memos = {step: replace(memo, value=restore(memo.value)) for step, memo in more.memos.items()}
         activation.undone = list(more.undone)
-        activation.letter, activation.until = more.letter, dict(more.until)
+        activation.letter = None if more.letter is None else changed_letter(more.letter, restore)
+        activation.until = dict(more.until)
     return activation
 
 

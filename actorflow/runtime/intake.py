@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
@@ -42,6 +42,13 @@ AT_ONCE = 256
 _REMEMBERED = 10_000  # letters that were said to be left: each once
 
 _logger = logging.getLogger("actorflow.runtime")
+
+
+class _Room(NamedTuple):
+    """What the mailbox of a run could still take."""
+
+    messages: int
+    bytes: int
 
 
 class _Found(Struct, frozen=True):
@@ -130,12 +137,12 @@ class Intake:
         """
         if actor.run.ended:
             return _Look()
-        room = actor.graph.plan.mailbox.messages - len(actor.run.mail.queue)
-        if room <= 0:
+        run_id, mail, bounds = actor.run.run_id, actor.run.mail, actor.graph.plan.mailbox
+        room = _Room(bounds.messages - len(mail.queue), bounds.bytes - mail.size)
+        if room.messages <= 0:
             return _Look(waits=Request(None, patient=True))
-        run_id, most = actor.run.run_id, min(AT_ONCE, max(1, room // 2))
-        marks, window = marks_of(actor.run.mail), _window_of(actor.run.mail)
-        find = partial(self._find, run_id, actor.graph, marks, window, most)
+        marks, window = marks_of(mail), _window_of(mail)
+        find = partial(self._find, run_id, actor.graph, marks, window, room)
         found = await self._lives.in_store(find)
         if not found.events and not found.batch.deletable:
             return _Look()
@@ -157,11 +164,12 @@ class Intake:
                 return _Look(waits=Request(request.event, patient=True), letter=letter)
         return _Look(more=found.more and bool(done))
 
-    def _find(self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, most: int) -> _Found:
+    def _find(self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, room: _Room) -> _Found:
         bounds, now = graph.plan.mailbox, clock.now()
+        most, size = min(AT_ONCE, max(1, room.messages // 2)), max(1, room.bytes)
         limits = Limits(ids=bounds.ids, hours=bounds.hours)
         inbox = self._lives.store.inbox
-        batch = inbox.take(run_id, marks=marks, window=window, now=now, limit=most, limits=limits)
+        batch = inbox.take(run_id, marks=marks, window=window, now=now, limit=most, size=size, limits=limits)
         for letter, reason in batch.held.items():
             self._leave(letter, reason)
         there = (*batch.taken, *batch.deletable, *batch.held)
@@ -176,7 +184,7 @@ class Intake:
                 events[letter] = received(message, graph, now=now, present=present, limit=self._limit)
             except SchemaTooNew as error:  # and those behind it come out of order, and stay
                 self._leave(letter, error)
-        return _Found(batch, events, more=len(batch.taken) >= most)
+        return _Found(batch, events, more=batch.cut or len(batch.taken) >= most)
 
     def _leave(self, letter: Letter, reason: Exception) -> None:
         if letter not in self._held:

@@ -27,8 +27,12 @@ from actorflow.engine.records import (
     InputQueued,
     ItemDone,
     Merged,
+    Posted,
+    Received,
+    Replied,
     Spawned,
     Stepped,
+    TimerSet,
     Updated,
     decode_body,
 )
@@ -307,8 +311,10 @@ def _changed(record: Record, change: Callable[[Any], Any]) -> Record:
             return replace(record, items=change(items))
         case ItemDone(result=result):
             return replace(record, result=change(result))
-        case Answered(value=value) | Stepped(value=value):
+        case Answered(value=value) | Stepped(value=value) | Replied(value=value):
             return replace(record, value=change(value))
+        case Received(values=values) | TimerSet(values=values) | Posted(values=values) if values:
+            return replace(record, values=change(values))
         case _:
             return record
 

@@ -53,6 +53,7 @@ class Batch(NamedTuple):
     deletable: tuple[Letter, ...]  # at once: an earlier commit holds what they did, or they are kept as dead letters
     taken: tuple[Letter, ...]  # deletable when marks and window are committed
     held: dict[Letter, ActorflowError]  # left as they are, with those behind them: not readable here, or no room
+    cut: bool = False  # there are more, and these are as many bytes as were wanted
 
 
 class Inbox:
@@ -154,6 +155,7 @@ class Inbox:
         window: Window,
         now: float,
         limit: int | None = None,
+        size: int | None = None,
         limits: Limits | None = None,
     ) -> Batch:
         """What the run takes next. Only for its owner, and only with the marks and window of its newest commit.
@@ -169,12 +171,16 @@ class Inbox:
             window: as committed.
             now: seconds since 1970.
             limit: at most so many from lanes, and as many from callers.
+            size: no more once what was read of lanes has so many bytes; and of callers, as many.
             limits: of the window.
         """
         letters = self._listed(run_id, marks)
         held: dict[Letter, ActorflowError] = {}
-        messages, taken, marks, deletable = self._take_lanes(letters, marks, held, now=now, limit=limit)
-        called, window, done = self._take_callers(run_id, letters, window, held, now=now, limit=limit, limits=limits)
+        budgets = _Budget(size), _Budget(size)
+        messages, taken, marks, deletable = self._take_lanes(letters, marks, held, budgets[0], now=now, limit=limit)
+        called, window, done = self._take_callers(
+            run_id, letters, window, held, budgets[1], now=now, limit=limit, limits=limits
+        )
         return Batch(
             messages=(*messages, *called),
             marks=marks,
@@ -182,6 +188,7 @@ class Inbox:
             deletable=(*deletable, *done),
             taken=(*taken, *(message.letter for message in called)),
             held=held,
+            cut=any(budget.cut for budget in budgets),
         )
 
     def delete(self, letters: Iterable[Letter]) -> None:
@@ -215,19 +222,24 @@ class Inbox:
         letters: list[Letter],
         marks: Marks,
         held: dict[Letter, ActorflowError],
+        budget: _Budget,
         *,
         now: float,
         limit: int | None,
     ) -> tuple[list[Message], tuple[Letter, ...], Marks, tuple[Letter, ...]]:
         read: dict[Letter, Message | CorruptMessage] = {}
-        there = set(letters)
+        there: set[Letter] = set(letters)
         taking = take(marks, there, limit=limit)
         while unread := [letter for letter in taking.taken if letter not in read]:
             for letter in unread:
                 if letter not in there:
                     continue
+                if budget.is_spent():
+                    there = {one for one in there if one in read or not _is_ahead(marks, one)}
+                    break
                 try:
-                    read[letter] = self._read(letter)
+                    read[letter] = message = self._read(letter)
+                    budget.spend(message)
                 except CorruptMessage as error:
                     read[letter] = error
                 except Missing:
@@ -256,6 +268,7 @@ class Inbox:
         letters: list[Letter],
         window: Window,
         held: dict[Letter, ActorflowError],
+        budget: _Budget,
         *,
         now: float,
         limit: int | None,
@@ -272,8 +285,11 @@ class Inbox:
             if full is not None and letter.sender not in window.ids:
                 held[letter] = full
                 continue
+            if budget.is_spent():
+                break
             try:
                 message = self._read(letter)
+                budget.spend(message)
                 verdict = window.verdict(letter.sender, message.content)
                 if verdict == "new":
                     window = window.admitting(
@@ -310,6 +326,28 @@ class Inbox:
                 if attempt == _READS - 1:
                     raise
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+
+class _Budget:
+    """How many bytes may still be read."""
+
+    def __init__(self, size: int | None) -> None:
+        self.cut = False  # somebody wanted more
+        self._left = size
+
+    def is_spent(self) -> bool:
+        """Whether nothing more is to be read, for who would."""
+        self.cut = self.cut or (self._left is not None and self._left <= 0)
+        return self.cut
+
+    def spend(self, message: Message) -> None:
+        """It was read."""
+        if self._left is not None:
+            self._left -= len(message.body)
+
+
+def _is_ahead(marks: Marks, letter: Letter) -> bool:
+    return (letter.generation, letter.number) > marks.of(letter.sender)
 
 
 def _without(letters: set[Letter], stop: Letter) -> set[Letter]:
