@@ -90,6 +90,24 @@ async def test_children_of_a_supervisor_are_counted_together_within_its_period(
                     await group.spawn(graph, Trail(), id=name)
 
 
+@pytest.mark.parametrize("supervised", [False, True])
+async def test_who_crashed_together_does_not_come_back_together(store_url: str, *, supervised: bool) -> None:
+    """Each takes something off its wait at random: what was down is not asked by all at once. Planted: no jitter."""
+    calls: dict[str, list[float]] = {}
+    pauses = {name: [5.0] for name in "abcdefgh"}
+    policy = RestartPolicy(backoff=100.0, max_backoff=100.0)
+    async with VirtualClock() as clock, Runtime(store_url, recover="never", restarts=policy) as rt:
+        graph = crashing_after(pauses, calls, clock)
+        async with rt.supervise("group", max_restarts=9, backoff=100.0, max_backoff=100.0) as group:
+            spawn = group.spawn if supervised else rt.spawn
+            for name in pauses:
+                await spawn(graph, Trail(), id=name)
+
+    again = [called[1] for called in calls.values()]
+    assert all(55.0 <= at <= 105.1 for at in again)
+    assert max(again) - min(again) > 1.0
+
+
 async def test_the_members_of_a_group_wait_together(store_url: str) -> None:
     """Nobody of a `one_for_all` starts before the backoff of the one that crashed is over."""
     calls: dict[str, list[float]] = {}
