@@ -25,7 +25,7 @@ def drop_owned(run: RunState, activation: Activation, *, done: bool = False) -> 
     Of a kept scope the values stay: as they are if this visit is ``done``, else as they were before it.
     """
     activation.queued = False
-    if run.fans.pop(activation.id, None) is not None:
+    if run.fans and run.fans.pop(activation.id, None) is not None:
         for item in [one for one in run.open.values() if one.fan == activation.id]:
             close(run, item)
     if (path := activation.inner) is not None:

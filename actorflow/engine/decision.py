@@ -40,9 +40,10 @@ class Decision(Struct):
     def note(self, record: Record) -> None:
         """Fold a record and keep it for the commit. What it opens is to begin."""
         first = self.run.next_id
-        self.run = fold(self.run, record)
+        self.run = run = fold(self.run, record)
         self.records.append(record)
-        self.begin.extend(range(first, self.run.next_id))
+        if run.next_id > first:
+            self.begin.extend(range(first, run.next_id))
 
     def fail(self, id_: int | None, error: BaseException) -> None:
         """The run fails, by this activation or as a whole; nothing else is to be done."""

@@ -225,16 +225,17 @@ def _write(
     if scope.owner is not None:
         _note_written(scope, operations, handed)
     writes = plain_writes(operations)
-    if writes and activation.letter is not None:  # as an update from outside: nobody fails for it
-        for other in run.open_in(scope.path):
-            if other is not activation:
-                other.turned |= writes
-    elif writes:
-        for other in run.open_in(scope.path):
-            if other is not activation:
-                other.unseen |= writes
-        for token in run.tokens_in(scope.path):
-            token.unseen |= writes
+    if not writes:
+        return
+    others = [other for other in run.open_in(scope.path) if other is not activation] if len(run.open) > 1 else []
+    if activation.letter is not None:  # as an update from outside: nobody fails for it
+        for other in others:
+            other.turned |= writes
+        return
+    for other in others:
+        other.unseen |= writes
+    for token in run.tokens_in(scope.path):
+        token.unseen |= writes
 
 
 def _note_written(scope: Scope, operations: tuple[Operation, ...], handed: Iterable[Handed]) -> None:

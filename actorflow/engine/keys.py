@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 
 def key_of(*parts: bytes) -> bytes:
     """A hash of what caused an activation; each part is framed, so that no two lists of parts look alike."""
     framed = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
     return hashlib.blake2b(framed, digest_size=16, person=b"actorflow-key").digest()
+
+
+@lru_cache(maxsize=1024)  # every message that a run handles asks for it
+def run_key(run_id: str, life: int) -> bytes:
+    """What stands for a life of a run in the keys of all that it causes."""
+    return key_of(b"run", run_id.encode(), life.to_bytes(8, "big"))
 
 
 def item_key(owner: bytes, index: int) -> bytes:

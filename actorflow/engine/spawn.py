@@ -8,7 +8,7 @@ from actorflow.engine.decide import settle
 from actorflow.engine.decision import Decision
 from actorflow.engine.fold import begin
 from actorflow.engine.inputs import checked_input, input_digest
-from actorflow.engine.keys import key_of
+from actorflow.engine.keys import key_of, run_key
 from actorflow.engine.records import Open, Spawned
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def spawn(
         BadUpdate: the state can't be encoded, or has a value of the wrong type.
     """
     values = checked_input(plan.schema, state)
-    seed = key_of(b"run", run_id.encode(), life.to_bytes(8, "big"))
+    seed = run_key(run_id, life)
     record = Spawned(
         run_id=run_id,
         life=life,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actorflow.engine.keys import key_of
+from actorflow.engine.keys import key_of, run_key
 from actorflow.engine.merge import merge
 from actorflow.engine.operations import apply, thaw
 from actorflow.engine.records import InputGiven, InputQueued, Open, Paused, Rebased, Tagged, Unpaused, Updated
@@ -90,7 +90,7 @@ def _rebase(
 
 def _seed(decision: Decision) -> bytes:
     run = decision.run
-    return key_of(b"run", run.run_id.encode(), run.life.to_bytes(8, "big"))
+    return run_key(run.run_id, run.life)
 
 
 def _target(decision: Decision, text: str) -> tuple[str, str, Activation | None]:

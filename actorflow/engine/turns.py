@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from actorflow.engine.events import Expire, Tell
-from actorflow.engine.keys import key_of
+from actorflow.engine.keys import key_of, run_key
 from actorflow.engine.mail import HANDLED_IN_CRASHES, HOUR, Letter, Said, follows
 from actorflow.engine.merge import typed
 from actorflow.engine.records import (
@@ -202,7 +202,7 @@ def _forgotten(decision: Decision, present: Iterable[str]) -> tuple[str, ...]:
 def next_letter(decision: Decision) -> Letter | None:
     """The oldest message that is to be handled now."""
     run = decision.run
-    if not run.mail.queue or run.turn is not None or run.paused or run.closing:
+    if run.turn is not None or not run.mail.queue or run.paused or run.closing:
         return None
     handlers = decision.plan.handlers
     return next((one for one in run.mail.queue.values() if run.forms[one.form].name in handlers), None)
@@ -211,7 +211,7 @@ def next_letter(decision: Decision) -> Letter | None:
 def open_turn(decision: Decision, letter: Letter) -> None:
     """Begin to handle a message."""
     run = decision.run
-    seed = key_of(b"run", run.run_id.encode(), run.life.to_bytes(8, "big"))
+    seed = run_key(run.run_id, run.life)
     node = decision.plan.handlers[run.forms[letter.form].name]
     decision.note(TurnOpened(letter.id, node, key_of(seed, b"turn", letter.id)))
 
@@ -307,7 +307,7 @@ def fire(decision: Decision) -> None:
     for name, timer in sorted(run.mail.timers.items(), key=lambda one: (one[1].due, one[0])):
         if timer.due > decision.now:
             break
-        seed = key_of(b"run", run.run_id.encode(), run.life.to_bytes(8, "big"))
+        seed = run_key(run.run_id, run.life)
         id_ = key_of(seed, b"timer", name.encode(), timer.set.to_bytes(8, "big"))
         decision.note(TimerFired(name, id_, decision.now))
         if (type_name := run.forms[timer.form].name) not in decision.plan.handlers:

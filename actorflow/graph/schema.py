@@ -38,6 +38,8 @@ MAX_DEPTH = 100
 MAX_VALUE = 64 * 1024 * 1024 - 64 * 1024
 """Bytes that one value may take encoded. From 256 KiB on it is kept beside the commit, in a file of its own."""
 
+_AT_A_GLANCE = 64 * 1024
+
 VALUE, PIECE = 1, 2
 """The msgpack extensions that stand for a large value that is kept elsewhere, and for a piece of a list or dict."""
 
@@ -94,12 +96,29 @@ class Field(Struct, frozen=True):
 
     def _as_type(self, value: Any, type_: Any) -> Any:
         """The value as it comes back from a file when this type is read there."""
+        if value.__class__ is type_ and _is_plain(value):
+            return value
         data = self.codecs.encode(value)
         if len(data) > MAX_VALUE:
             raise ValueError(
                 f"it takes {len(data):,} bytes, and a value may take 64 MiB; keep larger data in files of your own"
             )
         return self.codecs.decode(data, type_)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is seen at a glance that a value comes back from a file as it is: one of the commonest types does."""
+    match value:
+        case bool() | float():
+            return True
+        case int():
+            return -(1 << 63) <= value < 1 << 63
+        case str():
+            return len(value) <= _AT_A_GLANCE and value.isascii()
+        case bytes():
+            return len(value) <= _AT_A_GLANCE
+        case _:
+            return False
 
 
 def _refuse_unreadable(plain: Any) -> None:
@@ -136,13 +155,9 @@ class Schema(Struct, frozen=True):
     name: str
     version: Version | None
     fields: Mapping[str, Field]
+    table: tuple[tuple[str, str, bool], ...]  # name, type and whether there is a default, of each field: for the files
     problems: tuple[str, ...]
     codecs: Codecs
-
-    @property
-    def table(self) -> tuple[tuple[str, str, bool], ...]:
-        """Name, type and whether there is a default, of each field: goes into the file's header."""
-        return tuple((field.name, field.type_text, not field.required) for field in self.fields.values())
 
     def load(self, plain: Mapping[str, Any]) -> State:
         """A typed State of the caller's own; fields that are not there take their default."""
@@ -179,6 +194,7 @@ def _schema_of(state_type: Any, registered: tuple[Codec[Any], ...]) -> Schema:
         name=state_type.schema_name,
         version=state_type.schema_version,
         fields=fields,
+        table=tuple((field.name, field.type_text, not field.required) for field in fields.values()),
         problems=tuple(problems),
         codecs=codecs,
     )

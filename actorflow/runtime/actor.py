@@ -59,6 +59,12 @@ BRIEF = 1.0
 GLANCE = 0.05
 """Seconds for which it does so where very many do: a task takes as much memory as all the rest of an actor."""
 
+_AT_ONCE = frozenset({Crash, Tell})
+"""Commands that are not carried out before all that was decided is committed, whatever the durability."""
+
+_UNBROKEN = 8
+"""So many nodes are run inline before others get their turn, while none of them waits for anything."""
+
 _logger = logging.getLogger("actorflow.actor")
 
 
@@ -85,12 +91,15 @@ class Actor(Attending):
         "_crash",
         "_crowded",
         "_cut_off",
+        "_dozing",
         "_drowsy",
+        "_fresh",
         "_inline",
         "_leaving",
         "_linger",
         "_looping",
         "_parking",
+        "_rest",
         "_scope",
         "_serving",
         "_since",
@@ -98,6 +107,7 @@ class Actor(Attending):
         "_swept",
         "_tasks",
         "_turns",
+        "_unbroken",
         "_unclean",
         "_wake",
         "cause",
@@ -144,11 +154,15 @@ class Actor(Attending):
         self._leaving = leaving
         self._crowded = crowded
         self._linger = linger
+        self._unbroken = 0  # nodes that ran inline since others got their turn
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
         self.idle = False  # it only waits, and owns no task: `stirred` is called when it is to go on
         self.stirred: Callable[[str], object] | None = None
         self._drowsy = False  # it is about to be idle
+        self._dozing = False  # it becomes drowsy when it has rested for a while
+        self._rest: Event | None = None  # while it rests
+        self._fresh = False  # nothing was committed since it rested
         self._wake: Event | None = None  # only while the loop waits
         self._inline = False  # the loop itself runs a node
         self._serving: Event | None = None  # somebody is served meanwhile
@@ -197,6 +211,7 @@ class Actor(Attending):
         crashed: Crashed | None = None
         with CancelScope() as scope:
             self._scope = scope
+            self._dozing, self._rest = False, None
             if self._cut_off:
                 scope.cancel()
             try:
@@ -288,8 +303,9 @@ class Actor(Attending):
                     return None
             if self._is_resting():
                 await self.writer.settled()
-                if not await self._is_called():
+                if not await self._is_called(tasks):
                     return None
+                self._fresh = True
             elif self._is_lone():
                 await self._run_inline(tasks, *self._ready.popitem())
             else:
@@ -317,7 +333,7 @@ class Actor(Attending):
             return False
         return not self._holds
 
-    async def _is_called(self) -> bool:
+    async def _is_called(self, tasks: TaskGroup) -> bool:
         """Whether somebody wants something of it, or a time comes, before it has lingered in vain, or is `_drowsy`."""
         until = first_due(self.run)
         soon = until is not None and until - clock.now() <= self._linger
@@ -328,11 +344,29 @@ class Actor(Attending):
         if soon and self._linger <= BRIEF:
             await wake.wait()
             return True
-        brief = GLANCE if self._linger > BRIEF and self._crowded() else BRIEF
-        await clock.rest(min(self._linger, brief), until=wake.wait)
-        if not wake.is_set() and self._linger > BRIEF:
-            self._drowsy = True
-        return wake.is_set()
+        if self._linger <= BRIEF:
+            await clock.rest(self._linger, until=wake.wait)
+            return wake.is_set()
+        if self._crowded():
+            await clock.rest(GLANCE, until=wake.wait)
+            self._drowsy = not wake.is_set()
+        else:
+            if not self._dozing:
+                self._dozing = True
+                tasks.start_soon(self._doze)
+            self._rest = wake
+            await wake.wait()
+            self._rest = None
+        return not self._drowsy
+
+    async def _doze(self) -> None:
+        """Make it drowsy when one of its rests lasts. Where it is asked again and again, no rest needs a timer."""
+        while not self._drowsy:
+            rest = self._rest
+            await clock.rest(BRIEF)
+            if rest is not None and rest is self._rest and not rest.is_set():
+                self._drowsy = True
+                rest.set()
 
     def _take(self, decision: Decision) -> None:
         self.run = decision.run
@@ -347,13 +381,16 @@ class Actor(Attending):
         Turns that follow one another are committed together: the next one may
         begin at once, since nothing leaves the run before that commit.
         """
-        self._let_in()
-        self._cancel_needless()
+        if self._row:
+            self._let_in()
+        if self._flying:
+            self._cancel_needless()
         if (error := self._interrupt or self.writer.failure) is not None:
             raise error
-        if batching and self._begin_turn():
+        if batching and self.run.turn is not None and self._begin_turn(self.run.turn):
             return
         self._turns = 0
+        self._fresh = False
         mode, writer = self.run.durability, self.writer
         if writer and (mode == "sync" or self._is_forced() or (mode == "exit" and writer.is_much())):
             await writer.commit(self.run)
@@ -369,15 +406,14 @@ class Actor(Attending):
         """Whether what waits is to be committed now, whatever the durability."""
         if self._accepted or self.run.standing != "running":  # it waits, or is over
             return True
-        return not {Crash, Tell}.isdisjoint(map(type, self._commands))
+        return not _AT_ONCE.isdisjoint(map(type, self._commands))
 
-    def _begin_turn(self) -> bool:
+    def _begin_turn(self, turn: int) -> bool:
         """Let the turn that was just opened begin, though it is not committed; whether it did.
 
         Not after a process died with this run: then it must be known which message was being handled.
         """
-        turn = self.run.turn
-        if turn is None or self._flying or self._expiring or self._ready or self.header.crashes or self._parking:
+        if self._flying or self._expiring or self._ready or self.header.crashes or self._parking:
             return False
         start = Start(turn)
         if start not in self._commands or self._turns >= _TURNS or (self._turns % 16 == 15 and self.writer.is_much()):
@@ -429,13 +465,16 @@ class Actor(Attending):
 
         What is not committed yet, because a turn began before that, is committed when it first waits.
         """
-        if self._turns == 1:
-            await anyio.lowlevel.checkpoint()  # those who send get their turn first, so that more is collected
+        if self._turns == 1 and not self._fresh:
+            await anyio.lowlevel.checkpoint()  # those who were told just now may send more, so that it is collected
         self._inline = True
         self._flying[id_] = self._looping
         try:
             if not self._turns:
-                await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
+                self._unbroken += 1
+                if self._unbroken >= _UNBROKEN or self.run.durability == "sync":  # a commit may have taken long
+                    self._unbroken = 0
+                    await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
             if id_ in self.run.open and not self.run.paused:
                 attempted = self._attempt(id_, attempt)
                 event = await (Noticed(attempted, partial(self._begin_service, tasks)) if self._turns else attempted)

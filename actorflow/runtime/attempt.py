@@ -134,7 +134,9 @@ class Caller(Struct, frozen=True):
                     return await self._around(place, argument, ctx, course, function)
             arguments: tuple[Any, ...] = (*taken, ctx) if node.takes_context else taken
             if node.timeout is None and not node.middleware and node.cache is None:
-                return await self._function(node, arguments)
+                if node.is_async:
+                    return await node.fn(*arguments)
+                return await invoke(node.fn, arguments, self.threads)
             return await self._around(place, argument, ctx, course, partial(self._function, node, arguments))
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:

@@ -8,6 +8,7 @@ version than this code's: it is brought to that before the run is told of it.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -86,8 +87,8 @@ def write(run_id: str, msg: object, *, codecs: Codecs = NO_CODECS) -> Written:
         BadMessage: it is none, or a field does not fit its type.
     """
     name = type(msg).__name__
-    if problems := list(problems_of_message(msg if isinstance(msg, type) else type(msg))):
-        raise BadMessage(run_id, name, (), problems[0])
+    if (problem := _problem(msg if isinstance(msg, type) else type(msg))) is not None:
+        raise BadMessage(run_id, name, (), problem)
     if not isinstance(msg, Message):
         raise BadMessage(run_id, repr(msg), (), f"it is the type; give a message of it, {msg}(...)")
     schema = schema_of(type(msg), tuple(codecs.by_type.values()))
@@ -101,6 +102,11 @@ def write(run_id: str, msg: object, *, codecs: Codecs = NO_CODECS) -> Written:
             problem = f"field {field.name!r}: {error} (it is {field.type_text})"
             raise BadMessage(run_id, name, (), problem) from error
     return Written(schema, values, msg)
+
+
+@lru_cache(maxsize=1024)
+def _problem(given: type) -> str | None:
+    return next(problems_of_message(given), None)
 
 
 def told(

@@ -84,18 +84,16 @@ class Pending:
 
     def add(self, records: Iterable[Record]) -> None:
         """Let these wait, too: what was decided together, and is kept together or not at all (guarantee 5)."""
-        before = len(self._records)
         self._records += records
         self._ends.append(len(self._records))
-        self._sends = self._sends or any(type(record) is Posted for record in self._records[before:])
 
     def is_much(self) -> bool:
         """Whether so much waits that it should be committed, whatever the durability; what is sent waits for that."""
-        if self._sends:
-            return True
-        self._weight += len(encode_body(Body(tuple(self._records[self._weighed :]))))
+        fresh = tuple(self._records[self._weighed :])
         self._weighed = len(self._records)
-        return self._weight > MUCH
+        self._weight += len(encode_body(Body(fresh)))
+        self._sends = self._sends or Posted in map(type, fresh)
+        return self._sends or self._weight > MUCH
 
     def forgo_snapshot(self) -> None:
         """The next commit has no content, so the files stay in the schema they are in."""

@@ -289,14 +289,6 @@ def _beginning(chain: list[Frame]) -> list[Frame]:
     return chain
 
 
-def _beginning(chain: list[Frame]) -> list[Frame]:
-    """Without those commits that lead on from what is let go of: that goes file by file, and may have been cut off."""
-    for index, frame in enumerate(chain):
-        if frame.header.snapshot == frame.header.seq:
-            return chain[index:]
-    return chain
-
-
 def _parted(frames: list[Frame], first: int) -> tuple[Frame | None, list[Frame]]:
     """The copy at the start of a claim's file, if there is one, and the file's own frames."""
     if frames[0].header.seq == first:
