@@ -311,6 +311,19 @@ async def finish_when_left(stage: Stage, group: Supervisor) -> None:
     stage.finish("a")
 
 
+async def test_a_permanent_child_that_is_cancelled_stays_cancelled(store_url: str, stage: Stage) -> None:
+    """Somebody decided that it ends: no crash, and counted by nobody."""
+    async with Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group", restart="permanent", max_restarts=0) as group:
+            run = await group.spawn(stage.graph, Trail(), id="a")
+            await stage.until(starts="a")
+
+            await run.cancel()
+
+            assert [child.run_id for child in group.children()] == []
+        assert await run.status() == "cancelled"
+
+
 async def test_a_permanent_child_that_fails_for_good_is_opened_where_it_failed(store_url: str, stage: Stage) -> None:
     """That is a restart like any other, and counted."""
     async with Runtime(store_url, recover="never") as rt:
