@@ -1,6 +1,6 @@
-"""Compact: a run of which nothing is wanted gives its empty containers back, and has them again before it goes on.
+"""Compact: what only waits gives its empty containers back, and has them again before it goes on.
 
-A run that only waits is mostly such: there are about twenty, of 64 bytes each,
+A run that only waits is mostly such: it has about twenty, of 64 bytes each,
 and there may be thousands of such runs in a process. Meanwhile it may be
 looked at; whoever tried to change it would be told by an exception.
 """
@@ -16,7 +16,7 @@ from actorflow.engine.mail import Mail
 from actorflow.engine.run import RunState, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from msgspec import Struct
 
@@ -36,21 +36,31 @@ _CONTAINERS: Final = {struct: _containers(struct) for struct in (RunState, Mail,
 def compact(run: RunState) -> None:
     """Let nothing stand for what is empty in a run that nobody changes for a while."""
     for part in _parts(run):
-        for name in _CONTAINERS[type(part)]:
-            value = getattr(part, name)
-            if not value and value is not _NO_DICT and value is not _NO_LIST:
-                setattr(part, name, _NO_DICT if isinstance(value, dict) else _NO_LIST)
+        give_back(part, _CONTAINERS[type(part)])
 
 
 def expand(run: RunState) -> None:
     """Make a run that is compact one that may be changed."""
     for part in _parts(run):
-        for name in _CONTAINERS[type(part)]:
-            value = getattr(part, name)
-            if value is _NO_DICT:
-                setattr(part, name, {})
-            elif value is _NO_LIST:
-                setattr(part, name, [])
+        take_back(part, _CONTAINERS[type(part)])
+
+
+def give_back(holder: object, names: Iterable[str]) -> None:
+    """Of these dicts and lists, let nothing stand for those that are empty."""
+    for name in names:
+        value = getattr(holder, name)
+        if not value and value is not _NO_DICT and value is not _NO_LIST:
+            setattr(holder, name, _NO_DICT if isinstance(value, dict) else _NO_LIST)
+
+
+def take_back(holder: object, names: Iterable[str]) -> None:
+    """Have new ones for those that were given back."""
+    for name in names:
+        value = getattr(holder, name)
+        if value is _NO_DICT:
+            setattr(holder, name, {})
+        elif value is _NO_LIST:
+            setattr(holder, name, [])
 
 
 def _parts(run: RunState) -> Iterator[RunState | Mail | Scope]:

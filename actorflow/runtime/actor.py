@@ -18,7 +18,7 @@ import anyio.lowlevel
 from anyio import CancelScope, Event
 from msgspec import Struct
 
-from actorflow.engine.compact import compact, expand
+from actorflow.engine.compact import compact, expand, give_back, take_back
 from actorflow.engine.decide import decide
 from actorflow.engine.events import (
     Command,
@@ -67,6 +67,9 @@ _UNBROKEN = 8
 
 _logger = logging.getLogger("actorflow.actor")
 
+
+_OF_THE_LOOP = ("_accepted", "_commands", "_events", "_expiring", "_flying", "_ready", "_row", "_sleeping")
+"""What nothing is put into but by the loop, and by the tasks that it began."""
 
 _TURNS = 256
 """So many turns are committed together at most."""
@@ -205,6 +208,7 @@ class Actor(Attending):
                 del self._looping
                 self.idle = True
                 compact(self.run)
+                give_back(self, _OF_THE_LOOP)
                 return None
 
     async def _live(self) -> Crashed | None:
@@ -251,6 +255,7 @@ class Actor(Attending):
         if self.idle:
             self.idle = False
             expand(self.run)
+            take_back(self, _OF_THE_LOOP)
             if self.stirred is not None:
                 self.stirred(self.run.run_id)
 
