@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from actorflow import Graph, Message, Reply, Runtime
+from actorflow import Graph, Message, Reply, RestartPolicy, Runtime, Update
 from actorflow.errors import Quarantined, RunExists, RunOwned
 from actorflow.runtime.claiming import EndedMeanwhile, Limits, claim_run
 from actorflow.store.store import open_store
@@ -141,6 +141,38 @@ async def test_an_actor_that_waited_until_it_was_let_go_is_in_no_crash_loop(stor
     async with Runtime(store_url, graphs=[graph], max_crashes=2) as runtime:
         assert await runtime.get("x").ask(Ping()) == "there"
         await runtime.get("x").cancel()
+
+
+async def test_processes_that_let_go_of_a_run_have_not_died_with_it(store_url: str) -> None:
+    """However often it gets nowhere meanwhile. Planted: a release is no better than a death."""
+    for _ in range(4):
+        inside = anyio.Event()
+        with anyio.CancelScope() as scope:
+            async with Runtime(store_url, max_crashes=1) as runtime:
+                await runtime.spawn(waiting(inside.set), id="x", on_conflict="attach")
+                await inside.wait()
+                scope.cancel()
+                await anyio.sleep_forever()
+
+    async with Runtime(store_url, max_crashes=1) as runtime:
+        assert (await runtime.run(ready(), id="x")).trace == ["first", "wait"]
+
+
+async def test_a_restart_inside_a_process_is_no_death_of_it(store_url: str) -> None:
+    """The supervisor counts it. Planted: whoever claims after a claim finds that somebody died."""
+    calls = list[int]()
+    graph = Graph("crashing", Trail)
+
+    @graph.node
+    async def work(state: Trail) -> Update:
+        calls.append(1)
+        if len(calls) < 5:
+            raise ConnectionError
+        return {"n": len(calls)}
+
+    restarts = RestartPolicy(max_restarts=9, backoff=0.0)
+    async with Runtime(store_url, max_crashes=1, restarts=restarts) as runtime:
+        assert (await runtime.run(graph, id="x")).n == 5
 
 
 async def test_progress_resets_the_count_of_crashes(store_url: str, anyio_backend: str) -> None:
