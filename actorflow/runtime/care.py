@@ -24,6 +24,7 @@ from actorflow.errors import ActorflowError, NoSuchRun, RunOwned
 from actorflow.runtime import clock
 from actorflow.runtime.claiming import EndedMeanwhile, Tombstone, check_there, near_ids
 from actorflow.runtime.large import Joiner, referenced
+from actorflow.runtime.letters import marks_of
 from actorflow.runtime.listing import log_of
 from actorflow.runtime.replay import reading, replay
 from actorflow.runtime.sleeping import got_up, is_asleep, lying_down, mark_getting_up, next_opening
@@ -31,6 +32,7 @@ from actorflow.store.backend import whole
 from actorflow.store.cache import ResultCache
 from actorflow.store.deletion import DELETED, clear_away, is_tombstone
 from actorflow.store.frames import Draft
+from actorflow.store.lanes import header_marks, past
 from actorflow.store.retention import Retention, floor_of
 from actorflow.store.transfer import IMPORTING
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from actorflow.engine.run import RunState
     from actorflow.store.frames import Header, Kind
     from actorflow.store.keys import Sleeper
+    from actorflow.store.lanes import Marks
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.ownership import Ownership
     from actorflow.store.store import Store
@@ -176,7 +179,7 @@ def tombstone_of(store: Store, run_id: str) -> Tombstone | None:
 
 def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
     """Claim the run as deleted, and commit its tombstone."""
-    before: dict[bytes, tuple[RunState, Header]] = {}
+    before: dict[bytes, tuple[RunState, Header, Marks]] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None or is_tombstone(tip.header):
@@ -185,7 +188,8 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise EndedMeanwhile(f"run {log.run_id!r} went on meanwhile")
         header = tip.header
         frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
-        before[frames[-1].digest] = run, header
+        marks = past(marks_of(run.mail), store.inbox.letters(log.run_id))
+        before[frames[-1].digest] = run, header, marks
         opening = header.opening if header.status == DELETED else header.opening + 1
         if opening > header.opening:
             store.markers.put_active(log.run_id, opening)
@@ -198,7 +202,7 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             crashes=0,
             file=tip.file,
             body=body,
-            marks=header.marks,
+            marks=header_marks(marks) if marks.lanes else header.marks,
         )
 
     try:
@@ -208,16 +212,16 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise
         return
     try:
-        run, header = before[ownership.header.parent]
+        run, header, marks = before[ownership.header.parent]
         got_up(store, log.run_id, header)
         run = fold(run, Claimed(ownership.header.epoch, ownership.header.opening))
-        left = dump(_emptied(fold(run, Ended(DELETED, by))))
+        left = dump(_emptied(fold(run, Ended(DELETED, by)), marks))
         _commit(ownership, "release", Body((Ended(DELETED, by),), left), snapshot=True)
     finally:
         ownership.close()
 
 
-def _emptied(run: RunState) -> RunState:
+def _emptied(run: RunState, marks: Marks) -> RunState:
     """What is left of a deleted run: everything but the user's data. What a later life goes on from stays."""
     return msgspec.structs.replace(
         run,
@@ -230,7 +234,7 @@ def _emptied(run: RunState) -> RunState:
         error=None,
         queue=[],
         saga=[],
-        mail=Mail(marks=run.mail.marks),
+        mail=Mail(marks={sender: (mark.generation, mark.number) for sender, mark in marks.lanes.items()}),
     )
 
 

@@ -24,12 +24,13 @@ from actorflow.store.keys import (
     active_key,
     dead_prefix,
     encode_id,
-    inbox_prefix,
+    inbox_key,
     parse_active,
     parse_ended,
     parse_letter,
     shard,
 )
+from actorflow.store.lanes import passed
 
 if TYPE_CHECKING:
     from actorflow.store.frames import Header
@@ -51,10 +52,10 @@ def clear_away(store: Store, run_id: str) -> bool:
         Whether the tombstone still was the newest commit; otherwise nothing was done.
     """
     log, encoded = store.log(run_id), encode_id(run_id)
-    letters = [
+    letters = store.inbox.letters(run_id)
+    dead = [
         key
-        for prefix in (inbox_prefix(encoded), dead_prefix(encoded))
-        for key in store.backend.list(prefix)
+        for key in store.backend.list(dead_prefix(encoded))
         if (letter := parse_letter(key)) is not None and letter.run == encoded
     ]
     summaries = [key for key in store.backend.list(ENDED) if parse_ended(key) == encoded]
@@ -62,7 +63,9 @@ def clear_away(store: Store, run_id: str) -> bool:
     if tip is None or not is_tombstone(tip.header):
         return False
     reached("delete.before_clearing")
-    store.backend.delete([*letters, *summaries])
+    # What stands beyond the marks in its lane came later, and is the next life's, which would wait for it for ever.
+    gone = [*passed(tip.header.marks, letters), *(letter for letter in letters if letter.from_caller)]
+    store.backend.delete([*map(inbox_key, gone), *dead, *summaries])
     reached("delete.after_letters")
     store.blobs(run_id).sweep((), epoch=tip.header.epoch)
     reached("delete.after_blobs")

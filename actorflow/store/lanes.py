@@ -130,6 +130,19 @@ def switching(marks: Marks, listing: Iterable[Letter]) -> frozenset[Letter]:
     )
 
 
+def past(marks: Marks, listing: Iterable[Letter]) -> Marks:
+    """The marks of a run that is deleted with all messages that are there: they count as taken, up to the last.
+
+    Who sent them was told that they are kept, and goes on with the number after them. Were they deleted and not
+    passed, the next life of the id would wait for them for ever.
+    """
+    lanes = dict(marks.lanes)
+    for letter in listing:
+        if not letter.from_caller:
+            lanes[letter.sender] = max(lanes.get(letter.sender, _FIRST), Mark(letter.generation, letter.number))
+    return Marks(lanes)
+
+
 def header_marks(marks: Marks, left: Iterable[Letter] = ()) -> bytes:
     """What a commit's header says of the marks, so that nobody reads a body to see that there is nothing new.
 
@@ -152,15 +165,9 @@ def news(said: bytes, listing: Iterable[Letter]) -> bool:
     letters = list(listing)
     if not letters:
         return False
-    try:
-        stated = _decode_said(said)
-    except msgspec.MsgspecError:
+    if (stated := _stated(said)) is None:
         return True
-    if isinstance(stated, bytes):
-        return True
-    lanes, left = stated
-    marks = {sender: Mark(generation, number) for sender, generation, number in lanes}
-    callers = set(left)
+    marks, callers = stated
     for letter in letters:
         if letter.from_caller:
             if letter.number not in callers:
@@ -172,6 +179,18 @@ def news(said: bytes, listing: Iterable[Letter]) -> bool:
     return False
 
 
+def passed(said: bytes, listing: Iterable[Letter]) -> list[Letter]:
+    """Those of its lanes that a run whose newest header says this will never take: if in doubt, none."""
+    if (stated := _stated(said)) is None:
+        return []
+    marks, _ = stated
+    return [
+        letter
+        for letter in listing
+        if not letter.from_caller and (letter.generation, letter.number) <= marks.get(_hashed(letter.sender), _FIRST)
+    ]
+
+
 _FIRST = Mark()
 _MOST_SAID = 12 * 1024
 _Lane = tuple[bytes, int, int]
@@ -179,6 +198,18 @@ _Lane = tuple[bytes, int, int]
 _encode = msgpack.Encoder(order="deterministic").encode
 # Made here and not at its first use, by two threads at once: msgspec would crash the process.
 _decode_said = msgpack.Decoder(bytes | tuple[list[_Lane], list[int]]).decode
+
+
+def _stated(said: bytes) -> tuple[dict[bytes, Mark], set[int]] | None:
+    """The marks by a hash of their sender, and the numbers from callers, in a header; None: it only has a digest."""
+    try:
+        stated = _decode_said(said)
+    except msgspec.MsgspecError:
+        return None
+    if isinstance(stated, bytes):
+        return None
+    lanes, left = stated
+    return {sender: Mark(generation, number) for sender, generation, number in lanes}, set(left)
 
 
 def _follows(mark: Mark, letter: Letter) -> bool:

@@ -14,7 +14,7 @@ from actorflow.errors import BadCallerId, WindowFull
 from actorflow.store import keys
 from actorflow.store.callers import HOUR, Limits, Window, caller_number, content_digest
 from actorflow.store.keys import Letter, caller_name
-from actorflow.store.lanes import Mark, Marks, header_marks, news, switching, take
+from actorflow.store.lanes import Mark, Marks, header_marks, news, passed, past, switching, take
 from tests.models.lanes import Rules, decide
 from tests.store.test_keys import LEGAL
 
@@ -167,6 +167,25 @@ def test_a_sleeper_is_not_woken_for_what_it_has_taken() -> None:
         assert not news(said, old), old
     for new in (letter("a", 4, 2), letter("a", 1, 3), letter("b", 1), left._replace(number=78)):
         assert news(said, [left, new]), new
+
+
+def test_a_deleted_runs_marks_pass_what_goes_with_it() -> None:
+    """Up to the last of each lane, of its newest generation; what a lane had come to before, if that is further."""
+    marks = Marks({"a": Mark(1, 5), "b": Mark(2, 1)})
+    there = [letter("a", 4), letter("a", 7), letter("b", 9), letter("c", 1), letter("c", 1, 3), letter("-x", 8)]
+
+    after = past(marks, there)
+
+    assert after.lanes == {"a": (1, 7), "b": (2, 1), "c": (3, 1)}
+    assert past(after, there) == after
+    assert passed(header_marks(after), [*there, letter("a", 8), letter("d", 1)]) == there[:-1]
+
+
+def test_what_a_header_does_not_tell_is_not_passed() -> None:
+    """It stays, and who takes it knows the marks."""
+    many = Marks({f"s{n}": Mark(1, 9) for n in range(2_000)})
+
+    assert passed(header_marks(many), [letter("s1", 1)]) == passed(b"?", [letter("s1", 1)]) == []
 
 
 def test_a_header_that_does_not_tell_wakes() -> None:
