@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from actorflow.engine.records import Body, Finished, Merged, Posted, Record, encode_body
+from actorflow.engine.records import Body, Finished, ItemDone, ItemFailed, Merged, Posted, Record, Stepped, encode_body
 from actorflow.graph.schema import MAX_VALUE
 from actorflow.runtime.large import BLOB_MIN
 from actorflow.store.blobs import Blob
@@ -27,13 +27,17 @@ MUCH = 1024 * 1024
 """Bytes of records that force a commit under ``exit``."""
 
 
+_PROGRESS = frozenset({Finished, Merged, ItemDone, ItemFailed, Stepped})
+"""Records of work that is not done again, however many processes die with the run."""
+
+
 class Sealed(Struct, frozen=True):
     """What one commit takes: a body, and what the header says of it."""
 
     body: bytes
     blobs: tuple[Blob, ...]  # to be put before
     snapshot: bool
-    progressed: bool  # it finishes an activation: whoever owned the run got on with it
+    progressed: bool  # it says that some work was done: whoever owned the run got on with it
 
 
 class Pending:
@@ -114,7 +118,7 @@ class Pending:
             self._since, self._commits, self._size = 0, 0, snapshot.weight
             self._large.sealed(snapshot)
             blobs += snapshot.blobs
-        progressed = any(isinstance(record, Finished | Merged) for record in records)
+        progressed = not _PROGRESS.isdisjoint(map(type, records))
         return Sealed(body, blobs, snapshot is not None, progressed)
 
     def snapshot_if_due(self, run: RunState) -> None:
