@@ -93,3 +93,26 @@ async def test_stats_tell_how_many_messages_wait_and_for_how_long(store_url: str
             assert await account.ask(Deposit(amount=3), type=int) == 6
             assert (group.stats().mailbox, group.stats().oldest) == (0, None)
             await account.cancel()
+
+
+async def test_stats_of_a_group_tell_its_longest_wait_and_its_newest_commit(store_url: str) -> None:
+    """Of two that are held up, one for twice as long as the other. Planted: the shortest, and the oldest."""
+    gates = {name: Gate() for name in ("early", "late")}
+    async with VirtualClock(auto=False) as clock, Runtime(store_url, recover="never") as rt:
+        async with rt.supervise("group") as group:
+            for name, gate in gates.items():
+                account = await group.spawn(banking(), id=name, context=gate)
+                await account.send(Hold())
+                await gate.inside.wait()
+                await account.send(Deposit(amount=1))
+                await clock.advance(30.0)
+
+            early, late = rt.get("early").stats(), rt.get("late").stats()
+            assert early is not None
+            assert late is not None
+            assert early.committed < late.committed
+            for stats in (group.stats(), rt.stats()):
+                assert (stats.mailbox, stats.oldest, stats.committed) == (2, 60.0, late.committed)
+            for name, gate in gates.items():
+                gate.open.set()
+                await rt.get(name).cancel()
