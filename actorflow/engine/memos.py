@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from actorflow.engine.keys import key_of
-from actorflow.engine.records import ErrorInfo, Intended, Shape, Stepped, Tried, Undone
+from actorflow.engine.records import ErrorInfo, Intended, Shape, Stepped, StepRecord, Tried, Undone
 
 if TYPE_CHECKING:
     from actorflow.engine.run import RunState
@@ -59,7 +59,7 @@ def step_key(activation: bytes, kind: bytes, name: str, key: str | int) -> bytes
     return key_of(activation, b"step", kind, name.encode(), *which)
 
 
-def fold_step(run: RunState, record: Intended | Tried | Stepped | Undone) -> None:
+def fold_step(run: RunState, record: StepRecord) -> None:
     """The run after the record, in place."""
     activation = run.open[record.id]
     match record:
