@@ -21,7 +21,7 @@ from actorflow.errors import StoreUnavailable
 from actorflow.store.backend import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
@@ -97,7 +97,7 @@ class Committer:
 
             enable_ki_protection(_run_all)
 
-    async def commit(self, steps: Steps[None], *, alone: bool) -> None:
+    def commit(self, steps: Steps[None], *, alone: bool) -> Awaitable[None]:
         """Take the steps of a commit, inline or in a thread; raises what they raise.
 
         It is done whole, whatever is cancelled.
@@ -107,9 +107,10 @@ class Committer:
             alone: no other run of this runtime is live, so there is nobody to share a hop with.
         """
         if self._apart or not alone:  # a request may take a minute, however quick the last was: never inline
-            await self.share(steps)
-            return
-        job = _Job(steps)
+            return self.share(steps)
+        return self._commit(_Job(steps))
+
+    async def _commit(self, job: _Job) -> None:
         if self._average < INLINE_UNDER:
             self._learn(*_run_all([job]))
         else:
@@ -127,15 +128,22 @@ class Committer:
             files: how many descriptors they keep open between two steps.
         """
         job = _Job(steps, files)
-        with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
-            if self._apart:
+        if self._apart:
+            with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
                 await self._hop([job])
-            else:
-                self._waiting.append(job)
-                if self._carriers < self._most_carriers:
-                    self._carriers += 1
-                    self._tasks.start_soon(self._carry)
+        else:
+            self._waiting.append(job)
+            if self._carriers < self._most_carriers:
+                self._carriers += 1
+                self._tasks.start_soon(self._carry)
+            try:
                 await job.done.wait()
+            except anyio.get_cancelled_exc_class():
+                # Only who is cancelled needs a shield: one that stands by for each commit takes longer than to seal it.
+                if not _is_cancelled():  # but by asyncio itself, which no shield of ours keeps off
+                    raise
+                with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
+                    await job.done.wait()
         result: T = job.result()
         return result
 
@@ -187,6 +195,11 @@ class Committer:
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
+
+
+def _is_cancelled() -> bool:
+    """Whether a scope around here is cancelled, which says so again at the next chance."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def _run_all(jobs: list[_Job]) -> tuple[float, float]:

@@ -264,6 +264,7 @@ class Writer:
             return Sealed(sealed.blobs, self._write_release(run, draft), draft, sent)
         if not rest:
             self._pending.snapshot_if_due(run)
+        self.ownership.alone = self._alone()
         return Sealed(sealed.blobs, self.ownership.committing(draft), draft, sent)
 
     def _refuse_invalid(self, run: RunState, draft: Draft) -> None:

@@ -89,7 +89,8 @@ class AppendOwnership(Ownership):
             with self._files.use(self._key) as fd:
                 self._find_end(fd)
                 self._write(fd, data)
-                self._backend.start_writing(fd, self._size, len(data))
+                if not self.alone:
+                    self._backend.start_writing(fd, self._size, len(data))
                 yield
                 self._backend.fdatasync(fd)
                 reached("append.after_sync")

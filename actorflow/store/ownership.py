@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -47,6 +46,7 @@ class Ownership(ABC):
         "_mutex",
         "_nonce",
         "_state",
+        "alone",
         "header",
     )  # there may be thousands
 
@@ -68,11 +68,12 @@ class Ownership(ABC):
         self._digest = digest
         self._file = file
         self._state = State.OPEN
-        # Counted from a random start: to ask the kernel for each would let go of the interpreter each time.
-        self._nonce = int.from_bytes(os.urandom(NONCE - 1))
+        # Counted from the random one of the claim: to ask the kernel for each would let go of the interpreter each time.
+        self._nonce = int.from_bytes(header.nonce[1:])
         self._mutex = threading.Lock()
         self._busy = False
         self._leaving = False
+        self.alone = False  # the next commits go to the disk by themselves: no use in starting a write before its sync
 
     @property
     def file(self) -> FilePart:

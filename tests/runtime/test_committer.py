@@ -131,3 +131,50 @@ async def test_a_commit_for_which_there_is_no_thread_fails_and_does_not_hang(
             await committer.share(commit(log, "b"))
 
     assert log == ["write b", "sync b"]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_whoever_is_cancelled_waits_for_its_commit_and_learns_how_it_went(apart: bool) -> None:
+    """Otherwise an actor would take for unknown what was about to be acknowledged. Seen to fail without the shield."""
+    assert await _told_when_cancelled(apart, before=False) == ["committed", "cancelled"]
+    assert await _told_when_cancelled(apart, before=True) == ["committed", "cancelled"]
+
+
+async def test_a_commit_without_a_shield_would_not_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: what the test above finds."""
+    monkeypatch.setattr("actorflow.runtime.committer._is_cancelled", lambda: False)
+
+    assert await _told_when_cancelled(apart=False, before=False) == ["cancelled"]
+
+
+async def _told_when_cancelled(apart: bool, *, before: bool) -> list[str]:
+    """What somebody is told whose commit is in a thread when it is cancelled, or who was cancelled ``before``."""
+    told: list[str] = []
+    begun, released = anyio.Event(), threading.Event()
+
+    def slow() -> Generator[None]:
+        anyio.from_thread.run_sync(begun.set)
+        released.wait(10)
+        yield
+
+    async def owner(scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                await committer.share(slow())
+                told.append("committed")
+                await anyio.sleep(10)
+            except anyio.get_cancelled_exc_class():
+                told.append("cancelled")
+                raise
+
+    async with anyio.create_task_group() as tasks, anyio.create_task_group() as owners:
+        committer = Committer(tasks, files=256, apart=apart)
+        scope = anyio.CancelScope()
+        if before:
+            scope.cancel()
+        owners.start_soon(owner, scope)
+        await begun.wait()
+        scope.cancel()
+        await anyio.wait_all_tasks_blocked()  # it has been told, and waits on
+        released.set()
+    return told
