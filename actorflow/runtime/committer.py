@@ -21,7 +21,7 @@ from actorflow.errors import StoreUnavailable
 from actorflow.store.backend import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from anyio.abc import TaskGroup
 
@@ -97,7 +97,7 @@ class Committer:
 
             enable_ki_protection(_run_all)
 
-    def commit(self, steps: Steps[None], *, alone: bool) -> Awaitable[None]:
+    def commit(self, steps: Steps[None], *, alone: bool) -> Coroutine[Any, Any, None]:
         """Take the steps of a commit, inline or in a thread; raises what they raise.
 
         It is done whole, whatever is cancelled.

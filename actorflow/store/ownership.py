@@ -68,7 +68,7 @@ class Ownership(ABC):
         self._digest = digest
         self._file = file
         self._state = State.OPEN
-        # Counted from the random one of the claim: to ask the kernel for each would let go of the interpreter each time.
+        # Counted from the claim's, which is random: to ask the kernel for each would let go of the interpreter.
         self._nonce = int.from_bytes(header.nonce[1:])
         self._mutex = threading.Lock()
         self._busy = False
