@@ -18,7 +18,6 @@ import anyio.lowlevel
 from anyio import CancelScope, Event
 from msgspec import Struct
 
-from actorflow.engine.compact import compact, expand, give_back, take_back
 from actorflow.engine.decide import decide
 from actorflow.engine.events import (
     Command,
@@ -35,10 +34,9 @@ from actorflow.engine.events import (
 )
 from actorflow.engine.records import Released
 from actorflow.runtime import clock
-from actorflow.runtime.attending import Attending, Request
 from actorflow.runtime.groups import first_of
 from actorflow.runtime.noticing import Noticed
-from actorflow.runtime.writer import first_due
+from actorflow.runtime.resting import Resting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,15 +47,10 @@ if TYPE_CHECKING:
     from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.attempt import Caller
+    from actorflow.runtime.attending import Request
     from actorflow.runtime.observers import Observers
     from actorflow.runtime.writer import Writer
     from actorflow.store.frames import Header
-
-BRIEF = 1.0
-"""Seconds for which an actor that only waits keeps its task: what asks again and again finds it there."""
-
-GLANCE = 0.05
-"""Seconds for which it does so where very many do: a task takes as much memory as all the rest of an actor."""
 
 _AT_ONCE = frozenset({Crash, Tell})
 """Commands that are not carried out before all that was decided is committed, whatever the durability."""
@@ -67,9 +60,6 @@ _UNBROKEN = 8
 
 _logger = logging.getLogger("actorflow.actor")
 
-
-_OF_THE_LOOP = ("_accepted", "_commands", "_events", "_expiring", "_flying", "_ready", "_row", "_sleeping")
-"""What nothing is put into but by the loop, and by the tasks that it began."""
 
 _TURNS = 256
 """So many turns are committed together at most."""
@@ -86,23 +76,17 @@ class Crashed(Struct, frozen=True):
     key: bytes
 
 
-class Actor(Attending):
+class Actor(Resting):
     """One incarnation of a run: owns its state and its log until it ends, crashes or is told to stop."""
 
     __slots__ = (
         "_commands",
         "_crash",
-        "_crowded",
         "_cut_off",
-        "_dozing",
-        "_drowsy",
         "_fresh",
         "_inline",
-        "_leaving",
-        "_linger",
         "_looping",
         "_parking",
-        "_rest",
         "_scope",
         "_serving",
         "_since",
@@ -112,11 +96,8 @@ class Actor(Attending):
         "_turns",
         "_unbroken",
         "_unclean",
-        "_wake",
         "cause",
         "graph",
-        "idle",
-        "stirred",
     )  # there may be thousands
 
     def __init__(
@@ -147,26 +128,27 @@ class Actor(Attending):
             first: the commands of a spawn. A run without any, as all that are loaded, is swept.
             request: what the run was loaded for.
         """
-        super().__init__(run, graph.plan, caller=caller, observers=observers, writer=writer, request=request)
+        super().__init__(
+            run,
+            graph.plan,
+            caller=caller,
+            observers=observers,
+            writer=writer,
+            request=request,
+            leaving=leaving,
+            crowded=crowded,
+            linger=linger,
+        )
         self.graph = graph
         self.cause: BaseException | None = None
         observers.begins(writer.header)
         self._swept = bool(first)
         self._unclean = True  # what ran when the process before died may still have to be seen to
         self._commands: list[Command] = first or []
-        self._leaving = leaving
-        self._crowded = crowded
-        self._linger = linger
         self._unbroken = 0  # nodes that ran inline since others got their turn
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
-        self.idle = False  # it only waits, and owns no task: `stirred` is called when it is to go on
-        self.stirred: Callable[[str], object] | None = None
-        self._drowsy = False  # it is about to be idle
-        self._dozing = False  # it becomes drowsy when it has rested for a while
-        self._rest: Event | None = None  # while it rests
         self._fresh = False  # nothing was committed since it rested
-        self._wake: Event | None = None  # only while the loop waits
         self._inline = False  # the loop itself runs a node
         self._serving: Event | None = None  # somebody is served meanwhile
         self._crash: Crash | None = None
@@ -206,9 +188,7 @@ class Actor(Attending):
             wanted = self._requests or self._events or self._holds or self._parking or self._cut_off
             if not (wanted or self._leaving()):
                 del self._looping
-                self.idle = True
-                compact(self.run)
-                give_back(self, _OF_THE_LOOP)
+                self._begin_idling()
                 return None
 
     async def _live(self) -> Crashed | None:
@@ -239,25 +219,6 @@ class Actor(Attending):
             self._take(decide(self._plan, self.run, self._stop))
             await self.writer.commit(self.run)
         return None
-
-    def nudge(self) -> None:
-        """See whether there is still something to wait for."""
-        self._stir()
-
-    def lie_down(self) -> None:
-        """Nobody wanted anything of an idle actor for long enough."""
-        self._lingered = True
-        self._stir()
-
-    def _stir(self) -> None:
-        if self._wake is not None:
-            self._wake.set()
-        if self.idle:
-            self.idle = False
-            expand(self.run)
-            take_back(self, _OF_THE_LOOP)
-            if self.stirred is not None:
-                self.stirred(self.run.run_id)
 
     def stop(self, stop: Stop) -> None:
         """End the run in this status as soon as its nodes have been cancelled."""
@@ -331,47 +292,6 @@ class Actor(Attending):
             self._take(decision)
             if self._observers.live and isinstance(event, Raised):
                 self._observers.raised(event, decision)
-
-    def _is_resting(self) -> bool:
-        """Whether nothing can go on until somebody asks for it, so that the run needs no actor."""
-        if self._ready or self._events or self._requests or self._flying or self.run.standing == "running":
-            return False
-        return not self._holds
-
-    async def _is_called(self, tasks: TaskGroup) -> bool:
-        """Whether somebody wants something of it, or a time comes, before it has lingered in vain, or is `_drowsy`."""
-        until = first_due(self.run)
-        soon = until is not None and until - clock.now() <= self._linger
-        lingers = self.run.rests and self._linger > 0 and not self._lingered
-        if self._leaving() or not (soon or lingers):
-            return False
-        self._wake = wake = Event()
-        if soon and self._linger <= BRIEF:
-            await wake.wait()
-            return True
-        if self._linger <= BRIEF:
-            await clock.rest(self._linger, until=wake.wait)
-            return wake.is_set()
-        if self._crowded():
-            await clock.rest(GLANCE, until=wake.wait)
-            self._drowsy = not wake.is_set()
-        else:
-            if not self._dozing:
-                self._dozing = True
-                tasks.start_soon(self._doze)
-            self._rest = wake
-            await wake.wait()
-            self._rest = None
-        return not self._drowsy
-
-    async def _doze(self) -> None:
-        """Make it drowsy when one of its rests lasts. Where it is asked again and again, no rest needs a timer."""
-        while not self._drowsy:
-            rest = self._rest
-            await clock.rest(BRIEF)
-            if rest is not None and rest is self._rest and not rest.is_set():
-                self._drowsy = True
-                rest.set()
 
     def _take(self, decision: Decision) -> None:
         self.run = decision.run

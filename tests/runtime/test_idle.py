@@ -11,7 +11,7 @@ import pytest
 
 from actorflow import END, Context, Goto, Graph, Message, Runtime, State, Update
 from actorflow.errors import RunCancelled
-from actorflow.runtime import actor, making
+from actorflow.runtime import making, resting
 from actorflow.runtime.attending import Request
 from actorflow.runtime.writer import Writer
 from actorflow.testing import VirtualClock
@@ -55,8 +55,8 @@ def counter() -> Graph[Count]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody keeps a task for a time that a test would have to wait for."""
-    monkeypatch.setattr(actor, "BRIEF", 0.0)
-    monkeypatch.setattr(actor, "GLANCE", 0.0)
+    monkeypatch.setattr(resting, "BRIEF", 0.0)
+    monkeypatch.setattr(resting, "GLANCE", 0.0)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -121,7 +121,7 @@ async def test_few_actors_keep_their_tasks_for_a_while(monkeypatch: pytest.Monke
 
     Planted: all keep theirs for as long.
     """
-    monkeypatch.setattr(actor, "BRIEF", LONG / 2)
+    monkeypatch.setattr(resting, "BRIEF", LONG / 2)
     monkeypatch.setattr(making, "CROWD", 3)
     async with Runtime("memory://", linger=LONG, drain="park") as rt:
         runs = [await rt.spawn(counter(), id=f"x{number}") for number in range(8)]
