@@ -663,6 +663,7 @@ async def test_all_that_can_not_go_on_are_told(store_url: str) -> None:
             await rt.reload(trip("new", "other"))
 
         assert sorted(caught.value.reasons) == [f"x{number}" for number in range(7)]
+        assert rt.graph_named(old.name) is old  # by which runs are taken up, begun and answered
         gate.opened.set()
 
 

@@ -128,6 +128,17 @@ async def test_the_kernel_tells_of_messages_on_a_local_disk(local: Store, paces:
         tasks.cancel_scope.cancel()
 
 
+async def test_what_was_there_before_its_folder_was_watched_is_told(local: Store) -> None:
+    """The kernel tells of the folder, and nobody of what came into it meanwhile."""
+    put(local, letter(1))
+    ear = Ear()
+    waking = Waking(local, ear, in_store=in_thread)
+
+    await waking._take_note([inbox_key(letter(1)).rpartition("/")[0]])
+
+    assert ear.heard == [{"x": [letter(1)]}]
+
+
 async def test_nothing_of_the_watching_is_left(local: Store) -> None:
     """Its thread is over when whoever listened is."""
     ear = Ear()
