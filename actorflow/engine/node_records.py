@@ -44,11 +44,16 @@ class Handed(Struct, frozen=True, array_like=True):
     value: Any = None
 
 
+Wait = Literal["ask", "before", "after", "sleep", "receive", "reply", "child"]
+"""What an activation waits for: an answer (to its node, or to the graph before or after it), a time, a message of a
+type, the reply of a run, the end of one."""
+
+
 class Ask(Struct, frozen=True, array_like=True):
     """Something that an activation waits for. ``kind`` says who asks: the node, or the graph before or after it."""
 
     key: str
-    kind: Literal["ask", "before", "after", "sleep", "receive", "reply", "child"]
+    kind: Wait
     question: str = ""
     payload: Any = None
     schema: Any = None  # of the answer, as JSON schema; None: anything

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from msgspec import Struct
 
+from actorflow.engine.node_records import Wait
 from actorflow.engine.operations import Dropped, Operation, Put, Reduced, Values, thaw
 from actorflow.engine.records import ErrorInfo, Status
 from actorflow.store.frames import Kind
@@ -180,13 +181,18 @@ class ProgressEvent(Event, frozen=True, kw_only=True):
 
 
 class WaitEvent(Event, frozen=True, kw_only=True):
-    """A question of an activation: asked, answered, or answered by its default because time was over."""
+    """A wait of an activation: begun (``asked``), over (``answered``), or over because its time was (``expired``).
+
+    ``wait`` says for what: ``ask`` is a question of a node's, ``before`` and ``after`` one of its graph's, ``sleep`` a
+    time, ``receive`` a message, ``reply`` and ``child`` the reply and the end of another run.
+    """
 
     mode = "waits"
 
     kind: WaitKind
-    key: str  # tells the questions of an activation apart
-    question: str
+    wait: Wait
+    key: str  # tells the waits of an activation apart
+    question: str  # of a message, its type
     payload: Any = None
     schema: Any = None  # of the answer, as JSON schema; None: anything
     due: float | None = None  # seconds since 1970, when the default is taken for an answer

@@ -11,14 +11,16 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import from_thread
 from anyio.lowlevel import current_token
+from msgspec import Struct
 
 from actorflow.engine.events import Crash, Raised, Retry
-from actorflow.engine.records import Attempted, describe
+from actorflow.engine.records import Attempted, Record, describe
 from actorflow.runtime import clock
 from actorflow.runtime.events import LIVE_ONLY, DataEvent, Event, HookEvent, NodeEvent, Offset, ProgressEvent
 from actorflow.store.frames import Frame
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 BUFFER = 1_024
 """Pieces that wait for one who watches: commits, and events that are live only."""
 
-LULL = 0.005
+LULL = 0.01
 """Seconds between two looks of one who watches a busy run: to be woken for each commit costs more than to tell it."""
 
 BUFFER_BYTES = 8 * 1024 * 1024
@@ -57,6 +59,18 @@ class Home:
         return threading.get_ident() == self._thread
 
 
+class Fresh(Struct, frozen=True):
+    """A commit as its owner made it, and all that its body says; None if it says more, or only where that is."""
+
+    frame: Frame
+    records: Sequence[Record] | None
+
+    @property
+    def seq(self) -> int:
+        """Its number."""
+        return self.frame.header.seq
+
+
 class Feed:
     """The buffer of one who watches. `put` and the rest are called on the event loop."""
 
@@ -67,7 +81,7 @@ class Feed:
             live: the modes of which live-only events are wanted.
         """
         self.live = LIVE_ONLY.intersection(live)
-        self._pieces: deque[Frame | Event] = deque()
+        self._pieces: deque[Fresh | Event] = deque()
         self._bytes = 0
         self._dropped = 0
         self._wake: anyio.Event | None = None  # only while somebody waits
@@ -78,36 +92,37 @@ class Feed:
         """Whether something is in it."""
         return bool(self._pieces) or self._dropped > 0
 
-    def put(self, piece: Frame | Event) -> None:
+    def put(self, piece: Fresh | Event) -> None:
         """Add what just happened; never waits."""
-        if isinstance(piece, Frame):
-            self._bytes += len(piece.body)
-        if len(self._pieces) >= BUFFER or self._bytes > BUFFER_BYTES:
-            self._dropped += sum(isinstance(one, Event) for one in self._pieces)
-            self._pieces.clear()
-            self._bytes = len(piece.body) if isinstance(piece, Frame) else 0
-        self._pieces.append(piece)
-        if not self._lulled or len(self._pieces) > BUFFER // 2:
-            self.wake()
+        pieces = self._pieces
+        size = piece.frame.size if isinstance(piece, Fresh) else 0
+        self._bytes += size
+        if len(pieces) >= BUFFER or self._bytes > BUFFER_BYTES:
+            self._dropped += sum(isinstance(one, Event) for one in pieces)
+            pieces.clear()
+            self._bytes = size
+        pieces.append(piece)
+        if self._wake is not None and (not self._lulled or len(pieces) > BUFFER // 2):
+            self._wake.set()
 
-    def first(self) -> Frame | Event | None:
+    def first(self) -> Fresh | Event | None:
         """What `take` would give."""
         return self._pieces[0] if self._pieces else None
 
-    def take(self) -> Frame | Event | None:
+    def take(self) -> Fresh | Event | None:
         """The oldest piece; None if there is none."""
         if not self._pieces:
             return None
         piece = self._pieces.popleft()
-        if isinstance(piece, Frame):
-            self._bytes -= len(piece.body)
+        if isinstance(piece, Fresh):
+            self._bytes -= piece.frame.size
         return piece
 
-    def put_back(self, piece: Frame | Event) -> None:
+    def put_back(self, piece: Fresh | Event) -> None:
         """Give back what `take` gave."""
         self._pieces.appendleft(piece)
-        if isinstance(piece, Frame):
-            self._bytes += len(piece.body)
+        if isinstance(piece, Fresh):
+            self._bytes += piece.frame.size
 
     def dropped(self) -> int:
         """How many live-only events were dropped since this was last asked."""
@@ -192,21 +207,20 @@ class Observers:
 
     # -- what the actor says ------------------------------------------------------
 
-    def committed(self, draft: Draft, ownership: Ownership) -> None:
-        """A commit is durable, the newest of this owner's."""
+    def committed(self, draft: Draft, ownership: Ownership, records: Sequence[Record] | None) -> None:
+        """A commit is durable, the newest of this owner's. With its records, if those are all that its body says."""
         self.seq, self._told = ownership.header.seq, 0
         if self._feeds:
-            self._put(
-                Frame(
-                    header=ownership.header,
-                    file=draft.file,
-                    body=draft.body,
-                    digest=b"",
-                    path=ownership.path,
-                    offset=0,
-                    size=len(draft.body),
-                )
+            frame = Frame(
+                header=ownership.header,
+                file=draft.file,
+                body=draft.body,
+                digest=b"",
+                path=ownership.path,
+                offset=0,
+                size=len(draft.body),
             )
+            self._put(Fresh(frame, records))
 
     def started(self, activation: Activation, attempt: int) -> None:
         """A node is about to be called."""
@@ -276,9 +290,10 @@ class Observers:
             place |= {"scope": activation.scope, "node": activation.node, "index": activation.index}
         return place
 
-    def _put(self, piece: Frame | Event) -> None:
-        for feed in self._all():
-            if isinstance(piece, Frame) or piece.mode in feed.live:
+    def _put(self, piece: Fresh | Event) -> None:
+        mode = None if isinstance(piece, Fresh) else piece.mode
+        for ref in self._feeds:
+            if (feed := ref()) is not None and (mode is None or mode in feed.live):
                 feed.put(piece)
 
     def _all(self) -> list[Feed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -35,6 +36,7 @@ class Sealed(Struct, frozen=True):
     """What one commit takes: a body, and what the header says of it."""
 
     body: bytes
+    records: Sequence[Record] | None  # of the body; None if it holds a snapshot, too, or refers to blobs
     blobs: tuple[Blob, ...]  # to be put before
     snapshot: bool
     progressed: bool  # it says that some work was done: whoever owned the run got on with it
@@ -49,6 +51,7 @@ class Pending:
         "_every",
         "_large",
         "_must",
+        "_parted",
         "_records",
         "_sends",
         "_since",
@@ -75,6 +78,7 @@ class Pending:
         self._weighed = 0  # how many of them have been weighed
         self._weight = 0  # bytes of those
         self._sends = False  # some of them say that something was sent
+        self._parted = False  # some of them may refer to blobs
         self._large = large
         self._snapshot = snapshot
         self._must = snapshot is not None  # and not merely due
@@ -118,8 +122,10 @@ class Pending:
             self._since, self._commits, self._size = 0, 0, snapshot.weight
             self._large.sealed(snapshot)
             blobs += snapshot.blobs
+        whole = records if snapshot is None and not self._parted else None
+        self._parted = self._parted and bool(self._records)
         progressed = not _PROGRESS.isdisjoint(map(type, records))
-        return Sealed(body, blobs, snapshot is not None, progressed)
+        return Sealed(body, whole, blobs, snapshot is not None, progressed)
 
     def snapshot_if_due(self, run: RunState) -> None:
         """Take a snapshot for the next commit, once what would be read again has outgrown it, or is in many files.
@@ -145,7 +151,7 @@ class Pending:
         body = self._body(records)
         if len(body) - len(self._snapshot.data if self._snapshot else b"") >= BLOB_MIN:
             records, blobs = self._large.records(records)
-            self._records, body = records, self._body(records)
+            self._records, body, self._parted = records, self._body(records), True
         while len(body) > MAX_VALUE:
             if self._snapshot is not None and not self._must:
                 self._snapshot = None

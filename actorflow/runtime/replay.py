@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 _REREAD = 20
 
+_SENSELESS = (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError)
+
 
 class Opened(Struct, frozen=True):
     """An activation as it was open at some moment."""
@@ -200,7 +202,10 @@ def advance(run: RunState | None, record: Record, frame: Frame) -> RunState:
     elif run is None:
         raise CorruptCheckpoint(frame.path, f"frame {frame.header.seq} continues a history that does not begin")
     else:
-        run = _guarded(frame, fold, run, record)
+        try:
+            run = fold(run, record)
+        except _SENSELESS as error:
+            raise _senseless(frame, error) from error
     run.run_id = frame.file.run_id
     return run
 
@@ -209,6 +214,10 @@ def _guarded(frame: Frame, make: Callable[P, T], *args: P.args, **kwargs: P.kwar
     """What ``make`` makes; whatever it raises means that these bytes were not written by an actor of this format."""
     try:
         return make(*args, **kwargs)
-    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError) as error:
-        reason = f"the body of frame {frame.header.seq} is whole but makes no sense: {error!r}"
-        raise CorruptCheckpoint(frame.path, reason) from error
+    except _SENSELESS as error:
+        raise _senseless(frame, error) from error
+
+
+def _senseless(frame: Frame, error: Exception) -> CorruptCheckpoint:
+    reason = f"the body of frame {frame.header.seq} is whole but makes no sense: {error!r}"
+    return CorruptCheckpoint(frame.path, reason)

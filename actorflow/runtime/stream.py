@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.records import ENDED
 from actorflow.errors import ActorflowError, Blocked, RuntimeClosed
 from actorflow.runtime import clock
 from actorflow.runtime.events import CommitEvent, DroppedEvent, Event, Offset
-from actorflow.runtime.large import references
 from actorflow.runtime.observers import Feed
 from actorflow.runtime.reading import Reader
 from actorflow.runtime.telling import Teller
-from actorflow.store.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.events import Mode
     from actorflow.runtime.lives import Lives
-    from actorflow.runtime.observers import Observers
+    from actorflow.runtime.observers import Fresh, Observers
 
 _POLL = (0.02, 1.0)  # seconds: the first and the longest pause between two looks at a run that does not live here
 
@@ -147,8 +146,7 @@ class EventStream:
             self._told = Offset(self._told.seq, self._told.live + 1)
             self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=clock.now(), count=dropped))
         elif feed:
-            while (piece := feed.take()) is not None and await self._take(feed, piece):
-                pass
+            await self._take_all(feed)
         elif self._teller.status in ENDED or not (self._stays or self._is_here):
             self._over = True
         else:
@@ -160,31 +158,33 @@ class EventStream:
             return None
         first = feed.first()
         newest = self._observers.seq
-        if isinstance(first, Frame):
-            return min(first.header.seq - 1, newest)
-        return newest if first is None else min(first.seq, newest)
+        if first is None:
+            return newest
+        return min(first.seq if isinstance(first, Event) else first.seq - 1, newest)
 
-    async def _take(self, feed: Feed, piece: Frame | Event) -> bool:
-        """Tell what was handed over, if it is what comes next; whether it was."""
+    async def _take_all(self, feed: Feed) -> None:
+        """Tell what was handed over, up to where something is missing."""
+        while (piece := feed.take()) is not None:
+            if not self._follows(piece):
+                feed.put_back(piece)
+                self._behind = True
+                return
+            if isinstance(piece, Event):
+                if piece.seq < (self._teller.seq or 0):
+                    feed.drop()  # its place in the story has been told already, out of the log
+                else:
+                    self._tell([piece])
+            elif piece.seq > (self._teller.seq or 0):
+                if piece.records is None:
+                    await self._lives.in_store(partial(self._reader.tell, self._lives.store, piece.frame))
+                    self._tell(self._reader.take())
+                else:
+                    self._tell(self._teller.tell(piece.frame, records=piece.records))
+
+    def _follows(self, piece: Fresh | Event) -> bool:
+        """Whether all before this has been told: otherwise it was not handed over, or was dropped."""
         told = self._teller.seq
-        seq = piece.header.seq if isinstance(piece, Frame) else piece.seq
-        follows = seq - 1 if isinstance(piece, Frame) else seq
-        if told is None or follows > told:
-            feed.put_back(piece)
-            self._behind = True  # something was not handed over, or was dropped
-            return False
-        if isinstance(piece, Event):
-            if seq < told:
-                feed.drop()  # its place in the story has been told already, out of the log
-            else:
-                self._tell([piece])
-        elif seq > told:
-            if references(piece.body):
-                await self._lives.in_store(lambda: self._reader.tell(self._lives.store, piece))
-                self._tell(self._reader.take())
-            else:
-                self._tell(self._teller.tell(piece))
-        return True
+        return told is not None and piece.seq <= (told if isinstance(piece, Event) else told + 1)
 
     async def _wait(self, feed: Feed) -> None:
         """Wait until something is handed over, or may be in the log that is not: a claim, or what others commit."""

@@ -5,24 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from actorflow.engine.fold import gathered
-from actorflow.engine.records import (
-    Answered,
-    Asked,
-    Attempted,
-    Entered,
-    Failed,
-    Fanned,
-    Finished,
-    Forked,
-    Handling,
-    ItemDone,
-    ItemFailed,
-    Rebased,
-    Rewound,
-    Status,
-    Updated,
-)
+from actorflow.engine.records import Asked, Failed, Finished, Status
 from actorflow.engine.run import ROOT
 from actorflow.errors import RunError
 from actorflow.runtime.adopt import read_state
@@ -37,26 +20,34 @@ from actorflow.runtime.events import (
     ValuesEvent,
     WaitEvent,
 )
+from actorflow.runtime.recorded import (
+    ELSEWHERE,
+    ENDING,
+    OF_FANS,
+    OF_NODES,
+    WENT_BACK,
+    became,
+    ending,
+    handled,
+    path_of,
+    written,
+)
 from actorflow.runtime.replay import advance, unpack
 from actorflow.store.transfer import status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from actorflow.engine.operations import Operation, Values
-    from actorflow.engine.records import Ask, Record
+    from actorflow.engine.records import Ask, Open, Record
     from actorflow.engine.run import Activation, RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.large import Joiner
-    from actorflow.store.frames import FilePart, Frame
+    from actorflow.store.frames import FilePart, Frame, Header
 
 
 # The parts of a record's story. Numbered the same whatever is told of it, so that an offset is good for all.
 _SUBJECT, _UPDATE, _VALUES, _PROGRESS, _FIRST_OF_SEVERAL = range(5)
-
-# Made once: a union of classes is an object that costs more than the question.
-_WENT_BACK = (Rewound, Forked)
-_OF_FANS = (Fanned, ItemDone, ItemFailed)
 
 _OF_THE_RUN: frozenset[Mode] = frozenset({"values", "updates", "nodes", "progress", "waits"})
 """The modes for which the run has to be followed, record by record."""
@@ -87,82 +78,96 @@ class Teller:
         self._values, self._updates, self._nodes, self._commits, self._progress, self._waits = (
             mode in modes for mode in ("values", "updates", "nodes", "commits", "progress", "waits")
         )
+        self._writes = self._values or self._updates or self._nodes
         self._run: RunState | None = None
+        # of the commit that is told:
         self._events: list[Event] = []
         self._frame: Frame
+        self._run_id = ""
+        self._time = 0.0
         self._number = 0  # of the record that is told
 
-    def tell(self, frame: Frame, joiner: Joiner | None = None) -> list[Event]:
+    def tell(
+        self, frame: Frame, joiner: Joiner | None = None, *, records: Sequence[Record] | None = None
+    ) -> list[Event]:
         """What happened in the next commit. The first one that is told has a snapshot, or is the spawn.
+
+        Args:
+            frame: the commit.
+            joiner: reads the large values that its body refers to; needed if it does.
+            records: all that its body says, where that is known: then nothing is decoded.
 
         Raises:
             CorruptCheckpoint: it makes no sense.
         """
-        self._events, self._frame = [], frame
-        self.seq, self.status = frame.header.seq, status_of(frame.header)
+        header = frame.header
+        self._events, self._frame, self._run_id, self._time = [], frame, frame.file.run_id, header.time
+        self.seq, self.status = header.seq, status_of(header)
         if self._follows or self._commits:
-            snapshot, records = unpack(frame, joiner)
-            self._run = snapshot or self._run
+            if records is None:
+                snapshot, records = unpack(frame, joiner)
+                self._run = snapshot or self._run
             if self._follows:
                 for self._number, record in enumerate(records):
                     self._tell(record)
             if self._commits:
                 self._number = len(records)
-                self._tell_commit(records)
+                self._tell_commit(header, records)
         return self._events
 
-    def _at(self, part: int) -> dict[str, Any]:
+    def _at(self, part: int) -> Offset:
         """Where an event is in the story of its run."""
-        frame = self._frame
-        header = frame.header
-        offset = Offset(header.seq, 0, self._number, part)
-        return {"run_id": frame.file.run_id, "offset": offset, "time": header.time}
+        return Offset(self._frame.header.seq, 0, self._number, part)
 
     def _of(self, part: int, activation: Activation) -> dict[str, Any]:
         """That, and what it is about."""
         return {
-            **self._at(part),
+            "run_id": self._run_id,
+            "offset": self._at(part),
+            "time": self._time,
             "scope": activation.scope,
             "node": activation.node,
             "index": activation.index,
         }
 
     def _tell(self, record: Record) -> None:
-        run = self._run
-        subject = None if run is None else run.open.get(getattr(record, "id", None) or 0)
-        asked = subject.asks.get(record.key) if subject is not None and isinstance(record, Answered) else None
-        operations: tuple[Operation, ...] = getattr(record, "operations", ())
-        if run is not None and subject is not None and (gathers := getattr(record, "gathers", ())):
-            operations += tuple(gathered(run, subject, gathers))  # what the record does not say again
-        path = _path(subject, record)
-        before = _values(run, path)
+        run, kind = self._run, record.__class__
         first = 1 if run is None else run.next_id
+        subject = None if run is None else run.open.get(getattr(record, "id", None) or 0)
+        path = path_of(record) if subject is None or kind in ELSEWHERE else subject.scope
+        # what is wanted of the run before the record is looked up now: it is spent
+        before = _values(run, path)
+        operations = written(run, subject, record) if self._writes else ()
+        answer = ending(run, subject, record) if kind in ENDING else None
         self._run = run = advance(run, record, self._frame)
-        if self._nodes and subject is not None and (became := _became(record, operations)) is not None:
-            self._events.append(NodeEvent(**self._of(_SUBJECT, subject), **became))
+        went_back = kind in WENT_BACK
+        if self._nodes and subject is not None and kind in OF_NODES:
+            self._tell_became(subject, record, operations)
         if self._updates and operations:
             self._tell_update(subject, record, operations, path)
-        went_back = isinstance(record, _WENT_BACK)
-        if self._values:
-            after = _values(run, path)
-            if after is not None and (after is not before or went_back):
-                values = ValuesEvent(**self._at(_VALUES), scope=path, _values=after, _typed=self._typed(path))
-                self._events.append(values)
-        if subject is not None:
-            if self._progress:
-                self._tell_progress(run, subject, record)
-            if self._waits:
-                self._tell_waits(subject, record, asked)
+        if self._values and (after := _values(run, path)) is not None and (after is not before or went_back):
+            self._tell_values(after, path)
+        if self._progress and subject is not None and kind in OF_FANS:
+            self._tell_progress(run, subject)
+        if self._waits and subject is not None and isinstance(record, Asked):
+            self._tell_asked(subject, record.asks)
+        if self._waits and subject is not None and answer is not None:
+            self._events.append(WaitEvent(**self._of(_FIRST_OF_SEVERAL, subject), **answer))
         if self._nodes and (went_back or run.next_id > first):
             self._tell_opened(run, record, range(1 if went_back else first, run.next_id))
 
-    def _tell_commit(self, records: tuple[Record, ...]) -> None:
-        header = self._frame.header
-        failed = [record.error for record in records if isinstance(record, Failed)]
-        named = [by for record in records if (by := getattr(record, "by", None)) is not None]
+    def _tell_commit(self, header: Header, records: Sequence[Record]) -> None:
+        error = by = None
+        for record in records:
+            if type(record) is Failed:
+                error = record.error
+            if (who := getattr(record, "by", None)) is not None:
+                by = who
         self._events.append(
             CommitEvent(
-                **self._at(_SUBJECT),
+                run_id=self._run_id,
+                offset=self._at(_SUBJECT),
+                time=self._time,
                 node=header.node,
                 kind=header.kind,
                 status=cast("Status", self.status),
@@ -170,24 +175,66 @@ class Teller:
                 epoch=header.epoch,
                 opening=header.opening,
                 size=header.raw,
-                error=failed[-1] if failed else None,
-                by=named[-1] if named else None,
+                error=error,
+                by=by,
             )
         )
+
+    def _tell_became(self, subject: Activation, record: Record, operations: tuple[Operation, ...]) -> None:
+        if type(record) is Finished and not handled(record):
+            # said in full, as the others that come with every node: to go by way of a dict takes as long again
+            self._events.append(
+                NodeEvent(
+                    run_id=self._run_id,
+                    offset=self._at(_SUBJECT),
+                    time=self._time,
+                    scope=subject.scope,
+                    node=subject.node,
+                    index=subject.index,
+                    kind="finished",
+                    took=record.took,
+                    cached=record.cached,
+                    update=operations,
+                )
+            )
+        elif facts := became(record):
+            self._events.append(NodeEvent(**self._of(_SUBJECT, subject), **facts))
 
     def _tell_update(
         self, subject: Activation | None, record: Record, operations: tuple[Operation, ...], path: str
     ) -> None:
+        run_id, offset, time = self._run_id, self._at(_UPDATE), self._time
         if subject is not None:
-            self._events.append(UpdateEvent(**self._of(_UPDATE, subject), operations=operations))
+            told = UpdateEvent(
+                run_id=run_id,
+                offset=offset,
+                time=time,
+                scope=subject.scope,
+                node=subject.node,
+                index=subject.index,
+                operations=operations,
+            )
         else:
             node, by = getattr(record, "node", None), getattr(record, "by", None)
-            self._events.append(UpdateEvent(**self._at(_UPDATE), scope=path, node=node, operations=operations, by=by))
+            told = UpdateEvent(
+                run_id=run_id, offset=offset, time=time, scope=path, node=node, operations=operations, by=by
+            )
+        self._events.append(told)
 
-    def _tell_progress(self, run: RunState, subject: Activation, record: Record) -> None:
+    def _tell_values(self, values: Values, path: str) -> None:
+        self._events.append(
+            ValuesEvent(
+                run_id=self._run_id,
+                offset=self._at(_VALUES),
+                time=self._time,
+                scope=path,
+                _values=values,
+                _typed=self._typed(path),
+            )
+        )
+
+    def _tell_progress(self, run: RunState, subject: Activation) -> None:
         """How far a fan-out got."""
-        if not isinstance(record, _OF_FANS):
-            return
         owner = subject if subject.fan is None else run.open[subject.fan]
         fan = run.fans[owner.id]
         self._events.append(
@@ -196,75 +243,42 @@ class Teller:
             )
         )
 
-    def _tell_waits(self, subject: Activation, record: Record, asked: Ask | None) -> None:
-        if isinstance(record, Asked):
-            for part, ask in enumerate(record.asks, _FIRST_OF_SEVERAL):
-                self._events.append(
-                    WaitEvent(
-                        **self._of(part, subject),
-                        kind="asked",
-                        key=ask.key,
-                        question=ask.question,
-                        payload=ask.payload,
-                        schema=ask.schema,
-                        due=ask.due,
-                    )
-                )
-        elif isinstance(record, Answered) and asked is not None:
+    def _tell_asked(self, subject: Activation, asks: Iterable[Ask]) -> None:
+        for part, ask in enumerate(asks, _FIRST_OF_SEVERAL):
             self._events.append(
                 WaitEvent(
-                    **self._of(_FIRST_OF_SEVERAL, subject),
-                    kind="expired" if record.expired else "answered",
-                    key=asked.key,
-                    question=asked.question,
-                    value=record.value,
-                    by=record.by,
+                    **self._of(part, subject),
+                    kind="asked",
+                    wait=ask.kind,
+                    key=ask.key,
+                    question=ask.question,
+                    payload=ask.payload,
+                    schema=ask.schema,
+                    due=ask.due,
                 )
             )
 
     def _tell_opened(self, run: RunState, record: Record, opened: range) -> None:
-        legs = {id_: one.takes for id_, one in zip(opened, getattr(record, "opens", ()), strict=False)}
-        for part, id_ in enumerate(opened, _FIRST_OF_SEVERAL):
+        opens: tuple[Open, ...] = getattr(record, "opens", ())
+        for number, id_ in enumerate(opened):
             if (one := run.open.get(id_)) is not None:
-                self._events.append(NodeEvent(**self._of(part, one), kind="opened", legs=legs.get(id_, ())))
+                self._events.append(
+                    NodeEvent(
+                        run_id=self._run_id,
+                        offset=self._at(_FIRST_OF_SEVERAL + number),
+                        time=self._time,
+                        scope=one.scope,
+                        node=one.node,
+                        index=one.index,
+                        kind="opened",
+                        legs=opens[number].takes if number < len(opens) else (),
+                    )
+                )
 
     def _typed(self, path: str) -> Callable[[Values], Any]:
         if path != ROOT:
             return partial(_no_state, self._frame.file.run_id, path)
         return partial(_state, self._graphs, self._frame.file, self._time_limit)
-
-
-def _became(record: Record, update: tuple[Operation, ...]) -> dict[str, Any] | None:
-    """What became of the activation that a record is about; None: nothing to speak of."""
-    match record:
-        case Finished(opens=opens) if any(opened.error is not None for opened in opens):
-            error = next(opened.error for opened in opens if opened.error is not None)
-            return {"kind": "failed", "error": error, "handled": True}
-        case Finished():
-            return {"kind": "finished", "took": record.took, "cached": record.cached, "update": update}
-        case ItemDone():
-            return {"kind": "finished", "took": record.took, "result": record.result}
-        case ItemFailed(error=error) | Failed(error=error):
-            return {"kind": "failed", "error": error}
-        case Handling(error=error):
-            return {"kind": "failed", "error": error, "handled": True}
-        case Attempted():
-            return {"kind": "retrying", "attempt": record.attempt, "error": record.error, "due": record.due}
-        case Rebased():
-            return {"kind": "retrying"}
-        case Asked():
-            return {"kind": "waiting"}
-        case _:
-            return None
-
-
-def _path(subject: Activation | None, record: Record) -> str:
-    """The path of the scope that a record may write to."""
-    match record:
-        case Entered(path=path) | Updated(scope=path):
-            return path
-        case _:
-            return ROOT if subject is None else subject.scope
 
 
 def _values(run: RunState | None, path: str) -> Values | None:

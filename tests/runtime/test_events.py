@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import pytest
 
-from actorflow import Context, Graph, RestartPolicy, Retention, Retry, Runtime, State, Update, extend
+from actorflow import Context, Graph, Message, Reply, RestartPolicy, Retention, Retry, Runtime, State, Update, extend
 from actorflow.errors import CheckpointGone, NoSuchRun, RunError, RuntimeClosed
 from actorflow.runtime import observers, stream
 from actorflow.runtime.events import DroppedEvent, Event, NodeEvent, Offset
@@ -107,6 +108,53 @@ async def test_what_is_told_live_is_told_again_from_the_log(store_url: str) -> N
     assert facts(live) == facts(later)
     assert not any(event.live for event in later)
     assert {event.mode for event in later} == {"values", "updates", "nodes", "commits", "progress"}
+
+
+def everything_in(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """All that committed events say: whoever is handed a commit hears what is written of it, and nothing else."""
+    said: list[dict[str, Any]] = []
+    for one in events:
+        if not one.live:
+            fields = {name: getattr(one, name) for name in one.__struct_fields__ if not name.startswith("_")}
+            said.append({"mode": one.mode, "values": getattr(one, "values", None), **fields})
+    return said
+
+
+async def test_what_is_told_live_says_what_the_log_says_of_it(store_url: str) -> None:
+    """To the last value, whatever it was before it was written, however large, and through a rewind."""
+    graph = Graph("odd", Work)
+
+    @graph.node
+    async def first(state: Work) -> Update:
+        return {"odd": [(1, 2), {"at": datetime(2026, 1, 1, tzinfo=UTC), "in": (3,)}, b"raw"], "n": 3}
+
+    async def pair(item: int) -> Any:
+        return (item, {"so": (item,)})
+
+    graph.map(pair, after=first, over=lambda state: state.n, into="odd")
+
+    @graph.node(after="pair")
+    async def grow(state: Work) -> Update:
+        return {"odd": ["x" * 300_000]}
+
+    @graph.node(after=grow)
+    async def ask(state: Work, ctx: Context) -> Update:
+        return {"odd": [await ctx.interrupt("Which?", {"of": (1, 2)}), len(state.odd)]}
+
+    answers = iter([(4, 5), (6,)])
+    async with Runtime(store_url) as rt:
+        run = await rt.spawn(graph, id="r")
+        live: list[Event] = []
+        async for event in run.events():
+            live.append(event)
+            if event.mode == "waits" and event.kind == "asked":
+                await run.answer(next(answers))
+                if len([one for one in live if one.mode == "waits"]) == 1:
+                    await run.rewind(event.seq)
+        later = await told(run)
+
+    assert everything_in(live) == everything_in(later)
+    assert [event.value for event in live if event.mode == "waits" and event.kind == "answered"] == [[4, 5], [6]]
 
 
 async def test_offsets_are_in_order_and_none_is_told_twice(store_url: str) -> None:
@@ -318,15 +366,11 @@ async def test_planted_without_looking_for_gaps_a_slow_reader_would_miss_commits
 ) -> None:
     """The check above is able to fail: whatever is handed over is told, as if nothing were missing before it."""
     monkeypatch.setattr(observers, "BUFFER", 8)
-
-    async def trusting(self: stream.EventStream, feed: observers.Feed, piece: Any) -> None:
-        self._tell([piece] if isinstance(piece, Event) else self._teller.tell(piece))
-
     async with Runtime(store_url) as rt:
         run = await rt.spawn(counter(60), id="r")
         events = run.events("commits")
         seen = [(await anext(events)).seq]
-        monkeypatch.setattr(stream.EventStream, "_take", trusting)
+        monkeypatch.setattr(stream.EventStream, "_follows", lambda self, piece: True)
         await run.result()
         seen += [event.seq async for event in _rest(events)]
 
@@ -427,8 +471,85 @@ async def test_questions_and_answers_are_told(store_url: str) -> None:
 
     assert [event.kind for event in seen] == ["opened", "waiting", "asked", "answered", "finished"]
     asked, answered = seen[2], seen[3]
-    assert (asked.question, asked.payload, asked.node) == ("How many?", {"most": 9}, "ask")
+    assert (asked.wait, asked.question, asked.payload, asked.node) == ("ask", "How many?", {"most": 9}, "ask")
     assert (answered.value, answered.by) == (4, "ada")
+
+
+class Go(Message, version=1):
+    """Lets somebody go on."""
+
+    n: int
+
+
+class Total(Message, version=1):
+    """Asks for a number."""
+
+
+def till() -> Graph[Trail]:
+    """Answers when it is asked."""
+    graph = Graph("till", Trail, lifetime="actor")
+
+    @graph.on(Total)
+    async def total(state: Trail, msg: Total) -> Reply:
+        return Reply(7)
+
+    return graph
+
+
+async def test_waits_say_what_is_waited_for(store_url: str) -> None:
+    """Whoever watches for questions need not be told of sleeps; each begins once, and is over once."""
+    graph = Graph("patient", Trail, messages=[Go], interrupt_before=["wait"])
+
+    @graph.node
+    async def wait(state: Trail, ctx: Context) -> Update:
+        await ctx.sleep(0.05)
+        went = await ctx.receive(Go)
+        total = await ctx.ask("till", Total(), type=int)
+        child = await ctx.result(await ctx.spawn(chain("x", name="child")), Trail)
+        answer = await ctx.interrupt("How many?", type=int, timeout=0.001, default=1)
+        return {"n": went.n + total + answer, "trace": child.trace}
+
+    async with Runtime(store_url) as rt:
+        await rt.spawn(till(), id="till")
+        run = await rt.spawn(graph, id="r")
+        live = []
+        async for event in run.events("waits"):
+            live.append(event)
+            if event.wait == "before" and event.kind == "asked":
+                await run.answer(None)
+            if event.wait == "receive" and event.kind == "asked":
+                await run.send(Go(n=30))
+        later = await told(run, "waits")
+        final = await run.result()
+        await rt.get("till").cancel()
+
+    ends = {"before": "answered", "sleep": "expired", "receive": "answered", "reply": "answered"}
+    ends |= {"child": "answered", "ask": "expired"}
+    assert [(event.wait, event.kind) for event in live] == [
+        one for wait, end in ends.items() for one in ((wait, "asked"), (wait, end))
+    ]
+    assert everything_in(live) == everything_in(later)
+    (went,) = [event for event in live if event.wait == "receive" and event.kind == "answered"]
+    assert (went.question, went.value, went.node) == ("Go", {"n": 30}, "wait")
+    assert (final.n, final.trace) == (38, ["x"])
+
+
+async def test_a_message_that_was_there_already_ends_no_wait(store_url: str) -> None:
+    """Nobody waited for it."""
+    graph, gate = Graph("prompt", Trail, messages=[Go]), anyio.Event()
+
+    @graph.node
+    async def take(state: Trail, ctx: Context) -> Update:
+        await gate.wait()
+        return {"n": (await ctx.receive(Go)).n}
+
+    async with Runtime(store_url) as rt:
+        run = await rt.spawn(graph, id="r")
+        await run.send(Go(n=1))
+        gate.set()
+        assert (await run.result()).n == 1
+
+        assert await told(run, "waits") == []
 
 
 async def test_a_run_of_another_runtime_is_followed_to_its_end(store_url: str) -> None:
