@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from actorflow.engine.inputs import checked_input, default_input, input_digest
 from actorflow.engine.records import ENDED, decode_body
 from actorflow.engine.spawn import spawn
-from actorflow.errors import Quarantined, RunCancelled, RunDeleted, RunExists
+from actorflow.errors import Quarantined, RunCancelled, RunDeleted, RunExists, RunOwned
 from actorflow.graph.state import State
 from actorflow.runtime.care import tombstone_of
 from actorflow.runtime.claiming import EndedMeanwhile, check_graph, creating_run, nodes_to_start, preview_run
@@ -146,8 +146,8 @@ class Starting(Upkeep, Scheduled, Reloading):
             graph: what to run.
             state: the input; by default the State with all defaults.
             id: any string of up to 512 bytes in Unicode's normal form NFC.
-            on_conflict: what to do if the id is taken: raise (``"fail"``), or take the run as it is and go on
-                with it (``"attach"``), which is `RunOwned` while another process has it.
+            on_conflict: what to do if the id is taken: raise (``"fail"``), or take the run as it is (``"attach"``):
+                it goes on here, or where another process has it.
             reuse: whether a deleted run's id may be used again.
             tags: kept in every header, for listings.
             durability: when a successor may start: after the commit (``sync``), while it is
@@ -190,7 +190,12 @@ class Starting(Upkeep, Scheduled, Reloading):
         except RunExists:
             if on_conflict == "fail":
                 raise
-            return await self.resume(graph, run_id, context=context, under=under)
+            try:
+                return await self.resume(graph, run_id, context=context, under=under)
+            except RunOwned:
+                if under is not None:  # there it has no supervisor of this process's
+                    raise
+                return Run(self, run_id, graph, None)
         return Run(self, run_id, graph, life)
 
     async def resume(self, graph: Graph[S], id: str, *, context: Any = None, under: Under | None = None) -> Run[S]:

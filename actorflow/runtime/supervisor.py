@@ -107,7 +107,8 @@ class Supervisor(Superior):
             state: the input.
             id: its id.
             restart: ``"permanent"``, ``"transient"`` or ``"temporary"``; by default as the supervisor has it.
-            on_conflict: what to do if the id is taken: ``"fail"``, or ``"attach"``, to take the run as it is.
+            on_conflict: what to do if the id is taken: ``"fail"``, or ``"attach"``, to take the run as it is; that is
+                `RunOwned` while another process has it, since it has no supervisor here then.
             reuse: whether a deleted run's id may be used again.
             tags: kept in every header.
             durability: when a successor may start.

@@ -35,7 +35,6 @@ async def test_a_second_runtime_of_the_same_process_is_refused(store_url: str) -
                 for attempt in (
                     lambda: second.run(ready(), id="x"),
                     lambda: second.resume(ready(), "x"),
-                    lambda: second.spawn(ready(), id="x", on_conflict="attach"),
                     lambda: second.get("x").cancel(),
                 ):
                     with pytest.raises(RunOwned, match=f"owned by process {os.getpid()} .*this process") as caught:
@@ -48,6 +47,29 @@ async def test_a_second_runtime_of_the_same_process_is_refused(store_url: str) -
                 scope.cancel()
                 await anyio.lowlevel.checkpoint()
         assert (await second.run(ready(), id="x")).trace == ["first", "wait"]
+
+
+async def test_who_attaches_to_a_run_of_another_process_has_its_handle(store_url: str) -> None:
+    """Of several processes that begin the same run, one has it, and all see what becomes of it."""
+    inside, go_on = anyio.Event(), anyio.Event()
+    graph = Graph("held", Trail)
+
+    @graph.node
+    async def held(state: Trail) -> Update:
+        inside.set()
+        await go_on.wait()
+        return {"n": 1}
+
+    async with Runtime(store_url) as first, Runtime(store_url) as second:
+        await first.spawn(graph, id="x")
+        await inside.wait()
+
+        run = await second.spawn(graph, id="x", on_conflict="attach")
+        assert await run.status() == "running"
+        go_on.set()
+
+        assert (await run.result()).n == 1
+        assert second.life_of("x") is None
 
 
 async def test_a_second_process_is_refused(store_url: str, anyio_backend: str) -> None:
