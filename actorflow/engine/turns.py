@@ -90,6 +90,12 @@ def receive(decision: Decision, event: Receiving) -> None:
             _mark(decision, event)
 
 
+def try_to_receive(decision: Decision, event: Receiving) -> None:
+    """Raise what `receive` would raise. The run stays as it is."""
+    if not _came_before(decision, event) and event.kind == "message":
+        _admit(decision, event)
+
+
 def _came_before(decision: Decision, event: Receiving) -> bool:
     """Whether it was accepted before; whoever asks again is told what was replied, now or when that is known."""
     run, mail = decision.run, decision.run.mail
@@ -118,7 +124,8 @@ def _mark(decision: Decision, event: Receiving) -> None:
     decision.note(Received(event.id, decision.now, sender=event.sender, lane=event.lane))
 
 
-def _accept(decision: Decision, event: Receiving) -> None:
+def _admit(decision: Decision, event: Receiving) -> tuple[Exception | None, tuple[str, ...]]:
+    """Why a message that can't be refused won't be handled, and which ids are forgotten for its own."""
     plan, run, mail = decision.plan, decision.run, decision.run.mail
     assert event.form is not None, "a message has a type"
     known = event.form.name in plan.messages
@@ -130,9 +137,14 @@ def _accept(decision: Decision, event: Receiving) -> None:
     bounds = plan.mailbox
     if event.bounded and mail.queue and (len(mail.queue) >= bounds.messages or mail.size + event.size > bounds.bytes):
         raise MailboxFull(run.run_id, len(mail.queue), mail.size)
-    forgets: tuple[str, ...] = ()
-    if event.caller is not None:
-        forgets = _forgotten(decision, event.present)
+    if not known:
+        refused = BadMessage(run.run_id, event.form.name, sorted(plan.messages))
+    return refused, () if event.caller is None else _forgotten(decision, event.present)
+
+
+def _accept(decision: Decision, event: Receiving) -> None:
+    refused, forgets = _admit(decision, event)
+    assert event.form is not None, "a message has a type"
     decision.note(
         Received(
             id=event.id,
@@ -149,11 +161,10 @@ def _accept(decision: Decision, event: Receiving) -> None:
             size=event.size,
         )
     )
-    if not known:
-        bury(decision, None, event.id, "unknown", BadMessage(run.run_id, event.form.name, sorted(plan.messages)))
-    elif refused is not None:
-        bury(decision, None, event.id, "failed", refused)
-    elif event.form.name not in plan.handlers:
+    if refused is not None:
+        known = event.form.name in decision.plan.messages
+        bury(decision, None, event.id, "failed" if known else "unknown", refused)
+    elif event.form.name not in decision.plan.handlers:
         wake_for(decision, event.form.name)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, field
 
+from actorflow.runtime.claiming import preview_run
 from actorflow.runtime.together import Together
 from actorflow.store.keys import Letter
 from actorflow.store.log import Tip
@@ -19,6 +20,7 @@ from actorflow.store.log import Tip
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from actorflow.engine.run import RunState
     from actorflow.graph.graph import Graph
     from actorflow.runtime.lives import Lives
     from actorflow.store.messages import Message
@@ -64,6 +66,7 @@ class Abroad:
         self._graphs = graphs
         self._known: dict[str, _Known] = {}  # the one that was asked for last is the last
         self._looks = Together(self._look)
+        self._views = Together(self._view)
         self._counts = Together(self._count)
 
     async def look(self, run_id: str) -> Sight | None:
@@ -73,6 +76,15 @@ class Abroad:
             CorruptCheckpoint: what was committed since the look before can't be read.
         """
         return await self._looks.ask(run_id)
+
+    async def view(self, run_id: str) -> RunState | None:
+        """A run of a graph that is known here, wholly, as it is now; None: there is none. To be looked at only.
+
+        Raises:
+            Blocked: this code can't run it.
+            CorruptCheckpoint
+        """
+        return await self._views.ask(run_id)
 
     async def put(self, message: Message, *, bound: int, named: bool) -> int | None:
         """Put a message into the inbox of its run; None: it is there, durably. Else how many wait there: too many.
@@ -124,6 +136,16 @@ class Abroad:
         sight = await self._lives.in_store(read)
         known.tip = None if sight is None else sight.tip
         return sight
+
+    async def _view(self, run_id: str) -> RunState | None:
+        sight = await self._look(run_id)
+        graph = None if sight is None else self._graphs.get(sight.tip.file.graph)
+        if sight is None or graph is None:
+            return None
+        store, limits = self._lives.store, self._lives.limits
+        log, tip = store.log(run_id), sight.tip
+        preview = await self._lives.in_store(lambda: preview_run(store, graph, log, tip, limits))
+        return preview.run
 
     async def _count(self, run_id: str) -> list[Letter]:
         known = self._of(run_id)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from msgspec.structs import replace
 
+from actorflow.engine.decision import Decision
 from actorflow.engine.records import ENDED
 from actorflow.engine.supervision import reason_of
+from actorflow.engine.turns import try_to_receive
 from actorflow.errors import (
     AskFailed,
     Blocked,
@@ -138,13 +140,17 @@ class Sending(Steering):
             return request
         note.sight = sight = await lives.look(note.run_id)
         tip, graph = sight.tip, self._graph_for(sight.tip)
-        request = Request(note.event(graph), reply)
-        if sight.owned and not _may_be_refused(graph, note.event(graph)):
+        event = note.event(graph)
+        if sight.owned:
+            if _may_be_refused(graph, event) and (run := await lives.abroad.view(note.run_id)) is not None:
+                note.sight = None  # by now it may be over
+                try_to_receive(Decision(graph.plan, run, now=event.now), replace(event, bounded=False))
             owner = tip.header.owner
             raise RunOwned(note.run_id, owner.host, owner.pid)
-        note.sight = None  # by the time that this one is known not to get it, it may be over
+        note.sight = None
+        request = Request(event, reply)
         try:
-            taken = await self._take_up_for(lives, note.run_id, request, note.event(graph), context)
+            taken = await self._take_up_for(lives, note.run_id, request, event, context)
         except MailboxFull:
             if tip.header.status == "paused" or anyio.current_time() >= deadline:
                 await self._until_room(lives, note.run_id, deadline)

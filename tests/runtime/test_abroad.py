@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from actorflow import Mailbox, Message, Run, Runtime
-from actorflow.errors import BadMessage, IdempotencyConflict, MessageRejected, RunEnded
+from actorflow.engine.decision import Decision
+from actorflow.engine.snapshot import dump
+from actorflow.engine.spawn import spawn
+from actorflow.engine.turns import receive, try_to_receive
+from actorflow.errors import ActorflowError, BadMessage, IdempotencyConflict, MessageRejected, RunEnded
 from actorflow.runtime.abroad import Abroad, Sight
-from actorflow.runtime.letters import carried, write
+from actorflow.runtime.letters import carried, told, write
 from actorflow.runtime.together import Together
 from actorflow.store.keys import inbox_prefix, log_prefix
 from actorflow.store.memory import MemoryBackend
@@ -20,6 +25,8 @@ from actorflow.store.observing import Call, ObservedBackend
 from tests.runtime.mailing import Account, Close, Deposit, Gate, Hold, Total, banking
 
 if TYPE_CHECKING:
+    from actorflow.engine.events import Receiving
+    from actorflow.engine.run import RunState
     from actorflow.store.messages import Message as Kept
 
 LOG, INBOX = log_prefix("ada"), inbox_prefix("ada")
@@ -314,3 +321,67 @@ async def test_who_was_to_look_for_others_may_be_cancelled(when: str) -> None:
             looking.gate.set()
 
     assert shown == (["it at look 1", "it at look 2"] if when == "waiting" else ["it at look 2"])
+
+
+# -- what is tried ----------------------------------------------------------------------------------
+
+
+def sent(**fields: Any) -> Receiving:
+    """A message to an account as its run is told of it."""
+    message = fields.pop("message", Deposit(amount=1))
+    id_, again = fields.pop("id", None), fields.pop("again", False)
+    event = told("ada", write("ada", message), banking(), id=id_, by=None, now=1.8e9, limit=1)
+    return replace(event, again=again)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        sent(),
+        sent(message=Deposit(amount=-1)),
+        sent(message=Stranger()),
+        sent(id="old"),
+        sent(id="old", message=Deposit(amount=2)),
+        sent(id="new"),
+        sent(again=True),
+    ],
+)
+def test_what_is_tried_is_refused_as_what_is_done_and_changes_nothing(event: Receiving) -> None:
+    """The same error, or none; and the run is as it was."""
+    plan = banking(mailbox=Mailbox(ids=2, messages=2)).plan
+
+    def account() -> RunState:
+        run = spawn(plan, Account(), run_id="ada").run
+        for one in (sent(id="old"), sent(id="older")):
+            receive(Decision(plan, run, now=1.8e9), one)
+        return run
+
+    def outcome(attempt: Any, run: RunState) -> str:
+        try:
+            attempt(Decision(plan, run, now=event.now), event)
+        except ActorflowError as error:
+            return repr(error)
+        return "accepted"
+
+    tried, done = account(), account()
+    before = dump(tried)
+
+    assert outcome(try_to_receive, tried) == outcome(receive, done)
+    assert dump(tried) == before
+
+
+async def test_what_may_be_refused_is_looked_at_for_all_who_send_it_at_once() -> None:
+    """An id of the caller's takes the whole run: it is read once for many, and once more for those who come then."""
+    bucket, gate = MemoryBackend(), Gate()
+    counting = Counting(bucket)
+    async with Runtime(bucket, drain="park") as rt, Runtime(counting, recover="never", graphs=[banking()]) as other:
+        run = await rt.spawn(banking(), id="ada", context=gate)
+        await run.pause()
+        counting.calls.clear()
+        far, numbers = other.get("ada"), iter(range(100))
+
+        await all_at_once(50, lambda: far.send(Deposit(amount=1), id=str(next(numbers))))
+
+        assert counting.calls["put_new", INBOX] == 50
+        assert counting.calls["get", LOG] <= 15  # of a run of few commits, twice or three times
+        gate.open.set()
