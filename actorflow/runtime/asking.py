@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorflow.runtime.checkpoint import check_told
 from actorflow.runtime.large import Joiner
+from actorflow.runtime.letting_go import stop_run
 from actorflow.runtime.opened import OpenRuntime
 from actorflow.runtime.replay import reading, replay
 
@@ -104,4 +105,4 @@ class Asking(OpenRuntime):
         Raises:
             StoreError: this could not be recorded.
         """
-        return await self._writable().stop(run_id, stop)
+        return await stop_run(self._writable(), run_id, stop)

@@ -1,24 +1,20 @@
-"""Lives: the runs that live in this process, how each comes to it, and how it is let go of."""
+"""Lives: the runs that live in this process, how each comes to it, and what becomes of its life."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import anyio
 
-from actorflow.engine.events import Stop
-from actorflow.engine.records import ENDED
 from actorflow.errors import Blocked
 from actorflow.runtime.abroad import Abroad, Sight
 from actorflow.runtime.access import StoreAccess
 from actorflow.runtime.beginning import Beginnings
 from actorflow.runtime.blocked import BlockedRuns
-from actorflow.runtime.care import delete_run
 from actorflow.runtime.claimants import Claimants
-from actorflow.runtime.claiming import EndedMeanwhile, check_there, claim_run, end_unowned
+from actorflow.runtime.claiming import check_there, claim_run
 from actorflow.runtime.committer import Committer
 from actorflow.runtime.dispatcher import Dispatcher
 from actorflow.runtime.idlers import Idlers
@@ -50,8 +46,6 @@ if TYPE_CHECKING:
     from actorflow.runtime.validation import Commit, Validate
     from actorflow.runtime.workers.pool import Workers
     from actorflow.store.store import Store
-
-T = TypeVar("T")
 
 
 class Lives(StoreAccess):
@@ -102,7 +96,7 @@ class Lives(StoreAccess):
         # held by actors, and by those who watch their runs
         self._observers: WeakValueDictionary[str, Observers] = WeakValueDictionary()
         self._home = Home()
-        self._claimants = Claimants()
+        self.claimants = Claimants()
         self._maker = ActorMaker(
             self, committer, Graphs(graphs, register, contexts), debug=debug, validate=validate, linger=linger
         )
@@ -110,7 +104,7 @@ class Lives(StoreAccess):
         self.beginnings = Beginnings(
             self,
             tasks,
-            self._claimants,
+            self.claimants,
             self._maker,
             policy=policy,
             outage=Outage(tasks, lambda: self.in_store(marker), policy=policy),
@@ -123,11 +117,11 @@ class Lives(StoreAccess):
 
     def __contains__(self, run_id: object) -> bool:
         """Whether a run lives here, or is about to."""
-        return run_id in self._by_id or run_id in self._claimants
+        return run_id in self._by_id or run_id in self.claimants
 
     def __iter__(self) -> Iterator[str]:
         """The ids of the runs that live here, or are about to."""
-        return iter({**self._by_id, **dict.fromkeys(self._claimants)})
+        return iter({**self._by_id, **dict.fromkeys(self.claimants)})
 
     def get(self, run_id: str) -> Life | None:
         """The life of a run, if it has one here."""
@@ -279,57 +273,7 @@ class Lives(StoreAccess):
         """Do this beside everything else, until it is over or the runtime is left."""
         self._tasks.start_soon(work)
 
-    # -- ending -----------------------------------------------------------------------
-
-    async def stop(self, run_id: str, stop: Stop) -> str:
-        """End a run in this status, here or unowned in the store; the status it has then.
-
-        Raises:
-            NoSuchRun, RunOwned
-            StoreError: this could not be recorded.
-        """
-        life = self._by_id.get(run_id)
-        if life is not None:
-            life.stop(stop)
-            await life.done.wait()
-            if life.error is not None:
-                raise life.error
-        status = (await self.tip(run_id)).header.status
-        if status not in ENDED:  # nobody has it, or it was being let go of just now
-            async with self._claimants.one(run_id):
-                if run_id not in self._by_id:
-                    with suppress(EndedMeanwhile):
-                        ended = await self.in_store(lambda: end_unowned(self.store, run_id, stop.status, stop.by))
-                        self.dispatcher.told(ended, tuple(ended.mail.outbox), over=True)
-            return await self.stop(run_id, stop)
-        return status
-
-    async def delete(self, run_id: str, *, by: str | None) -> None:
-        """Delete a run, having cancelled it first if it lives here.
-
-        Raises:
-            NoSuchRun, RunOwned, CorruptCheckpoint, StoreError
-        """
-        if (life := self._by_id.get(run_id)) is not None:
-            life.stop(Stop("cancelled", by))
-            await life.done.wait()
-        async with self._claimants.one(run_id):
-            await self.in_store(lambda: delete_run(self.store, run_id, by=by))
-        self.blocked.lift(run_id)
-
-    async def apart(self, run_id: str, work: Callable[[], T]) -> T:
-        """Work of the store on a run that is let go of here first: what runs of it ends, and nothing begins.
-
-        Raises:
-            StoreError: it could not be let go of.
-        """
-        async with self._claimants.one(run_id):
-            if (life := self._by_id.get(run_id)) is not None:
-                life.park()
-                await life.done.wait()
-                if life.error is not None:
-                    raise life.error
-            return await self.in_store(work)
+    # -- leaving ----------------------------------------------------------------------
 
     def leave(self) -> None:
         """Cancel all that goes on, unrecorded, and whatever is inside `async with`."""

@@ -26,6 +26,7 @@ from actorflow.runtime.attending import Request
 from actorflow.runtime.care import tag_as_is, tombstone_of
 from actorflow.runtime.claiming import Adopted, EndedMeanwhile, Preview, claim_run, creating_run, preview_run
 from actorflow.runtime.history import Point, replay_at, to_point
+from actorflow.runtime.letting_go import set_apart
 from actorflow.runtime.options import check_context, check_texts
 from actorflow.runtime.validation import Commit, pass_or_refuse
 from actorflow.store.frames import Frame
@@ -83,7 +84,7 @@ class Steering(Asking):
                 await next_actor(life)
                 continue
             if record is not None:  # whatever became of the run, it stays so
-                return Done(await lives.apart(run_id, lambda: tag_as_is(lives.store, run_id, record)), None)
+                return Done(await set_apart(lives, run_id, lambda: tag_as_is(lives.store, run_id, record)), None)
             request = Request(event)
             life = await self._take_up_for(lives, run_id, request, event, context)
             if (seq := await _outcome(request)) is not None:

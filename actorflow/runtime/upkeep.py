@@ -12,6 +12,7 @@ from actorflow.runtime.care import Collected, collect
 from actorflow.runtime.claiming import check_graph, nodes_to_start, preview_run
 from actorflow.runtime.dryrun import Verdict, dry_run
 from actorflow.runtime.inspection import verify_store
+from actorflow.runtime.letting_go import cancel_and_delete, set_apart
 from actorflow.runtime.opened import OpenRuntime
 from actorflow.runtime.options import check_texts
 from actorflow.runtime.rekeying import Rekeyed, rekey_run, rekey_store
@@ -194,7 +195,7 @@ class Upkeep(OpenRuntime):
             storage_options=self._storage_options if to is None else storage_options,
             sealing=lives.store.sealing if sealing is None else sealing,
         )
-        return await lives.apart(id, lambda: archive_run(lives.store, id, opening, by=by))
+        return await set_apart(lives, id, lambda: archive_run(lives.store, id, opening, by=by))
 
     def _archive(self) -> str:
         """Where the archive of this store is."""
@@ -253,4 +254,4 @@ class Upkeep(OpenRuntime):
         """
         if by is not None:
             check_texts("by", [by])
-        await self._writable().delete(id, by=by)
+        await cancel_and_delete(self._writable(), id, by=by)
