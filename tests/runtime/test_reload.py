@@ -13,6 +13,8 @@ from anyio.lowlevel import checkpoint
 from actorflow import END, Context, End, Graph, Message, RestartPolicy, Runtime, State, Update, extend, migrate
 from actorflow.errors import BadUpdate, GraphError, ReloadRefused, RunCancelled
 from tests.runtime.isolated import Trail, where
+from tests.runtime.mailing import Gate as Holding
+from tests.runtime.mailing import Hold, Total, banking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -781,6 +783,28 @@ async def test_messages_that_wait_are_handled_by_the_new_code_in_its_version(sto
         await run.send(Stop())
 
         assert (await run.result()).trace == ["old Add1(n=1)", "new Add2(tenths=20)", "new Add2(tenths=3)"]
+
+
+async def test_who_waits_for_a_reply_gets_it_from_the_new_code(store_url: str) -> None:
+    """The question waits behind what is handled while the code changes. Planted: the next actor knows of no asker."""
+    gate, replies = Holding(), list[int]()
+    async with Runtime(store_url, drain="park") as rt:
+        run = await rt.spawn(banking(), id="ada", context=gate)
+        await run.send(Hold())
+        await gate.inside.wait()
+
+        async def ask() -> None:
+            with anyio.fail_after(20):
+                replies.append(await run.ask(Total(), type=int))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(rt.reload, banking())
+            await anyio.wait_all_tasks_blocked()
+            gate.open.set()
+
+    assert replies == [0]
 
 
 async def test_a_message_that_can_not_be_migrated_is_in_the_way(store_url: str) -> None:
