@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 UNSAVED = 10  # times that a graph without persistence is run in one process, since once takes a few ms
-TIME_LIMIT = 300  # seconds a measurement may take; the longest takes a minute
+TIME_LIMIT = 300  # seconds a measurement may take; the longest takes two minutes
 
 
 @dataclass
