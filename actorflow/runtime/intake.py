@@ -22,8 +22,8 @@ from actorflow.runtime.letters import marks_of, received
 from actorflow.runtime.steering import next_actor
 from actorflow.store.callers import Limits, Window
 from actorflow.store.callers import Seen as Known
-from actorflow.store.inbox import Batch
 from actorflow.store.keys import Letter, encode_id
+from actorflow.store.taking import Batch
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup

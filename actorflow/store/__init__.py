@@ -8,7 +8,7 @@
     liveness       who lives                        the process lock; heartbeat on a bucket; machine
     markers        where to look for runs           identity: actorflow.json
     blobs          large values, beside the log
-    inbox          messages from elsewhere          lanes, callers, messages, dead_letters, envelope
+    inbox          messages from elsewhere          taking, lanes, callers, messages, dead_letters, envelope
     retention      what old commits may go          pruning, merging, stubs
     transfer       a run into another store         placing; damage: what keeps a run from being read
     backend        bytes under keys                 local, memory, buckets/; files, faults, filesystem

@@ -13,25 +13,17 @@ commit says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from actorflow.errors import (
-    ActorflowError,
-    CorruptMessage,
-    IdempotencyConflict,
-    MissingExtra,
-    MissingKey,
-    NotSealed,
-    UnsupportedFormat,
-    WindowFull,
-)
+from actorflow.errors import CorruptMessage, IdempotencyConflict
 from actorflow.store.backend import Missing, whole
 from actorflow.store.dead_letters import DeadLetters
 from actorflow.store.keys import INBOX, Letter, encode_id, inbox_key, inbox_prefix, parse_letter
-from actorflow.store.lanes import Marks, switching, take
+from actorflow.store.lanes import Marks, switching
 from actorflow.store.messages import Message, encode_message, read_message
 from actorflow.store.object_log import putting_or_settling
 from actorflow.store.sealing import PLAIN
+from actorflow.store.taking import UNREADABLE_HERE, Batch, Taker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,19 +33,6 @@ if TYPE_CHECKING:
     from actorflow.store.sealing import Sealing
 
 _READS = 3
-_UNREADABLE_HERE = (MissingKey, MissingExtra, NotSealed, UnsupportedFormat)
-
-
-class Batch(NamedTuple):
-    """What a run takes next, and what it commits together with it."""
-
-    messages: tuple[Message, ...]
-    marks: Marks
-    window: Window
-    deletable: tuple[Letter, ...]  # at once: an earlier commit holds what they did, or they are kept as dead letters
-    taken: tuple[Letter, ...]  # deletable when marks and window are committed
-    held: dict[Letter, ActorflowError]  # left as they are, with those behind them: not readable here, or no room
-    cut: bool = False  # there are more, and these are as many bytes as were wanted
 
 
 class Inbox:
@@ -112,7 +91,7 @@ class Inbox:
                 try:
                     if self._is_kept(other, message):
                         return True
-                except (CorruptMessage, *_UNREADABLE_HERE):
+                except (CorruptMessage, *UNREADABLE_HERE):
                     continue
         return False
 
@@ -175,20 +154,17 @@ class Inbox:
             limits: of the window.
         """
         letters = self._listed(run_id, marks)
-        held: dict[Letter, ActorflowError] = {}
-        budgets = _Budget(size), _Budget(size)
-        messages, taken, marks, deletable = self._take_lanes(letters, marks, held, budgets[0], now=now, limit=limit)
-        called, window, done = self._take_callers(
-            run_id, letters, window, held, budgets[1], now=now, limit=limit, limits=limits
-        )
+        taker = Taker(run_id, read=self._read, bury=self.bury, now=now, limit=limit, size=size, limits=limits)
+        messages, taking = taker.lanes(letters, marks)
+        called, window, done = taker.callers(letters, window)
         return Batch(
             messages=(*messages, *called),
-            marks=marks,
+            marks=taking.marks,
             window=window,
-            deletable=(*deletable, *done),
-            taken=(*taken, *(message.letter for message in called)),
-            held=held,
-            cut=any(budget.cut for budget in budgets),
+            deletable=(*taking.deletable, *taking.dead, *done),
+            taken=(*taking.taken, *(message.letter for message in called)),
+            held=taker.held,
+            cut=taker.cut,
         )
 
     def delete(self, letters: Iterable[Letter]) -> None:
@@ -217,103 +193,6 @@ class Inbox:
             return  # taken or buried before, and deleted
         self.dead_letters.keep(letter, found, reason=reason, detail=detail, now=now)
 
-    def _take_lanes(
-        self,
-        letters: list[Letter],
-        marks: Marks,
-        held: dict[Letter, ActorflowError],
-        budget: _Budget,
-        *,
-        now: float,
-        limit: int | None,
-    ) -> tuple[list[Message], tuple[Letter, ...], Marks, tuple[Letter, ...]]:
-        read: dict[Letter, Message | CorruptMessage] = {}
-        there: set[Letter] = set(letters)
-        taking = take(marks, there, limit=limit)
-        while unread := [letter for letter in taking.taken if letter not in read]:
-            for letter in unread:
-                if letter not in there:
-                    continue
-                if budget.is_spent():
-                    there = {one for one in there if one in read or not _is_ahead(marks, one)}
-                    break
-                try:
-                    read[letter] = message = self._read(letter)
-                    budget.spend(message)
-                except CorruptMessage as error:
-                    read[letter] = error
-                except Missing:
-                    there = _without(there, letter)
-                except _UNREADABLE_HERE as error:
-                    held[letter] = error
-                    there = _without(there, letter)
-            taking = take(marks, there, limit=limit)
-        messages: list[Message] = []
-        for letter in taking.taken:
-            found = read[letter]
-            if isinstance(found, CorruptMessage):
-                # Before the mark passes it: behind the mark, its file would be free to go.
-                self.bury(letter, reason="damaged", detail=found.reason, now=now)
-            else:
-                messages.append(found)
-        for letter in taking.dead:
-            mark = marks.of(letter.sender)
-            detail = f"generation {mark.generation} is taken up to {mark.number}; this may have been taken before that"
-            self.bury(letter, reason="older generation", detail=detail, now=now)
-        return messages, taking.taken, taking.marks, taking.deletable + taking.dead
-
-    def _take_callers(
-        self,
-        run_id: str,
-        letters: list[Letter],
-        window: Window,
-        held: dict[Letter, ActorflowError],
-        budget: _Budget,
-        *,
-        now: float,
-        limit: int | None,
-        limits: Limits | None,
-    ) -> tuple[list[Message], Window, list[Letter]]:
-        called = sorted((letter for letter in letters if letter.from_caller), key=lambda letter: letter.number)
-        present = {letter.sender for letter in called}
-        messages: list[Message] = []
-        done: list[Letter] = []
-        full: WindowFull | None = None
-        for letter in called:
-            if limit is not None and len(messages) >= limit:
-                break
-            if full is not None and letter.sender not in window.ids:
-                held[letter] = full
-                continue
-            if budget.is_spent():
-                break
-            try:
-                message = self._read(letter)
-                budget.spend(message)
-                verdict = window.verdict(letter.sender, message.content)
-                if verdict == "new":
-                    window = window.admitting(
-                        letter.sender, message.content, run_id=run_id, now=now, present=present, limits=limits
-                    )
-                    messages.append(message)
-                    continue
-            except Missing:
-                continue
-            except CorruptMessage as error:
-                self.bury(letter, reason="damaged", detail=error.reason, now=now)
-            except WindowFull as error:
-                held[letter] = full = error
-                continue
-            except _UNREADABLE_HERE as error:
-                held[letter] = error
-                continue
-            else:
-                if verdict == "conflict":
-                    detail = f"id {message.caller!r} was used before for another content"
-                    self.bury(letter, reason="conflict", detail=detail, now=now)
-            done.append(letter)
-        return messages, window, done
-
     def _read(self, letter: Letter) -> Message:
         """Read again before calling it damaged: what comes over a network may be, once."""
         key = inbox_key(letter)
@@ -326,30 +205,3 @@ class Inbox:
                 if attempt == _READS - 1:
                     raise
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
-
-
-class _Budget:
-    """How many bytes may still be read."""
-
-    def __init__(self, size: int | None) -> None:
-        self.cut = False  # somebody wanted more
-        self._left = size
-
-    def is_spent(self) -> bool:
-        """Whether nothing more is to be read, for who would."""
-        self.cut = self.cut or (self._left is not None and self._left <= 0)
-        return self.cut
-
-    def spend(self, message: Message) -> None:
-        """It was read."""
-        if self._left is not None:
-            self._left -= len(message.body)
-
-
-def _is_ahead(marks: Marks, letter: Letter) -> bool:
-    return (letter.generation, letter.number) > marks.of(letter.sender)
-
-
-def _without(letters: set[Letter], stop: Letter) -> set[Letter]:
-    """What is left when a lane ends before this message: a newer generation must not overtake it either."""
-    return {letter for letter in letters if letter.sender != stop.sender or letter < stop}

@@ -24,7 +24,7 @@ from actorflow.errors import (
 from actorflow.store.backend import Backend, Missing
 from actorflow.store.callers import Limits, Window, caller_number
 from actorflow.store.envelope import closed
-from actorflow.store.inbox import Batch, Inbox
+from actorflow.store.inbox import Inbox
 from actorflow.store.keyring import Keyring
 from actorflow.store.keys import dead_key, encode_id, inbox_key
 from actorflow.store.lanes import Mark, Marks, header_marks, news
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from actorflow.store.taking import Batch
 
 STORE = bytes(16)
 NOW = 1.7e9
@@ -94,9 +96,18 @@ class Receiver:
         self.window = Window()
         self.did: list[bytes] = []
 
-    def take(self, *, limit: int | None = None, limits: Limits | None = None, now: float = NOW) -> Batch:
+    def take(
+        self,
+        *,
+        limit: int | None = None,
+        size: int | None = None,
+        limits: Limits | None = None,
+        now: float = NOW,
+    ) -> Batch:
         """What it would commit."""
-        return self.inbox.take(self.run_id, marks=self.marks, window=self.window, now=now, limit=limit, limits=limits)
+        return self.inbox.take(
+            self.run_id, marks=self.marks, window=self.window, now=now, limit=limit, size=size, limits=limits
+        )
 
     def turn(self, **options: object) -> Batch:
         """Take, commit, delete."""
@@ -120,6 +131,39 @@ def run(inbox: Inbox) -> Receiver:
 
 
 # -- lanes --------------------------------------------------------------------------
+
+
+def test_no_more_bytes_are_read_than_are_wanted(inbox: Inbox, run: Receiver) -> None:
+    """Of lanes and of callers; what is left comes next, in order, and nothing overtakes it."""
+    inbox.dispatch([message(number, body=b"%d" % number * 10) for number in range(1, 8)])
+    inbox.dispatch([message(1, generation=2, body=b"next" * 3)])
+    for number in range(1, 6):
+        inbox.send(called(str(number), body=b"c%d" % number * 5, now=NOW + number))
+
+    turns = list[tuple[int, bool]]()
+    while (batch := run.turn(size=25)).messages:
+        turns.append((len(batch.messages), batch.cut))
+
+    lanes = [b"%d" % number * 10 for number in range(1, 8)] + [b"next" * 3]
+    callers = [b"c%d" % number * 5 for number in range(1, 6)]
+    assert [body for body in run.did if body in lanes] == lanes
+    assert [body for body in run.did if body in callers] == callers
+    assert turns == [(6, True), (5, True), (2, False)]
+    assert inbox.letters("r") == [] == inbox.dead_letters.list()
+
+
+def test_one_message_is_read_however_large_and_what_came_twice_does_not_count(inbox: Inbox, run: Receiver) -> None:
+    """There is always something that goes on."""
+    inbox.send(called("one", body=b"x" * 100))
+    assert [len(taken.body) for taken in run.turn(size=1).messages] == [100]
+    for number in range(3):
+        inbox.send(called("one", body=b"x" * 100, now=NOW + number))
+        inbox.send(called(f"new {number}", body=b"y" * 100, now=NOW + number + 0.5))
+
+    batch = run.turn(size=150)
+
+    assert [len(taken.body) for taken in batch.messages] == [100, 100]
+    assert batch.cut
 
 
 def test_a_message_is_taken_once_and_then_its_file_goes(inbox: Inbox, run: Receiver) -> None:
