@@ -186,4 +186,5 @@ async def test_what_a_run_sends_and_begins_leaves_it_with_its_commit() -> None:
             store.let_through()
 
         await until(lambda: other.query(lambda state: state.sum == 1))
+        await until(lambda: rt.runs(graph="worker"))
         await rt.get("child").result()
