@@ -122,7 +122,7 @@ class Children:
         await lives.beginnings.launch(
             graph,
             run_id,
-            lambda: lives.in_steps(creating_run(lives.store, graph, run_id, decision, tags)),
+            lambda: lives.in_steps(creating_run(lives.store, graph, run_id, decision, tags, looked=True)),
             first=decision.commands,
             context=None,
             awaited=awaited,

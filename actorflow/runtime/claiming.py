@@ -26,6 +26,7 @@ from actorflow.errors import (
     Quarantined,
     RunDeleted,
     RunExists,
+    RunOwned,
     UnknownNode,
     WrongGraph,
 )
@@ -178,6 +179,7 @@ def creating_run(
     tombstone: Tombstone | None = None,
     begins: RunState | None = None,
     under: Under | None = None,
+    looked: bool = False,
 ) -> Steps[Adopted]:
     """Make a run durable, and own it; in steps, since many are often begun together.
 
@@ -190,6 +192,7 @@ def creating_run(
         tombstone: of the id's life before, whose openings, epochs and marks this one continues.
         begins: for a fork, the run before those records, which its first commit carries in full.
         under: the supervisor that it is a child of.
+        looked: the caller has just found that there is no such run, or made up the id; whoever was faster is noticed.
 
     Raises:
         RunExists: the id is taken.
@@ -197,7 +200,8 @@ def creating_run(
         BadRunId: it can't be one.
     """
     log = store.log(run_id)
-    if (tip := log.tip()) is not None:
+    tip = None if looked else log.tip()
+    if tip is not None:
         _check_reuse(tip, tombstone)
     run, records, marks = decision.run, list(decision.records), b""
     if tombstone is not None:
@@ -242,7 +246,10 @@ def creating_run(
             marks=marks,
         )
 
-    ownership = yield from log.claiming(draft_for, actor=os.urandom(16), new=tip is None)
+    try:
+        ownership = yield from log.claiming(draft_for, actor=os.urandom(16), new=tip is None)
+    except RunOwned as error:  # whoever was faster lives, and has it
+        raise RunExists(run_id) from error
     return Adopted(run, ownership, file, large)
 
 

@@ -102,7 +102,9 @@ class Starting(Upkeep, Scheduled, Reloading):
         lives = self._open()
         tip = await lives.find(id)
         if tip is None:
-            run = await self.spawn(graph, state, id=id, on_conflict="attach", context=context, under=under)
+            run = await self._spawn(
+                graph, state, run_id=id, on_conflict="attach", context=context, under=under, looked=True
+            )
             return await run.outcome()
         check_graph(graph, lives.store.log(id), tip)
         await self._check_input(graph, state, id)
@@ -164,10 +166,37 @@ class Starting(Upkeep, Scheduled, Reloading):
         check_word("on_conflict", on_conflict, OnConflict)
         check_word("durability", durability, Durability)
         check_texts("tags", itertools.chain.from_iterable((tags or {}).items()))
+        return await self._spawn(
+            graph,
+            state,
+            run_id=fresh_id() if id is None else id,
+            on_conflict=on_conflict,
+            reuse=reuse,
+            tags=tags,
+            durability=durability,
+            context=context,
+            under=under,
+            looked=id is None,
+        )
+
+    async def _spawn(
+        self,
+        graph: Graph[S],
+        state: S | None,
+        *,
+        run_id: str,
+        on_conflict: OnConflict,
+        reuse: bool = False,
+        tags: Mapping[str, str] | None = None,
+        durability: Durability = "sync",
+        context: Any,
+        under: Under | None,
+        looked: bool,
+    ) -> Run[S]:
+        """`spawn`; ``looked``: it is known that there was no such run a moment ago."""
         self.register(graph)
         lives = self._writable()
         store = lives.store
-        run_id = fresh_id() if id is None else id
         store.log(run_id)  # refuses an id that can't be one, before anything is made of it
         schema = graph.schema
         given = default_input(schema) if state is None else state
@@ -182,7 +211,16 @@ class Starting(Upkeep, Scheduled, Reloading):
                 graph,
                 run_id,
                 lambda: lives.in_steps(
-                    creating_run(store, graph, run_id, decision, dict(tags or {}), tombstone=tombstone, under=under)
+                    creating_run(
+                        store,
+                        graph,
+                        run_id,
+                        decision,
+                        dict(tags or {}),
+                        tombstone=tombstone,
+                        under=under,
+                        looked=looked and not reuse,
+                    )
                 ),
                 first=decision.commands,
                 context=context,

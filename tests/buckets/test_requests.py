@@ -66,6 +66,24 @@ def test_on_s3_many_are_deleted_by_a_thousand(moto: Any, door: Proxy) -> None:
     assert backend.list("k/") == ["k/*", "k/1500"]
 
 
+def test_on_s3_one_is_deleted_by_itself(moto: Any, door: Proxy) -> None:
+    """A run does so at its end; for one key a deletion in bulk is more work for everybody."""
+    backend = bare(moto.place(through=door.endpoint))
+    backend.put_new("k/a", b"")
+    asked(door)
+
+    backend.delete(["k/a"])
+    backend.delete(["k/a"])  # which is not there any more
+
+    assert asked(door) == ["DELETE", "DELETE"]
+    assert backend.list("k/") == []
+    door.arm(Says(404, "NoSuchKey"), lambda request: request.method == "DELETE")
+    backend.delete(["k/a"])  # of a server that says so
+    door.arm(Says(403, "AccessDenied"), lambda request: request.method == "DELETE")
+    with pytest.raises(StoreDenied, match="k/a"):
+        backend.delete(["k/a"])
+
+
 def test_elsewhere_a_put_and_a_get_are_one_request_too(gcs: Any) -> None:
     """On Google Cloud Storage, also when nothing is in it, or what looks like the end of a multipart message."""
     with Proxy(gcs.endpoint) as proxy:
