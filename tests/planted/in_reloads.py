@@ -27,10 +27,10 @@ def what_fitted_once_fits(patch: pytest.MonkeyPatch) -> None:
     fit_all = reload._fit_all
     known: dict[Life, Any] = {}
 
-    async def once(lives: Lives, graph: Graph[Any], those: Iterable[Life]) -> Any:
+    async def once(lives: Lives, graph: Graph[Any], those: Iterable[Life], context: Any) -> Any:
         lives_there = list(those)
         if new := [life for life in lives_there if life not in known]:
-            known.update((one.life, one) for one in await fit_all(lives, graph, new))
+            known.update((one.life, one) for one in await fit_all(lives, graph, new, context))
         return [known[life] for life in lives_there]
 
     patch.setattr(reload, "_fit_all", once)
