@@ -16,9 +16,13 @@ from actorflow.errors import NoSuchRun
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.wrappers import WrappedBackend
 from tests.runtime.correspondents import Pay, Work, till, until, worker
+from tests.runtime.mailing import Deposit as Adding
+from tests.runtime.mailing import Gate, working
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from actorflow.runtime.options import Durability
 
 PATIENCE = 20.0
 """Seconds that a commit is held at most, should a test forget it."""
@@ -134,6 +138,21 @@ async def test_who_asks_something_of_a_live_run_is_told_when_it_is_committed(ver
         }
 
         await _is_told_after_the_commit(store, "x", calls[verb])
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_a_reply_is_told_when_it_is_committed_whatever_the_durability(durability: Durability) -> None:
+    """Also while the run goes on with other things. Planted: replies that are no reason for a commit."""
+    gate = Gate()
+    async with Runtime("memory://") as rt:
+        run = await rt.spawn(working(), id="x", context=gate, durability=durability)
+        await gate.inside.wait()
+
+        assert await run.ask(Adding(amount=5)) is None
+
+        _, kept = await rt.load("x")
+        assert kept.root.values["balance"] == 5
+        gate.open.set()
 
 
 async def test_a_run_is_begun_when_its_first_commit_is_made() -> None:
