@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from actorflow.engine.decision import Decision
+    from actorflow.engine.error_info import ErrorInfo
     from actorflow.engine.run import Activation
-    from actorflow.runtime.events import Mode
+    from actorflow.runtime.events import Mode, NodeKind
     from actorflow.store.frames import Draft, Header
     from actorflow.store.ownership import Ownership
 
@@ -92,10 +93,9 @@ class Feed:
         """Whether something is in it."""
         return bool(self._pieces) or self._dropped > 0
 
-    def put(self, piece: Fresh | Event) -> None:
-        """Add what just happened; never waits."""
+    def put(self, piece: Fresh | Event, size: int = 0) -> None:
+        """Add what just happened, and what it takes; never waits."""
         pieces = self._pieces
-        size = piece.frame.size if isinstance(piece, Fresh) else 0
         self._bytes += size
         if len(pieces) >= BUFFER or self._bytes > BUFFER_BYTES:
             self._dropped += sum(isinstance(one, Event) for one in pieces)
@@ -106,23 +106,19 @@ class Feed:
             self._wake.set()
 
     def first(self) -> Fresh | Event | None:
-        """What `take` would give."""
+        """The oldest piece; None if there is none."""
         return self._pieces[0] if self._pieces else None
 
-    def take(self) -> Fresh | Event | None:
-        """The oldest piece; None if there is none."""
-        if not self._pieces:
-            return None
-        piece = self._pieces.popleft()
-        if isinstance(piece, Fresh):
-            self._bytes -= piece.frame.size
-        return piece
+    def take(self) -> deque[Fresh | Event]:
+        """All that is in it, oldest first."""
+        pieces, self._pieces, self._bytes = self._pieces, deque(), 0
+        return pieces
 
-    def put_back(self, piece: Fresh | Event) -> None:
-        """Give back what `take` gave."""
-        self._pieces.appendleft(piece)
-        if isinstance(piece, Fresh):
-            self._bytes += piece.frame.size
+    def put_back(self, pieces: deque[Fresh | Event]) -> None:
+        """Give back what is left of what `take` gave."""
+        if pieces:
+            self._bytes += sum(one.frame.size for one in pieces if isinstance(one, Fresh))
+            self._pieces.extendleft(reversed(pieces))
 
     def dropped(self) -> int:
         """How many live-only events were dropped since this was last asked."""
@@ -220,12 +216,14 @@ class Observers:
                 offset=0,
                 size=len(draft.body),
             )
-            self._put(Fresh(frame, records))
+            fresh = Fresh(frame, records)
+            for feed in self._all():
+                feed.put(fresh, frame.size)
 
     def started(self, activation: Activation, attempt: int) -> None:
         """A node is about to be called."""
         if "nodes" in self.live:
-            self._node(activation, attempt, kind="started")
+            self._node(activation, attempt, "started")
 
     def raised(self, event: Raised, decision: Decision) -> None:
         """An attempt raised, and this is what comes of it: what is no record is said here."""
@@ -235,10 +233,9 @@ class Observers:
         error = describe(event.error)
         for command in decision.commands:
             if isinstance(command, Crash):
-                self._node(activation, event.attempt, kind="crashed", error=error)
+                self._node(activation, event.attempt, "crashed", error)
             elif isinstance(command, Retry) and not any(isinstance(one, Attempted) for one in decision.records):
-                due = event.now + command.delay
-                self._node(activation, event.attempt, kind="retrying", error=error, due=due)
+                self._node(activation, event.attempt, "retrying", error, event.now + command.delay)
 
     def told(self, activation: Activation, attempt: int, verb: str, facts: tuple[Any, ...]) -> None:
         """A node emits or reports something. In a thread of its own this waits until the event loop takes it."""
@@ -262,7 +259,14 @@ class Observers:
         else:
             self._put(ProgressEvent(**place, done=facts[0], total=facts[1]))
 
-    def _node(self, activation: Activation, attempt: int, **facts: Any) -> None:
+    def _node(
+        self,
+        activation: Activation,
+        attempt: int,
+        kind: NodeKind,
+        error: ErrorInfo | None = None,
+        due: float | None = None,
+    ) -> None:
         self._told += 1
         self._put(
             NodeEvent(
@@ -273,7 +277,9 @@ class Observers:
                 node=activation.node,
                 index=activation.index,
                 attempt=attempt,
-                **facts,
+                kind=kind,
+                error=error,
+                due=due,
             )
         )
 
@@ -290,11 +296,10 @@ class Observers:
             place |= {"scope": activation.scope, "node": activation.node, "index": activation.index}
         return place
 
-    def _put(self, piece: Fresh | Event) -> None:
-        mode = None if isinstance(piece, Fresh) else piece.mode
-        for ref in self._feeds:
-            if (feed := ref()) is not None and (mode is None or mode in feed.live):
-                feed.put(piece)
+    def _put(self, event: Event) -> None:
+        for feed in self._all():
+            if event.mode in feed.live:
+                feed.put(event)
 
     def _all(self) -> list[Feed]:
         return [feed for ref in self._feeds if (feed := ref()) is not None]

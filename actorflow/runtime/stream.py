@@ -146,7 +146,7 @@ class EventStream:
             self._told = Offset(self._told.seq, self._told.live + 1)
             self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=clock.now(), count=dropped))
         elif feed:
-            await self._take_all(feed)
+            await self._take(feed)
         elif self._teller.status in ENDED or not (self._stays or self._is_here):
             self._over = True
         else:
@@ -162,24 +162,26 @@ class EventStream:
             return newest
         return min(first.seq if isinstance(first, Event) else first.seq - 1, newest)
 
-    async def _take_all(self, feed: Feed) -> None:
+    async def _take(self, feed: Feed) -> None:
         """Tell what was handed over, up to where something is missing."""
-        while (piece := feed.take()) is not None:
-            if not self._follows(piece):
-                feed.put_back(piece)
-                self._behind = True
-                return
-            if isinstance(piece, Event):
-                if piece.seq < (self._teller.seq or 0):
-                    feed.drop()  # its place in the story has been told already, out of the log
-                else:
-                    self._tell([piece])
-            elif piece.seq > (self._teller.seq or 0):
-                if piece.records is None:
-                    await self._lives.in_store(partial(self._reader.tell, self._lives.store, piece.frame))
-                    self._tell(self._reader.take())
-                else:
-                    self._tell(self._teller.tell(piece.frame, records=piece.records))
+        pieces, teller = feed.take(), self._teller
+        try:
+            while pieces and self._follows(pieces[0]):
+                piece = pieces.popleft()
+                if isinstance(piece, Event):
+                    if piece.seq < (teller.seq or 0):
+                        feed.drop()  # its place in the story has been told already, out of the log
+                    else:
+                        self._tell([piece])
+                elif piece.seq > (teller.seq or 0):
+                    if piece.records is None:
+                        await self._lives.in_store(partial(self._reader.tell, self._lives.store, piece.frame))
+                        self._tell(self._reader.take())
+                    else:
+                        self._tell(teller.tell(piece.frame, records=piece.records))
+            self._behind = bool(pieces)
+        finally:
+            feed.put_back(pieces)
 
     def _follows(self, piece: Fresh | Event) -> bool:
         """Whether all before this has been told: otherwise it was not handed over, or was dropped."""
