@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actorflow.engine.forgetting import forget_children_of
 from actorflow.engine.run import Scope
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ def close(run: RunState, activation: Activation, *, done: bool = False) -> None:
     """An activation ends, and what it owns with it."""
     drop_owned(run, activation, done=done)
     del run.open[activation.id]
+    if run.mail.over:
+        forget_children_of(run.mail, activation.id)
     if run.turn == activation.id:
         run.turn = None
     run.scopes[activation.scope].live -= 1

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from actorflow.engine.decision import Decision, Place
 from actorflow.engine.events import (
     Answering,
@@ -45,7 +47,7 @@ from actorflow.engine.keys import key_of
 from actorflow.engine.mail import Letter, Said
 from actorflow.engine.merge import typed
 from actorflow.engine.policy import PERMANENT
-from actorflow.engine.posting import bounced, dispatched, farewell, hand_out
+from actorflow.engine.posting import bounced, dispatched, farewell, hand_out, without_begun
 from actorflow.engine.records import Attempted, Began, Buried, Ended, Finished, Handling, Open, Opened, describe
 from actorflow.engine.run import ROOT, Activation, RunState
 from actorflow.engine.scopes import enter, leave
@@ -149,6 +151,8 @@ def settle(decision: Decision) -> None:
 
 def _returned(decision: Decision, event: Returned) -> None:
     place = decision.place(decision.run.open[event.id])
+    if event.outgoing:  # before it is over, and its children may be forgotten
+        event = replace(event, outgoing=without_begun(decision.run, event.outgoing))
     try:
         if place.is_item:
             item_returned(decision, place, event.value, took=event.took)
@@ -168,7 +172,7 @@ def _hand_out(decision: Decision, event: Returned, letter: Letter | None = None,
     if left is not None and not left.merged:
         return
     if event.outgoing:
-        hand_out(decision, event.outgoing)
+        hand_out(decision, event.outgoing, by=event.id)
     if letter is not None:
         decision.commands.append(Tell(0, letter.id, Said(reply)))
 

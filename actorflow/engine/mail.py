@@ -21,6 +21,12 @@ DEAD_LETTERS = 1_000
 
 HOUR = 3600.0
 
+CHILD = "(child)"
+"""The question that a monitor of a child asks. Word of its end that comes once more, when it is forgotten, says so."""
+
+_BITS = 32
+_WITHIN = (1 << _BITS) - 1
+
 ParcelKind = Literal["message", "reply", "spawn", "monitor", "down", "cancel"]
 """What is sent: a message, the reply to one, the beginning of a child, or word about how runs end."""
 
@@ -77,7 +83,7 @@ class Parcel(Struct, frozen=True, array_like=True):
     """Something that the run sends to another one: kept until that one has it, in the order of its lane."""
 
     target: str  # a run
-    number: int  # in the lane to that run, from 1
+    number: int  # in the lane to that run: see `lane_of`
     kind: ParcelKind
     form: str = ""
     values: Any = None
@@ -91,6 +97,9 @@ class Child(Struct, frozen=True, array_like=True):
 
     graph: str
     on_close: Literal["cancel", "abandon", "forget"]
+    by: int | None = None  # the activation that begins it, again and again while it is open
+    watched: bool = False  # this run is told when it ends
+    over: tuple[str | None, int] | None = None  # it ended before that: who said so (as letters name it), its generation
 
 
 class Watch(Struct, frozen=True, array_like=True):
@@ -115,6 +124,19 @@ class Mail(Struct):
     watchers: dict[str, Watch] = field(default_factory=dict[str, Watch])
     dead: list[Dead] = field(default_factory=list[Dead])
     handled: int = 0  # turns that are over
+    forgotten: int = 0  # lanes that ended: the next one to begin is of a later generation than they were
+    over: dict[int, list[str]] = field(default_factory=dict[int, list[str]])  # children that ended, by who began them
+
+
+def next_number(mail: Mail, target: str) -> int:
+    """The number of the next thing that is sent to a run. It grows, also if the lane to it was forgotten meanwhile."""
+    last = mail.lanes.get(target)
+    return (mail.forgotten << _BITS) + 1 if last is None else last + 1
+
+
+def lane_of(life: int, number: int) -> tuple[int, int]:
+    """Under which generation, and number from 1, others know what a run has sent under a number of its own."""
+    return ((life - 1) << _BITS) + 1 + (number >> _BITS), number & _WITHIN
 
 
 def follows(mail: Mail, sender: str, generation: int, number: int) -> bool:

@@ -113,6 +113,7 @@ class Posted(Struct, frozen=True, array_like=True, tag="posted"):
     graph: str | None = None
     error: ErrorInfo | None = None
     on_close: Literal["cancel", "abandon", "forget"] | None = None  # of a child
+    by: int | None = None  # of a child: the activation that begins it
 
 
 class Delivered(Struct, frozen=True, array_like=True, tag="delivered"):
@@ -131,10 +132,12 @@ class Undelivered(Struct, frozen=True, array_like=True, tag="undelivered"):
 
 
 class Forgotten(Struct, frozen=True, array_like=True, tag="forgotten"):
-    """A child ended of which this run, which may begin them for ever, keeps nothing."""
+    """A child ended: this run, which may begin them for ever, keeps nothing of it once the activation is over."""
 
     run_id: str
-    sender: str | None  # as its letters name it
+    sender: str | None  # as its letters name it, if nothing is kept of what it has sent
+    generation: int = 0  # of that
+    by: int | None = None  # the activation that began it
 
 
 class Inherited(Struct, frozen=True, array_like=True, tag="inherited"):

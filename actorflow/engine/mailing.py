@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from msgspec.structs import replace
+
 from actorflow.engine.closing import close
-from actorflow.engine.mail import DEAD_LETTERS, Child, Dead, Letter, Parcel, Said, Seen, Timer, Watch
+from actorflow.engine.forgetting import child_ended, end_lane, forget
+from actorflow.engine.mail import DEAD_LETTERS, Child, Dead, Letter, Parcel, Said, Seen, Timer, Watch, next_number
 from actorflow.engine.records import (
     Buried,
     Closing,
@@ -76,10 +79,8 @@ def fold_mail(run: RunState, record: MailRecord) -> None:  # noqa: C901, PLR0912
             _post(mail, record)
         case Delivered(upto=upto):
             _deliver(mail, upto)
-        case Forgotten(run_id=run_id, sender=sender):
-            mail.children.pop(run_id, None)
-            mail.lanes.pop(run_id, None)
-            mail.marks.pop(sender or "", None)
+        case Forgotten():
+            child_ended(run, record)
         case Inherited(marks=marks):
             mail.marks = dict(marks)
         case Undelivered():
@@ -104,9 +105,9 @@ def end_turn(run: RunState, activation: Activation) -> None:
 
 def _deliver(mail: Mail, upto: dict[str, int]) -> None:
     for parcel in mail.outbox:
-        there, alone = parcel.number <= upto.get(parcel.target, 0), mail.lanes.get(parcel.target) == 1
+        there, alone = parcel.number <= upto.get(parcel.target, 0), mail.lanes.get(parcel.target) == parcel.number
         if there and alone and parcel.kind == "spawn" and parcel.target not in mail.children:
-            del mail.lanes[parcel.target]  # nothing else was, or is ever, sent to it
+            end_lane(mail, parcel.target)  # nothing else was sent to it
     mail.outbox = [parcel for parcel in mail.outbox if parcel.number > upto.get(parcel.target, 0)]
 
 
@@ -175,7 +176,7 @@ def _bury(run: RunState, record: Buried) -> None:
 
 
 def _post(mail: Mail, record: Posted) -> None:
-    number = mail.lanes[record.target] = mail.lanes.get(record.target, 0) + 1
+    number = mail.lanes[record.target] = next_number(mail, record.target)
     mail.outbox.append(
         Parcel(
             target=record.target,
@@ -190,11 +191,17 @@ def _post(mail: Mail, record: Posted) -> None:
     )
     if record.kind == "down":  # once
         mail.watchers.pop(record.target, None)
+        end_lane(mail, record.target)  # who takes it may forget this run
     child = mail.children.get(record.target)
-    if record.kind == "cancel" and child is not None and child.on_close != "forget":  # that is until it has ended
-        del mail.children[record.target]
+    if child is not None and record.kind == "monitor":
+        mail.children[record.target] = replace(child, watched=True)
+    if child is not None and record.kind == "cancel":
+        if child.watched:  # until word of its end came
+            mail.children[record.target] = replace(child, on_close="forget")
+        else:
+            forget(mail, record.target)
     if record.kind == "spawn" and record.graph is not None and record.on_close is not None:
-        mail.children[record.target] = Child(record.graph, record.on_close)
+        mail.children[record.target] = Child(record.graph, record.on_close, record.by)
 
 
 def _set_aside(mail: Mail, record: Undelivered) -> None:

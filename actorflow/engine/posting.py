@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.events import Receiving
 from actorflow.engine.keys import key_of
+from actorflow.engine.mail import CHILD
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import (
     Buried,
@@ -32,8 +33,14 @@ if TYPE_CHECKING:
     from actorflow.graph.schema import Schema
 
 
-def hand_out(decision: Decision, outgoing: Iterable[Outgoing]) -> None:
-    """What an attempt sends and sets goes out with the commit that holds its result."""
+def hand_out(decision: Decision, outgoing: Iterable[Outgoing], *, by: int) -> None:
+    """What an attempt sends and sets goes out with the commit that holds its result.
+
+    Args:
+        decision: to be noted in.
+        outgoing: in the order in which it was sent.
+        by: the activation.
+    """
     timers = False
     for one in outgoing:
         form = "" if one.form is None else say_form(decision, one.form)
@@ -45,14 +52,21 @@ def hand_out(decision: Decision, outgoing: Iterable[Outgoing]) -> None:
                 if one.target in decision.run.mail.timers:
                     decision.note(TimerCancelled(one.target))
             case "spawn" if one.target in decision.run.mail.children:
-                pass  # it was begun when the node first waited
+                pass  # it was begun before
+            case "spawn" as kind:
+                decision.note(Posted(one.target, kind, form, one.values, graph=one.graph, on_close=one.on_close, by=by))
             case kind:
-                posted = Posted(one.target, kind, form, one.values, one.ask, one.graph, on_close=one.on_close)
-                decision.note(posted)
+                of_child = kind == "monitor" and one.ask is None and one.target in decision.run.mail.children
+                decision.note(Posted(one.target, kind, form, one.values, CHILD if of_child else one.ask))
                 if kind == "monitor" and one.values:  # a link is both ways
                     decision.note(Watched(one.target, linked=True))
     if timers:
         await_timers(decision)
+
+
+def without_begun(run: RunState, outgoing: Iterable[Outgoing]) -> tuple[Outgoing, ...]:
+    """What an attempt sends, but for the children that were begun when its node first waited."""
+    return tuple(one for one in outgoing if one.kind != "spawn" or one.target not in run.mail.children)
 
 
 def dispatched(decision: Decision, event: Dispatched) -> None:
@@ -107,7 +121,7 @@ def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list
             records.append(Posted(target, "cancel"))
     for target, watch in run.mail.watchers.items():
         values = {**down_values(run.run_id, run.status, run.error), "linked": watch.linked}
-        if watch.ask is not None and run.status == "finished" and schema is not None:
+        if watch.ask not in (None, CHILD) and run.status == "finished" and schema is not None:
             form = Form(schema.name, schema.version, schema.table)
             values["result"] = result_values(run, form)
         records.append(Posted(target, "down", values=values, ask=watch.ask, error=run.error))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from actorflow.engine.closing import close
+from actorflow.engine.forgetting import forget_children_of
 from actorflow.engine.keys import key_of
 from actorflow.engine.mail import Letter, Mail
 from actorflow.engine.run import NOTHING, Activation, Answer, RunState, Scope, Token
@@ -29,6 +30,8 @@ def rewound(now: RunState, then: RunState, *, keep_keys: bool = False) -> RunSta
         then: as one of its commits had it, under the same code.
         keep_keys: effects that were done are to be taken for the same ones. Only for who knows that they are.
     """
+    for activation in list(now.mail.over):  # it is left behind
+        forget_children_of(now.mail, activation)
     _keep_turns(now, then)
     _keep_received(now, then)
     _keep_forms(now, then)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from actorflow.engine.events import Expire, Tell
 from actorflow.engine.keys import key_of, run_key
-from actorflow.engine.mail import HANDLED_IN_CRASHES, HOUR, Letter, Said, follows
+from actorflow.engine.mail import CHILD, HANDLED_IN_CRASHES, HOUR, Letter, Said, follows
 from actorflow.engine.merge import typed
 from actorflow.engine.records import (
     Answered,
@@ -289,8 +289,11 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
     """A run that this one watches ended: whoever waits for that goes on, a link ends this one, too, else it is told."""
     values: dict[str, Any] = event.values
     run, mail = decision.run, decision.run.mail
-    ended = str(values["status"])
-    if event.ask is not None:
+    ended, sender = str(values["status"]), event.sender or ""
+    child, waits = mail.children.get(sender), event.ask not in (None, CHILD)
+    if child is None and event.ask is not None and not (waits and _is_waited_for(run, str(event.ask))):
+        return  # nobody asks any more, and it may be that of a child which is forgotten: no mark is kept of that
+    if waits:
         _mark(decision, event)
         failed = None if ended == "finished" else ErrorInfo("RunEnded", f"run {event.sender!r} is {ended}")
         answer_wait(decision, event.ask, values.get("result"), event.error or failed)
@@ -299,14 +302,20 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
         decision.fail(None, LinkedExit(run.run_id, str(event.sender), ended))
     elif DOWN.name in decision.plan.messages:
         said = {name: values[name] for name in ("run_id", "status", "error")}
-        _accept(decision, replace(event, form=DOWN, values=said, bounded=False))
+        _accept(decision, replace(event, form=DOWN, values=said, ask=None, bounded=False))
     else:
         _mark(decision, event)
     if event.sender in mail.watchers:
-        decision.note(Watched(event.sender or "", on=False))
-    child = mail.children.get(event.sender or "")
-    if child is not None and child.on_close == "forget":
-        decision.note(Forgotten(event.sender or "", None if event.lane is None else event.lane[0]))
+        decision.note(Watched(sender, on=False))
+    if child is not None:
+        _, generation, number = event.lane or ("", 0, 0)
+        only = event.lane[0] if event.lane is not None and number == 1 else None
+        decision.note(Forgotten(sender, only, generation, child.by))
+
+
+def _is_waited_for(run: RunState, name: str) -> bool:
+    """Whether an activation still waits for the reply of this name."""
+    return any(name_of_wait(one, key) == name for one in run.open.values() for key in one.asks)
 
 
 # -- timers ---------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def suspend(decision: Decision, event: Suspended) -> None:
     if fresh:
         decision.note(Asked(event.id, fresh, event.attempt - 1))  # waiting is no attempt that failed
     named = {name_of_wait(activation, ask.key) for ask in fresh}
-    hand_out(decision, (one for one in event.outgoing if one.kind == "spawn" or one.ask in named))
+    hand_out(decision, (one for one in event.outgoing if one.kind == "spawn" or one.ask in named), by=event.id)
     if any(ask.kind == "receive" and _has_news(decision.run, ask) for ask in fresh):
         decision.note(Woken(event.id))
         decision.begin.append(event.id)

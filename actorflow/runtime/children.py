@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.keys import key_of
+from actorflow.engine.mail import lane_of
 from actorflow.engine.merge import typed
 from actorflow.engine.records import ENDED, Received, Watched
 from actorflow.engine.spawn import spawn
@@ -112,10 +113,11 @@ class Children:
             raise RunExists(run_id)
         lives.check_first(Commit(run_id, graph.name, 0, "running", None, tags, state))
         decision = spawn(graph.plan, state, run_id=run_id, now=now)
-        sender, generation = encode_id(parent.run_id), parent.life
+        sender = encode_id(parent.run_id)
         for parcel in parcels:  # so that the lane goes on from here
-            lane = (sender, generation, parcel.number)
-            id_ = key_of(b"lane", sender.encode(), generation.to_bytes(8, "big"), parcel.number.to_bytes(8, "big"))
+            generation, number = lane_of(parent.life, parcel.number)
+            lane = (sender, generation, number)
+            id_ = key_of(b"lane", sender.encode(), generation.to_bytes(8, "big"), number.to_bytes(8, "big"))
             decision.note(Received(id_, now, sender=parent.run_id, lane=lane))
             if parcel.kind == "monitor":
                 decision.note(Watched(parent.run_id, parcel.ask, linked=bool(parcel.values)))

@@ -21,7 +21,7 @@ import anyio
 from msgspec import Struct, field
 
 from actorflow.engine.events import Bounced, Dispatched
-from actorflow.engine.mail import Parcel
+from actorflow.engine.mail import CHILD, Parcel, lane_of
 from actorflow.engine.posting import down_values, result_values
 from actorflow.engine.records import ENDED, ErrorInfo, describe
 from actorflow.engine.run import Form, RunState
@@ -246,6 +246,8 @@ class Dispatcher:
         while True:
             life = lives.get(parcel.target)
             if life is not None and not life.done.is_set():
+                if await self._overtakes(sender, parcel):
+                    return await self._drop_in(sender, parcel)
                 try:
                     if await life.ask(self._event(sender, parcel, life.graph)) is not None:
                         return True
@@ -263,6 +265,15 @@ class Dispatcher:
             taken = await self._take_up(sender, parcel, sight.tip)
             if taken is not None:
                 return taken
+
+    async def _overtakes(self, sender: _Sender, parcel: Parcel) -> bool:
+        """Whether something of an earlier generation waits in the inbox, which would be too old after this."""
+        generation, number = lane_of(sender.run.life, parcel.number)
+        if generation == 1 or number > 1:
+            return False
+        me, inbox = encode_id(sender.run.run_id), self._lives.store.inbox
+        letters = await self._lives.in_store(lambda: inbox.letters(parcel.target))
+        return any(letter.sender == me for letter in letters)
 
     async def _begin(self, sender: _Sender, parcel: Parcel, lane: list[Parcel]) -> int | None:
         """Begin a child, who knows from then on who watches it: up to which number of the lane; None: it was there.
@@ -282,6 +293,8 @@ class Dispatcher:
         """Take up a run that nobody holds for this, or else put it into its inbox; None: it ended meanwhile."""
         graph = self._graphs.get(tip.file.graph)
         if graph is None or parcel.target in self._lives.blocked or not self._lives.may_run(graph, parcel.target):
+            return await self._drop_in(sender, parcel)
+        if await self._overtakes(sender, parcel):
             return await self._drop_in(sender, parcel)
         request = Request(self._event(sender, parcel, graph))
         try:
@@ -311,7 +324,7 @@ class Dispatcher:
         before it ended, so that this is looked at again until it has taken it.
         """
         await self._keep(sender, parcel)
-        if parcel.ask is None and parcel.kind != "monitor":
+        if parcel.kind == "down" or (parcel.ask is None and parcel.kind != "monitor"):
             return True
         return _is_taken(sender, parcel, await self._load(parcel.target))
 
@@ -337,7 +350,7 @@ class Dispatcher:
     async def _tell_end(self, sender: _Sender, parcel: Parcel, run: RunState, tip: Tip) -> bool:
         """What is to be watched is over already: the sender is told at once."""
         down = down_values(parcel.target, run.status, run.error)
-        if parcel.ask is not None and run.status == "finished":
+        if parcel.ask not in (None, CHILD) and run.status == "finished":
             down["result"] = result_values(run, Form(tip.file.schema, tip.file.version, tip.file.fields))
         error = run.error or ErrorInfo("RunEnded", f"run {parcel.target!r} is {run.status}")
         bounced = Bounced(parcel.target, parcel.number, error, clock.now(), down)
@@ -389,4 +402,4 @@ def _follows(spawned: Parcel) -> Callable[[Parcel], bool]:
 
 def _is_taken(sender: _Sender, parcel: Parcel, run: RunState) -> bool:
     mark = run.mail.marks.get(encode_id(sender.run.run_id), (1, 0))
-    return (sender.run.life, parcel.number) <= mark
+    return lane_of(sender.run.life, parcel.number) <= mark

@@ -16,7 +16,7 @@ from msgspec import Struct, msgpack
 
 from actorflow.engine.events import Receiving
 from actorflow.engine.keys import key_of
-from actorflow.engine.mail import ParcelKind
+from actorflow.engine.mail import ParcelKind, lane_of
 from actorflow.engine.records import ErrorInfo
 from actorflow.engine.run import Form
 from actorflow.errors import BadMessage, CorruptMessage, MigrationError, SchemaTooNew
@@ -167,11 +167,12 @@ def posted(run: RunState, parcel: Parcel, *, now: float) -> Kept:
         now: seconds since the epoch.
     """
     form = run.forms[parcel.form] if parcel.form else Form(NOTHING, None, ())
+    generation, number = lane_of(run.life, parcel.number)
     return Kept(
         run_id=parcel.target,
         sender=run.run_id,
-        generation=run.life,
-        number=parcel.number,
+        generation=generation,
+        number=number,
         caller=None,
         kind=parcel.kind,
         type=form.name,

@@ -57,10 +57,12 @@ def full() -> Mail:
         settings=4,
         outbox=[Parcel("r", 5, "message", "f", {"n": 3}, "q", "g", ERROR)],
         lanes={"r": 5},
-        children={"kid": Child("g", "cancel")},
+        children={"kid": Child("g", "cancel", 3, watched=True, over=("kid", 1))},
         watchers={"w": Watch("q", linked=True)},
         dead=[Dead(letter, "failed", ERROR, 2.0)],
         handled=6,
+        forgotten=2,
+        over={3: ["kid"]},
     )
 
 
