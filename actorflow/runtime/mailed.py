@@ -126,6 +126,8 @@ class Mailed(ABC):
     ) -> Any:
         """Send the run a message; what its handler replies, when that is durable. A handler replies with `Reply`.
 
+        Of a type that nodes receive it is None, once a node has taken the message.
+
         Asked again under the same id, a run gives the same reply, and handles nothing.
 
         Args:
