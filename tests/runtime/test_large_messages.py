@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorflow import END, Context, End, Graph, Mailbox, Message, Reply, Runtime, State, Update
+from actorflow import END, Context, End, Graph, Mailbox, Message, Reply, Retention, Runtime, State, Update
 from actorflow.engine import contents, snapshot
 from actorflow.engine.mail import Dead, Letter, Mail, Parcel, Said, Seen, Timer
 from actorflow.engine.records import Body, Posted, Received, Replied, TimerSet, decode_body, encode_body
@@ -155,6 +155,29 @@ async def test_snapshots_refer_to_what_waits(url: str) -> None:
 
     assert max(frame.header.snapshot for frame in frames) > 0
     assert max(frame.size for frame in frames) < BLOB_MIN
+
+
+async def test_a_large_message_goes_with_its_run_and_is_swept_when_it_was_handled(store_url: str) -> None:
+    """Into another store; and no longer than what refers to it is kept."""
+    data = os.urandom(MIB)
+    async with Runtime(store_url, drain="park") as rt:
+        run = await rt.spawn(stock(), id="s")
+        await run.pause()
+        await run.send(Parcelled(data=data))
+    async with Runtime(store_url, recover="never") as rt:
+        await rt.export("s", f"{store_url}-other")
+
+    async with Runtime(f"{store_url}-other", drain="park", graphs=[stock(grown=True)]) as rt:
+        (waits,) = await rt.get("s").mailbox()
+        assert waits.values["data"] == data
+        await rt.get("s").unpause()
+        assert await rt.get("s").ask(Parcelled(data=b"last")) == b"last"
+    async with Runtime(f"{store_url}-other", drain="park", graphs=[stock()]) as rt:
+        await rt.get("s").update({"firsts": b""})  # what it commits under other code begins with a snapshot
+    async with Runtime(f"{store_url}-other", recover="never") as rt:
+        assert (await rt.gc(Retention(last=1))).blobs == 1
+        assert blobs_of(rt) == []
+        assert not any(finding.broken for finding in await rt.verify())
 
 
 async def test_too_large_is_too_large_for_the_sender(store_url: str) -> None:
