@@ -130,6 +130,22 @@ def test_a_reply_lets_the_node_go_on_with_value_and_error() -> None:
     assert run.open_at("a").answers["(reply) x"].value == [None, ["ValueError", "no", ""]]
 
 
+def test_of_two_waits_the_one_that_is_meant_is_answered() -> None:
+    """In whichever order replies come. Planted: a reply for whoever waits first."""
+    run = run_of()
+    activation = run.open_at("a")
+    asks = tuple(Ask(f"(reply) {name}", "reply", "it", payload=name) for name in "xy")
+    sent = tuple(word(one.payload, ask=name_of_wait(activation, one.key)) for one in asks)
+    run.settle(Suspended(activation.id, asks, outgoing=sent))
+
+    for number, name in enumerate("yx", start=1):
+        to = _name(run, f"(reply) {name}")
+        run.settle(Receiving(name.encode(), "reply", values=f"from {name}", lane=("z", 1, number), ask=to))
+
+    answers = run.open_at("a").answers
+    assert {key: answer.value[0] for key, answer in answers.items()} == {"(reply) y": "from y", "(reply) x": "from x"}
+
+
 def test_what_bounces_is_a_dead_letter_and_an_answer() -> None:
     """Of a child that can't begin nothing is left but its number, which is filled so that the lane has no gap."""
     run = suspended(word("x", ask="later"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 
-from actorflow import Context, Graph, Runtime
+from actorflow import Context, Graph, Mailbox, Runtime
 from actorflow.errors import StoreUnavailable
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.wrappers import WrappedBackend
 from actorflow.testing import VirtualClock
 from tests.runtime.correspondents import Pay, Till, Work, till, until
+from tests.runtime.mailing import Deposit, Gate, Hold, banking
 
 
 class Failing(WrappedBackend):
@@ -66,6 +67,41 @@ async def test_what_could_not_be_carried_is_carried_again() -> None:
         run_there = await other.resume(till(), "till")
         await until(lambda: run_there.query(lambda state: state.sum == 6))
         assert await run_there.query(_entries) == [1, 2, 3]
+
+
+def flooding(count: int) -> Graph[Work]:
+    """Lets the account hold, and sends it more than it has room for."""
+    graph = Graph("flooding", Work)
+
+    @graph.node
+    async def flood(state: Work, ctx: Context) -> None:
+        await ctx.send("ada", Hold())
+        for number in range(count):
+            await ctx.send("ada", Deposit(amount=1, label=str(number)))
+
+    @graph.node(after=flood)
+    async def wait(state: Work, ctx: Context) -> None:
+        await ctx.interrupt("Enough?")
+
+    return graph
+
+
+async def test_what_a_full_mailbox_has_no_room_for_waits_in_its_inbox() -> None:
+    """Of a run in the same process. Planted: what is refused for want of room counts as delivered."""
+    gate = Gate()
+    async with Runtime("memory://", drain="park") as rt:
+        account = await rt.spawn(banking(mailbox=Mailbox(messages=2)), id="ada", context=gate)
+        await rt.spawn(flooding(9), id="sender")
+        await gate.inside.wait()
+        await until(lambda: _is_empty(rt))
+        stats = account.stats()
+        assert stats is not None
+        assert stats.mailbox == 2
+        assert len(await account.mailbox()) == 9
+        gate.open.set()
+
+        await until(lambda: account.query(lambda state: state.balance == 9))
+        assert (await account.state()).trace == ["held", *map(str, range(9))]
 
 
 async def _is(true: bool) -> bool:
