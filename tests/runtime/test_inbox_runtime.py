@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from actorflow import Graph, Mailbox, Message, Reply, Run, Runtime
 from actorflow.errors import AskFailed, IdempotencyConflict, MailboxFull, MessageRejected, RunEnded
@@ -291,9 +292,9 @@ async def test_who_asks_from_elsewhere_is_told_that_the_run_ended(store_url: str
         assert [(one.type, one.reason) for one in await run.dead_letters()] == [("Deposit", "ended")]
 
 
-async def look(rt: Runtime, run: Run[Account]) -> None:
+async def look(rt: Runtime, run: Run[Account], question: Message | None = None) -> None:
     """Let the run look into its inbox: of files that come back nobody is told at once."""
-    await run.ask(Total())
+    await run.ask(question or Total())
     if (life := rt.life_of(run.id)) is not None:
         rt.living().intake.look(life)
 
@@ -404,6 +405,24 @@ async def test_a_message_of_later_code_waits_for_that(store_url: str) -> None:
 
     async with Runtime(store_url, drain="park", graphs=[till(2)]) as rt:
         assert await _settled(rt, "till") == 105
+
+
+async def test_what_comes_behind_a_message_of_later_code_waits_with_it(store_url: str) -> None:
+    """In the lane of its sender. Planted: a file that was looked at goes, whether or not what it says was kept."""
+    behind = [Pay(cents=5), Euros(euros=1)]
+    kept = [carried("till", write("till", message), id="x", by=None, now=1.8e9) for message in behind]
+    async with Runtime(store_url, drain="park") as rt:
+        run = await rt.spawn(till(1), id="till")
+        inbox = store_of(rt).inbox
+        for number, one in enumerate(kept, start=1):
+            inbox.send(replace(one, sender="bob", caller=None, generation=1, number=number))
+        for _ in range(2):
+            await look(rt, run, Euros(euros=1))
+        await until(lambda: "till" not in rt.living().intake._again)
+        assert len(inbox.letters("till")) == 2
+
+    async with Runtime(store_url, drain="park", graphs=[till(2)]) as rt:
+        assert await _settled(rt, "till") == 305
 
 
 # -- crashes ---------------------------------------------------------------------------------
