@@ -103,6 +103,50 @@ async def test_a_timer_that_came_while_nobody_was_there_is_late_and_not_lost(sto
             await rt.get("alarm").cancel()
 
 
+class OldBell(Message, version=1, name="Bell"):
+    """As it was when the timer was set."""
+
+    name: str
+
+
+class Bell(Message, version=2):
+    """As it is when it fires."""
+
+    text: str
+
+
+def tower(bell: type[OldBell | Bell]) -> Graph[Log]:
+    """An actor whose code changes between the setting of a timer and its time."""
+    graph = Graph("tower", Log, lifetime="actor")
+
+    @graph.on(Do)
+    async def do(state: Log, msg: Do, ctx: Context) -> None:
+        ctx.set_timer(msg.name, OldBell(name=msg.name), after=msg.after)
+
+    @graph.on(bell)
+    async def ring(state: Log, msg: OldBell | Bell) -> Update:
+        return {"heard": [msg.text if isinstance(msg, Bell) else msg.name]}
+
+    @graph.migrate
+    def as_text(old: OldBell) -> Bell:
+        return Bell(text=f"the text of {old.name}")
+
+    return graph
+
+
+async def test_a_timer_brings_what_the_code_knows_when_it_fires(store_url: str) -> None:
+    """Its message is migrated like any other that waits. Planted: the messages of timers stay as they were."""
+    async with VirtualClock():
+        async with Runtime(store_url, drain="park") as rt:
+            run = await rt.spawn(tower(OldBell), id="alarm")
+            await run.send(Do(what="set", name="noon", after=7200))
+
+        async with Runtime(store_url, drain="park", graphs=[tower(Bell)], recover="always") as rt:
+            await anyio.sleep(7300)
+            await until(lambda: heard(rt, 1))
+            assert (await rt.get("alarm").state()).heard == ["the text of noon"]
+
+
 async def test_a_timer_fires_once_whoever_is_killed_when() -> None:
     """At every operation of the store."""
 
