@@ -15,7 +15,7 @@ from actorflow.engine.records import Fanned, Handed, ItemDone, ItemFailed, descr
 from actorflow.engine.updates import keep, restore
 from actorflow.errors import BadUpdate, ConcurrentWrite, NoItems, TooManyItems
 from actorflow.graph.fan import WHOLE, ItemError
-from actorflow.graph.schema import ENCODE_ERRORS
+from actorflow.graph.schema import ENCODE_ERRORS, kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +129,7 @@ def checked_result(place: Place, value: Any) -> Any:
     try:
         if len(whole) == 1 and _is_listed(field := schema.fields[whole[0]]):
             return (field.check_update if field.reducer is not None else field.check)([value])[0]
-        return schema.codecs.plain(value)
+        return kept(value, schema.codecs)
     except Exception as error:
         where = f" (it goes into {whole[0]!r})" if whole else ""
         raise BadUpdate(node.name, f"an item's result does not fit: {error}{where}") from error

@@ -28,6 +28,7 @@ from actorflow.engine.tokens import ask_branches, completed, puts_and_opens
 from actorflow.engine.updates import AS_OPERATION, keep
 from actorflow.errors import BadUpdate, ConcurrentWrite
 from actorflow.graph.routing import END, End, Goto, Reply, Send
+from actorflow.graph.schema import kept
 from actorflow.graph.state import State
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _reply(place: Place, reply: Reply) -> tuple[Any]:
     if place.activation.letter is None:
         raise BadUpdate(place.node.name, "it returned a Reply, and handles no message; return the update")
     try:
-        return (place.schema.codecs.plain(reply.value),)
+        return (kept(reply.value, place.schema.codecs),)
     except Exception as error:
         raise BadUpdate(place.node.name, f"its reply can't be encoded: {error}") from error
 
@@ -126,7 +127,7 @@ def _sent(place: Place, sends: Sequence[Send]) -> tuple[tuple[str, list[Any]], .
         (target,) = place.plan.route(place.node.name, send.node, place.node.send)
         codecs = place.schema.codecs
         try:
-            plain = codecs.plain(send.input)
+            plain = kept(send.input, codecs)
         except Exception as error:
             raise BadUpdate(place.node.name, f"sends {target!r} what can't be encoded: {error}") from error
         by_target.setdefault(str(target), []).append(plain)

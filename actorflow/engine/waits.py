@@ -12,7 +12,7 @@ from actorflow.engine.records import Answered, Ask, Asked, Woken
 from actorflow.engine.schemas import mismatch
 from actorflow.engine.turns import name_of_wait
 from actorflow.errors import AmbiguousTarget, BadAnswer, NotWaiting
-from actorflow.graph.schema import ENCODE_ERRORS
+from actorflow.graph.schema import ENCODE_ERRORS, kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,7 @@ def answer(decision: Decision, event: Answering) -> None:
     """
     activation, ask = _asked(decision.run, event.to)
     try:
-        value = decision.place(activation).schema.codecs.plain(event.value)
+        value = kept(event.value, decision.place(activation).schema.codecs)
     except ENCODE_ERRORS as error:
         raise BadAnswer(decision.run.run_id, ask.question, f"it can't be encoded: {error}") from error
     if ask.schema is not None and (problem := mismatch(value, ask.schema)) is not None:

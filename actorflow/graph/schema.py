@@ -121,6 +121,13 @@ def _is_plain(value: Any) -> bool:
             return False
 
 
+def kept(value: Any, codecs: Codecs) -> Any:
+    """A value that is for no field as a plain one, which comes back as it is. Raises one of `ENCODE_ERRORS`."""
+    plain = codecs.plain(value)
+    _refuse_unreadable(plain)
+    return plain
+
+
 def _refuse_unreadable(plain: Any) -> None:
     """Refuse what might not come back as it is.
 

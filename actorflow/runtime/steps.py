@@ -31,7 +31,7 @@ from actorflow.errors import (
 )
 from actorflow.graph.effects import Done, Intent, Mode, NotDone, Reconcile, Unknown
 from actorflow.graph.retry import Retries, first_applying
-from actorflow.graph.schema import ENCODE_ERRORS
+from actorflow.graph.schema import ENCODE_ERRORS, kept
 from actorflow.graph.state import State
 from actorflow.graph.undo import find_undo, named
 from actorflow.runtime import clock
@@ -264,7 +264,7 @@ class Steps:
         """Record what the step came to: from now on it is this, whatever happens."""
         codecs = self._means.place.schema.codecs
         try:
-            plain = codecs.plain(value)
+            plain = kept(value, codecs)
         except ENCODE_ERRORS as error:
             bad = BadStepResult(self._node, step.name, f"can't be kept: {error}")
             if call.once:
