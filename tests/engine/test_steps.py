@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,34 +12,11 @@ from actorflow.engine.memos import Memo, step_key
 from actorflow.engine.rewinding import forked, rewound
 from actorflow.engine.snapshot import dump, load
 from actorflow.errors import AttemptOver
-from actorflow.graph.graph import Graph
-from actorflow.graph.state import State
-from tests.engine.driver import Driver, copied, picture, replayed
+from tests.engine.driver import copied, picture, replayed
+from tests.engine.small import linear, mapped
 
-
-class Case(State):
-    """What is decided upon."""
-
-    n: int = 0
-    items: list[int] = []
-    done: list[int] = []
-
-
-def node(state: Case) -> None:
-    """Never called: decide() is told what it returned."""
-
-
-def item(number: int) -> int:
-    """Never called either."""
-    raise AssertionError
-
-
-def linear(nodes: str = "ab", **options: Any) -> Driver:
-    """A run of nodes one after the other."""
-    graph = Graph("g", Case, **options)
-    for before, name in zip(" " + nodes, nodes, strict=False):
-        graph.node(node, name=name, after=None if before == " " else before)
-    return Driver(graph, Case())
+if TYPE_CHECKING:
+    from tests.engine.driver import Driver
 
 
 def step_of(run: Driver, at: str = "a", name: str = "pay", key: str | int = 1) -> bytes:
@@ -187,9 +164,7 @@ def test_a_rebased_activation_keeps_what_it_did() -> None:
 
 def test_items_of_a_fan_out_have_steps_of_their_own() -> None:
     """Each under its own key."""
-    graph = Graph("g", Case)
-    graph.map(item, over="items", into="done")
-    run = Driver(graph, Case(items=[1, 2]))
+    run = mapped()
 
     steps = [does(run, n, at=f"item[{n}]") for n in range(2)]
     run.recover()

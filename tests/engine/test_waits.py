@@ -10,34 +10,8 @@ from actorflow.engine.records import Answered, Ask, Asked
 from actorflow.errors import AmbiguousTarget, BadAnswer, NotWaiting
 from actorflow.graph.graph import Graph
 from actorflow.graph.routing import Goto, Send
-from actorflow.graph.state import State
 from tests.engine.driver import Driver
-
-
-class Case(State):
-    """What is decided upon."""
-
-    n: int = 0
-    ok: bool = False
-    items: list[int] = []
-    done: list[int] = []
-
-
-def node(state: Case) -> None:
-    """Never called: decide() is told what it returned."""
-
-
-def item(number: int) -> int:
-    """Never called either."""
-    raise AssertionError
-
-
-def linear(nodes: str = "ab", **options: Any) -> Driver:
-    """A run of nodes one after the other."""
-    graph = Graph("g", Case, **options)
-    for before, name in zip(" " + nodes, nodes, strict=False):
-        graph.node(node, name=name, after=None if before == " " else before)
-    return Driver(graph, Case())
+from tests.engine.small import Case, linear, mapped, node
 
 
 def forked() -> Driver:
@@ -160,9 +134,7 @@ def test_of_several_questions_one_must_be_meant() -> None:
 
 def test_an_item_asks_for_itself() -> None:
     """By its index; the others go on."""
-    graph = Graph("g", Case)
-    graph.map(item, over="items", into="done")
-    run = Driver(graph, Case(items=[1, 2]))
+    run = mapped()
     run.suspends("item[1]", YES)
     run.returns("item[0]", 10)
     assert run.run.standing == "waiting"
