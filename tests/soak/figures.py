@@ -21,6 +21,7 @@ class Figures:
     rounds: int = 0  # judgements in the middle
     runs: int = 0  # that ended
     judged: int = 0  # whose end the oracle read before retention deleted them
+    written: int = 0  # entries in ledgers, those of couriers included
     takeovers: int = 0  # of runs whose owner had not released them
     events: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)  # of the network, that a request met
@@ -33,6 +34,7 @@ class Figures:
         self.told = oracle.told
         self.runs = len(oracle.over)
         self.judged = self.runs - oracle.deleted
+        self.written = oracle.written
         self.takeovers = len(oracle.takeovers)
         for before, claim in oracle.takeovers:
             death = died.get(before.who)
@@ -65,6 +67,7 @@ class Figures:
             f"time          {self.seconds:.0f} s, {self.rounds} judgements and the last",
             f"runs          {self.runs} over, {self.judged} of them judged before retention deleted them",
             f"commits       {told['tried']} tried, {told['acknowledged']} acknowledged",
+            f"messages      {told['sent']} sent, {told['kept']} known to be kept; {self.written} entries are written",
             f"nodes         {told['started']} started",
             f"events        {_counted(self.events)}",
             f"network       {_counted(self.faults)}",

@@ -1,4 +1,4 @@
-"""The graphs of a soak: those of the kill loop, and one that takes seconds, so that it is killed more than once."""
+"""The graphs of a soak: those of the kill loop, one that takes seconds, and actors that are sent messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from anyio import sleep
 
 from actorflow import END, Context, End, Graph, Update
 from tests.kill import graphs as quick
+from tests.soak.ledger import COURIER, LEDGER, courier, ledger, problem_of_courier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,12 +37,12 @@ def graphs(version: int, log: SideLog) -> dict[str, Graph[Any]]:
 
     long.node(turn, name="turn", entry=True)
     long.branch(again, after="turn", to=("turn", END))
-    return {**made, LONG: long}
+    return {**made, LONG: long, LEDGER: ledger(version), COURIER: courier(version)}
 
 
 def new_id(who: int, number: int) -> str:
     """An id that nobody else makes, and that says what to run: ``who-number.shape-durability``."""
-    shape = LONG if random.random() < 0.5 else random.choice(quick.SHAPES)
+    shape = random.choices((LONG, COURIER, random.choice(quick.SHAPES)), (3, 1, 3))[0]
     return f"{who}-{number}.{shape}-{random.choice(quick.DURABILITIES)}"
 
 
@@ -58,6 +59,10 @@ def durability_of(run_id: str) -> quick.Durability:
 def problem_of_result(run_id: str, values: Mapping[str, Any]) -> str | None:
     """What is wrong with the final values of a run, computed without the engine; None: nothing."""
     shape = shape_of(run_id)
+    if shape == LEDGER:
+        return None  # what was sent to it says what it must be
+    if shape == COURIER:
+        return problem_of_courier(values)
     if shape != LONG:
         return quick.problem_of_result(shape, values)
     trace, n = values["trace"], values["n"]

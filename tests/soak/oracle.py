@@ -18,12 +18,14 @@ from actorflow.engine.operations import thaw
 from actorflow.engine.records import ENDED, Finished
 from actorflow.engine.snapshot import dump
 from actorflow.errors import ActorflowError
+from actorflow.runtime.boxes import Boxes
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.replay import replay, steps
 from actorflow.store.deletion import DELETED
 from actorflow.store.store import open_store
 from actorflow.store.verify import verify_run
-from tests.soak.graphs import problem_of_result
+from tests.soak.graphs import problem_of_result, shape_of
+from tests.soak.ledger import LEDGER, Book
 from tests.soak.told import Line, Reader
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from actorflow.store.store import Store
 
 READERS = 4  # runs that are read at once
+PATIENCE = 60.0  # seconds that a migration may take
 
 FAILURES = ("error", "trespass")
 
@@ -75,6 +78,8 @@ class Oracle:
     deleted: int = 0  # before their end was judged
     told: Counter[str] = field(default_factory=Counter)
     takeovers: list[tuple[Line, Line]] = field(default_factory=list)  # the old owner's last commit, the claim
+    books: dict[str, Book] = field(default_factory=lambda: defaultdict[str, Book](Book))  # by ledger
+    written: int = 0  # entries, in all ledgers that are over
     _open: dict[str, Dossier] = field(default_factory=dict)
     _reader: Reader = field(init=False)
 
@@ -94,7 +99,9 @@ class Oracle:
             self.told[line.what] += 1
             if line.what in FAILURES or (line.what == "corrupt" and line.run not in self.victims):
                 met.setdefault((line.run, line.what), f"{line.run}: process {line.who} met {line.what}: {line.text}")
-            if line.run and line.what in ("tried", "acknowledged", "started", "result"):
+            if line.what in ("sent", "kept"):
+                self.books[line.run].note(line)
+            elif line.run and line.what in ("tried", "acknowledged", "started", "result"):
                 if line.run in self.over:
                     problems += after_the_end(line, self.over[line.run])
                 else:
@@ -141,6 +148,8 @@ class Oracle:
             history = _history(store, run)
             problems += _broken_chain(store, run, history, dossier)
             problems += _betrayed(run, dossier.lines, history)
+            if shape_of(run) == LEDGER:
+                problems += self._wrong_book(store, run, history)
         except ActorflowError as error:
             return [*problems, f"{run}: can't be read: {error!r}"]
         if history.run.ended:
@@ -152,6 +161,19 @@ class Oracle:
         seen = Line(what="seen", who=0, at=0, run=run, seq=newest.seq, nonce=newest.nonce.hex())
         dossier.lines.append(seen)
         return problems
+
+    def _wrong_book(self, store: Store, run: str, history: History) -> Iterator[str]:
+        """Whether what was sent to a ledger is there, once and in order, or waits for it."""
+        state, book = history.run, self.books[run]
+        entries = thaw(state.root.values["items"])
+        boxes = Boxes(store, state, None, time_limit=PATIENCE)
+        waiting = {one.values.get("label", "") for one in boxes.waiting()}
+        if state.turn is not None and (letter := state.open[state.turn].letter) is not None:
+            waiting.add(letter.values.get("label", ""))
+        dead = [str(one.values.get("label")) for one in boxes.dead() if one.reason != "ended"]
+        if state.ended:
+            self.written += len(entries)
+        return book.problems(run, entries, waiting=waiting, dead=dead, ended=state.ended)
 
     def _note_takeovers(self, lines: list[Line]) -> None:
         promises = sorted((line for line in lines if line.what == "acknowledged"), key=lambda line: line.seq)

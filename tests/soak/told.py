@@ -21,6 +21,8 @@ What = Literal[
     "acknowledged",  # it came to its end in the store: from here on the runtime builds on it
     "started",  # a node
     "seen",  # the newest commit, by the oracle
+    "sent",  # a message is about to be sent to the run
+    "kept",  # it is durable: its sender was told so, or what was replied
     "result",  # a run's, by who had begun it
     "blocked",  # this code can't run it
     "fenced",  # another owner has the run
@@ -39,7 +41,7 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float  # seconds, on the monotonic clock that all processes share
     run: str
     key: str = ""  # of an activation
-    seq: int = -1
+    seq: int = -1  # of a commit; of a message, what was replied to it
     nonce: str = ""  # of a commit
     epoch: int = 0
     kind: str = ""  # of a commit

@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ import anyio
 import msgspec
 
 from actorflow import Retention, Runtime
+from actorflow.engine import turns
 from actorflow.errors import (
     ActorflowError,
     Blocked,
@@ -31,6 +33,7 @@ from actorflow.errors import (
     Fenced,
     NoSuchRun,
     RunDeleted,
+    RunEnded,
     RunOwned,
     SchemaTooNew,
     StoreDenied,
@@ -43,6 +46,7 @@ from actorflow.store.log import RunLog
 from actorflow.store.ownership import Ownership
 from tests.kill.bugs import BUGS
 from tests.soak.graphs import durability_of, graphs, new_id, problem_of_result, shape_of
+from tests.soak.ledger import LEDGER, LEDGERS, Close, Entry
 from tests.soak.told import SideLog
 
 if TYPE_CHECKING:
@@ -59,6 +63,7 @@ Role = Literal["carry", "collect", "finish"]
 HOUR, YEAR = 3600.0, 365 * 86_400.0
 JUMPS = (0.0, HOUR, -HOUR, 10 * YEAR, -10 * YEAR)  # seconds
 LEASE = 2.0  # seconds
+PATIENCE = 20.0  # seconds that who asks waits for a reply before it asks again
 SPARED = {"spared": "yes"}
 """The tags of runs whose history retention leaves whole, for the oracle to read from its first commit."""
 
@@ -92,6 +97,7 @@ def work(job: Job) -> None:
     random.seed(job.seed)
     os.environ[crashpoints.VARIABLE] = job.crash
     importlib.reload(crashpoints)
+    turns.HANDLED_IN_CRASHES = 1_000_000  # so many kills in a row are no fault of a message
     clock = Clock(job.clock)
     log = SideLog(job.log, who=job.who)
     if job.bug:
@@ -186,12 +192,13 @@ async def _open_and_work(job: Job, log: SideLog) -> bool:
             if job.role == "collect":
                 tasks.start_soon(_collect, runtime, log)
             elif job.role == "finish":
-                for run_id in job.ids:
-                    tasks.start_soon(_finish, runtime, made, run_id, log)
+                await _finish_all(runtime, made, job.ids, log)
             else:
+                await _begin_ledgers(runtime, made, log)
                 numbers = itertools.count()
                 for _ in range(job.at_once):
                     tasks.start_soon(_carry, runtime, made, job, numbers, log)
+                    tasks.start_soon(_send, runtime, job, numbers, log)
     except StoreError as error:
         _tell(log, "", error)
         return False
@@ -215,6 +222,50 @@ async def _carry(runtime: Runtime, made: dict[str, Any], job: Job, numbers: iter
         await anyio.sleep(random.uniform(0, 0.5))
 
 
+async def _begin_ledgers(runtime: Runtime, made: dict[str, Any], log: SideLog) -> None:
+    """All of them, before any courier sets out: a message to nobody is a dead letter."""
+    for target in LEDGERS:
+        while True:
+            try:
+                await runtime.get(target).status()
+            except NoSuchRun:
+                with suppress(ActorflowError):  # somebody else is faster, or the next look says what is wrong
+                    await runtime.spawn(made[LEDGER], id=target)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the oracle wants to know
+                _tell(log, target, error)
+                await anyio.sleep(random.uniform(0, 1))
+            else:
+                break
+
+
+async def _send(runtime: Runtime, job: Job, numbers: itertools.count[int], log: SideLog) -> None:
+    """One message after the other, each under its id until it is known to be kept, and now and then once more."""
+    while True:
+        target, label, asks = random.choice(LEDGERS), f"{job.who}-{next(numbers)}", random.random() < 0.3
+        for _ in range(random.choice((1, 1, 1, 2))):
+            log.tell("sent", target, text=label)
+            place = None
+            while place is None:
+                await anyio.sleep(random.uniform(0, 1))
+                place = await _kept(runtime, target, label, asks=asks, log=log)
+            log.tell("kept", target, text=label, seq=place)
+
+
+async def _kept(runtime: Runtime, target: str, label: str, *, asks: bool, log: SideLog) -> int | None:
+    """Which entry it became, or 0 for who does not ask; None: it is not known to be kept."""
+    try:
+        run = runtime.get(target)
+        if not asks:
+            await run.send(Entry(label=label), id=label)
+            return 0
+        return await run.ask(Entry(label=label), id=label, type=int, timeout=PATIENCE)
+    except TimeoutError:
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever it is, the oracle wants to know
+        _tell(log, target, error)
+        return None
+
+
 async def _collect(runtime: Runtime, log: SideLog) -> None:
     """Let go of whatever may be let go of, again and again."""
     while True:
@@ -228,11 +279,31 @@ async def _collect(runtime: Runtime, log: SideLog) -> None:
         await anyio.sleep(random.uniform(0, 2))
 
 
+async def _finish_all(runtime: Runtime, made: dict[str, Any], ids: tuple[str, ...], log: SideLog) -> None:
+    """First those that send, and when nothing waits any more, the ledgers."""
+    ledgers = [run_id for run_id in ids if shape_of(run_id) == LEDGER]
+    for several in ([run_id for run_id in ids if run_id not in ledgers], ledgers):
+        async with anyio.create_task_group() as tasks:
+            for run_id in several:
+                tasks.start_soon(_finish, runtime, made, run_id, log)
+
+
+async def _close(runtime: Runtime, run_id: str) -> None:
+    """A ledger that has come to all that it was sent."""
+    run = runtime.get(run_id)
+    while await run.mailbox():  # noqa: ASYNC110 - nobody tells when the last file goes
+        await anyio.sleep(0.1)
+    with suppress(RunEnded):
+        await run.send(Close(), id="close")
+
+
 async def _finish(runtime: Runtime, made: dict[str, Any], run_id: str, log: SideLog) -> None:
     """Go on with a run until it is over, however often it can't be had yet."""
     while True:
         try:
             run = await runtime.resume(made[shape_of(run_id)], run_id)
+            if shape_of(run_id) == LEDGER:
+                await _close(runtime, run_id)
             await run.result()
         except (NoSuchRun, RunDeleted):
             return
