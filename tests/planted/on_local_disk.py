@@ -15,6 +15,7 @@ from actorflow.store.keys import checkpoint_seq
 from actorflow.store.liveness import Incarnation, LocalIncarnation
 from actorflow.store.local import LocalBackend
 from actorflow.store.ownership import State
+from actorflow.store.syncing import FolderSyncs
 from tests.planted.registry import found_by
 
 if TYPE_CHECKING:
@@ -63,6 +64,21 @@ def no_folder_is_synced(patch: pytest.MonkeyPatch) -> None:
 def folders_that_were_there_are_not_synced(patch: pytest.MonkeyPatch) -> None:
     """Whoever made them may have died before its own sync."""
     patch.setattr(LocalBackend, "_settle", lambda *args: None)
+
+
+@found_by(
+    "store/test_syncing.py::test_a_name_that_was_made_after_a_sync_began_needs_another",
+    "store/test_syncing.py::test_a_sync_that_began_before_serves_nobody",
+)
+def a_folder_is_synced_once_for_all_times(patch: pytest.MonkeyPatch) -> None:
+    """What was made in it since then is taken for durable, and is not."""
+    patch.setattr(FolderSyncs, "survives", lambda self, folder, made: folder in self._synced)
+
+
+@found_by("store/test_syncing.py::test_after_a_failed_sync_nobody_relies_on_another_one")
+def a_failed_sync_of_a_folder_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """The next one succeeds, since the kernel has told its error already."""
+    patch.setattr(FolderSyncs, "survives", lambda self, folder, made: made < self._synced.get(folder, 0))
 
 
 @found_by(
