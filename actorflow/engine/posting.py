@@ -111,7 +111,7 @@ def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list
         now: seconds since the epoch.
     """
     records: list[Record] = []
-    if run.status in ("finished", "cancelled"):
+    if run.status in ("finished", "cancelled", "deleted"):
         error = ErrorInfo("RunEnded", f"run {run.run_id!r} is {run.status}, and did not come to this message")
         turn = None if run.turn is None else run.open[run.turn].letter
         records += [] if turn is None else [Buried(run.turn, turn.id, "ended", error, now)]

@@ -39,7 +39,7 @@ class Down(Message, version=1, name="actorflow.Down"):
 
     Args:
         run_id: the run that ended.
-        status: how: ``"finished"``, ``"failed"`` or ``"cancelled"``.
+        status: how: ``"finished"``, ``"failed"`` or ``"cancelled"``; or that it was ``"deleted"`` before it had ended.
         error: of a failed run what it failed with, as text; else empty.
     """
 

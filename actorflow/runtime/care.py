@@ -26,6 +26,7 @@ from actorflow.runtime.claiming import EndedMeanwhile, Tombstone, check_there, n
 from actorflow.runtime.large import Joiner, referenced
 from actorflow.runtime.letters import marks_of
 from actorflow.runtime.listing import log_of
+from actorflow.runtime.parting import take_leave
 from actorflow.runtime.replay import reading, replay
 from actorflow.runtime.sleeping import got_up, is_asleep, lying_down, mark_getting_up, next_opening
 from actorflow.store.backend import whole
@@ -179,7 +180,7 @@ def tombstone_of(store: Store, run_id: str) -> Tombstone | None:
 
 def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
     """Claim the run as deleted, and commit its tombstone."""
-    before: dict[bytes, tuple[RunState, Header, Marks]] = {}
+    before: dict[bytes, tuple[RunState, Header, Marks, bool]] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None or is_tombstone(tip.header):
@@ -189,7 +190,8 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
         header = tip.header
         frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
         marks = past(marks_of(run.mail), store.inbox.letters(log.run_id))
-        before[frames[-1].digest] = run, header, marks
+        statuses = [frame.header.status for frame in frames if frame.header.status != DELETED]
+        before[frames[-1].digest] = run, header, marks, not statuses or statuses[-1] not in ENDED
         opening = header.opening if header.status == DELETED else header.opening + 1
         if opening > header.opening:
             store.markers.put_active(log.run_id, opening)
@@ -212,10 +214,13 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise
         return
     try:
-        run, header, marks = before[ownership.header.parent]
+        run, header, marks, unfinished = before[ownership.header.parent]
         got_up(store, log.run_id, header)
         run = fold(run, Claimed(ownership.header.epoch, ownership.header.opening))
-        left = dump(_emptied(fold(run, Ended(DELETED, by)), marks))
+        run = fold(run, Ended(DELETED, by))
+        left = dump(_emptied(run, marks))
+        if unfinished:  # otherwise it took its leave when it ended
+            take_leave(store, run)
         _commit(ownership, "release", Body((Ended(DELETED, by),), left), snapshot=True)
     finally:
         ownership.close()
