@@ -20,27 +20,29 @@ from tests.engine.driver import Driver
 ERROR = ErrorInfo("ValueError", "broken", "Traceback ...")
 
 
-class Empty(State):
-    """Nothing."""
+class Count(State):
+    """What a node and a turn may both write."""
+
+    n: int = 0
 
 
 class Deposit(Message, version=1):
     """Is handled."""
 
 
-def handler(state: Empty, msg: Deposit) -> None:
+def handler(state: Count, msg: Deposit) -> None:
     """Never called: decide() is told what it returned."""
 
 
-def node(state: Empty) -> None:
+def node(state: Count) -> None:
     """Never called either."""
 
 
 def actor(mailbox: Mailbox | None = None) -> Driver:
     """A run that only handles messages."""
-    graph = Graph("account", Empty, lifetime="actor", mailbox=mailbox or Mailbox())
+    graph = Graph("account", Count, lifetime="actor", mailbox=mailbox or Mailbox())
     graph.on(Deposit, handler, name="deposit")
-    return Driver(graph, Empty())
+    return Driver(graph, Count())
 
 
 def full() -> Mail:
@@ -119,10 +121,10 @@ def test_the_oldest_dead_letters_go_first() -> None:
 
 def test_what_a_failed_run_had_not_handled_is_handled_when_it_goes_on() -> None:
     """It is no dead letter: neither what waited, nor what was just being handled."""
-    graph = Graph("account", Empty)
+    graph = Graph("account", Count)
     graph.node(node, name="a")
     graph.on(Deposit, handler, name="deposit")
-    run = Driver(graph, Empty())
+    run = Driver(graph, Count())
     for _ in range(2):
         run.gets_message(Deposit())
 
@@ -137,11 +139,11 @@ def test_what_a_failed_run_had_not_handled_is_handled_when_it_goes_on() -> None:
 
 def test_each_setting_of_a_timer_is_a_message_of_its_own() -> None:
     """Also if the one before still waits to be handled. Planted: messages that are known by the name of the timer."""
-    graph = Graph("account", Empty)
+    graph = Graph("account", Count)
     graph.node(node, name="a")
     graph.node(node, name="b", after="a")
     graph.on(Deposit, handler, name="deposit")
-    run = Driver(graph, Empty())
+    run = Driver(graph, Count())
     run.gets_message(Deposit())  # is being handled, and the next ones wait
     schema = schema_of(Deposit)
     form = Form(schema.name, schema.version, schema.table)
@@ -152,3 +154,21 @@ def test_each_setting_of_a_timer_is_a_message_of_its_own() -> None:
         run.settle(Due(0, now=float(time)))
 
     assert len(run.run.mail.queue) == 2
+
+
+def test_what_a_turn_sent_that_is_handled_again_is_not_sent() -> None:
+    """Only what its last handling sends goes out. Planted: each of them sends."""
+    graph = Graph("account", Count)
+    graph.node(node, name="a")
+    graph.node(node, name="b", after="a")
+    graph.on(Deposit, handler, name="deposit")
+    run = Driver(graph, Count())
+    run.gets_message(Deposit())
+    run.returns("a", {"n": 1})  # which the turn has not seen
+
+    for n in (5, 6):
+        out = Outgoing("message", "x", None, {"n": n})
+        run.settle(Returned(run.open_at("deposit").id, {"n": n}, outgoing=(out,)))
+
+    assert run.state.n == 6
+    assert [(parcel.number, parcel.values) for parcel in run.run.mail.outbox] == [(1, {"n": 6})]

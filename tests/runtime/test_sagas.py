@@ -103,6 +103,26 @@ async def test_undoing_is_tried_again_under_the_same_key() -> None:
     assert len(set(travel.keys[:3])) == 1
 
 
+class Stubborn(Travel):
+    """One booking of its is not cancelled at the first try."""
+
+    def cancel(self, booking: dict[str, str], ctx: Context | None = None) -> None:
+        """Cancel it."""
+        self.fails = int(booking["booking"] == "a" and "cancel a" not in self.log)
+        super().cancel(booking, ctx)
+
+
+async def test_each_undo_is_remembered_by_itself() -> None:
+    """What was undone before the one that failed stays undone. Planted: all are recorded when the last one is over."""
+    travel = Stubborn()
+
+    async with Runtime("memory://") as rt:
+        state = await rt.run(trip(travel, names="abc"))
+
+    assert travel.log[3:] == ["cancel c", "cancel b", "cancel a", "cancel a"]
+    assert state.trace == ["a", "b", "c", "book", "book", "book"]
+
+
 async def test_what_can_not_be_undone_stays_to_be_undone() -> None:
     """The error leaves the rollback with a note; who resumes the run goes on with what is left."""
     travel = Travel()
