@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FILES_OF_A_CREATION = 5
+FILES_OF_A_CREATION = 4
 """Descriptors that beginning a run keeps open between two steps: its folders, the marker and the file."""
 
 

@@ -118,6 +118,7 @@ class Beginnings:
             return
         finally:
             start.done.set()
+        del start  # with the spawn that it holds, it would otherwise last as long as the life
         if life is not None:
             await self._lives.carry(life)
 

@@ -1,15 +1,19 @@
-"""New ids: how often is looked for a run that is not there, and what becomes of whoever was slower."""
+"""New runs: how often is looked for one that is not there, who was slower, and what a life keeps of its beginning."""
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from actorflow import Graph, Runtime, State, Update
+from actorflow.engine.decision import Decision
 from actorflow.engine.spawn import spawn
 from actorflow.errors import RunExists
+from actorflow.runtime.beginning import _Start
 from actorflow.runtime.claiming import creating_run
 from actorflow.store.backend import whole
 from actorflow.store.keys import RUNS
@@ -67,6 +71,26 @@ async def test_on_a_bucket_a_run_begins_after_one_look_or_none() -> None:
         await rt.run(adding())
 
     assert bucket.calls == {"put_new": 2}
+
+
+async def test_a_life_keeps_nothing_of_how_it_began() -> None:
+    """What was asked for, with the decision to spawn it, is gone when it lives: there may be thousands."""
+    began, gate = anyio.Event(), anyio.Event()
+    graph = Graph("waiting", Sum)
+
+    @graph.node
+    async def wait(state: Sum) -> Update:
+        began.set()
+        await gate.wait()
+        return {"n": state.n + 1}
+
+    async with Runtime(MemoryBackend()) as rt:
+        await rt.spawn(graph)
+        await began.wait()
+        kept = [one for one in gc.get_objects() if isinstance(one, (_Start, Decision))]
+        gate.set()
+
+    assert kept == []
 
 
 @pytest.mark.parametrize("place", ["disk", "bucket"])
