@@ -33,12 +33,26 @@ class Lines:
         _say(event, f"{event.kind}: {_error(event)}")
 
     async def on_wait(self, event: WaitEvent) -> None:
-        """The run asks something."""
-        _say(event, f"asks {event.question!r}")
+        """The run asks something, or waits for something else."""
+        match event.wait:
+            case "sleep":
+                _say(event, "sleeps")
+            case "receive":
+                _say(event, f"waits for a message {event.question!r}")
+            case "reply" | "child":
+                _say(event, f"waits for {event.question}")
+            case _:
+                _say(event, f"asks {event.question!r}")
 
     async def on_answer(self, event: WaitEvent) -> None:
-        """Somebody answered, or time was over."""
-        _say(event, f"{event.question!r} is {event.kind}{f' by {event.by}' if event.by else ''}")
+        """What it waited for came, or time was over."""
+        match event.wait:
+            case "sleep":
+                _say(event, "wakes")
+            case "receive" | "reply" | "child":
+                _say(event, "waits no longer")
+            case _:
+                _say(event, f"{event.question!r} is {event.kind}{f' by {event.by}' if event.by else ''}")
 
     async def on_update(self, event: UpdateEvent) -> None:
         """Somebody outside changed the state."""
