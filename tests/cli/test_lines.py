@@ -29,7 +29,7 @@ def waits() -> Graph[Seen]:
 
     @graph.node
     async def nap(state: Seen, ctx: Context) -> None:
-        await ctx.sleep(0.01)
+        await ctx.sleep(0.4)
 
     @graph.node(after=nap)
     async def hear(state: Seen, ctx: Context) -> Update:
