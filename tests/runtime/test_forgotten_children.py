@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from actorflow import Context, Down, Graph, Message, RestartPolicy, Runtime, State, Update, extend
+from actorflow.store.memory import MemoryBackend
 from tests.runtime.correspondents import Work, ended, killed_everywhere, runtime, until, worker
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class Note(Message, version=1):
     text: str
 
 
+class Watch(Message, version=1):
+    """Monitor this run."""
+
+    run: str
+
+
 def boss(child: Graph[Work]) -> Graph[Log]:
     """An actor that begins children, and hears of their ends."""
     graph = Graph("boss", Log, lifetime="actor")
@@ -45,6 +52,10 @@ def boss(child: Graph[Work]) -> Graph[Log]:
     @graph.on(Note)
     async def note(state: Log, msg: Note) -> Update:
         return {"heard": [msg.text]}
+
+    @graph.on(Watch)
+    async def watch(state: Log, msg: Watch, ctx: Context) -> None:
+        ctx.monitor(msg.run)
 
     return graph
 
@@ -196,3 +207,55 @@ async def _forgot(rt: Runtime) -> bool:
 
 async def _got(rt: Runtime) -> bool:
     return (await rt.get("kid").state()).heard == ["again"]
+
+
+async def test_a_later_generation_does_not_overtake_word_of_an_end_that_waits_in_the_inbox() -> None:
+    """The run failed elsewhere and went on; here it sends again, before its watcher has looked into its inbox.
+
+    Planted: handing it to the actor at once: the older word would be a dead letter.
+    """
+    other, fails, backend = Graph("other", Work), [True], MemoryBackend()
+
+    @other.node
+    async def work(state: Work, ctx: Context) -> None:
+        await ctx.interrupt("Begin?")
+        if fails:
+            raise ValueError("not yet")
+
+    @other.node(after=work)
+    async def send(state: Work, ctx: Context) -> None:
+        await ctx.interrupt("Now?")
+        await ctx.send("boss", Note(text="it works"))
+
+    async with Runtime(backend, recover="never", linger=60.0, poll=(3.0, 3.0)) as here:
+        elsewhere = Runtime(backend, recover="never", linger=0.0, restarts=RestartPolicy(max_restarts=0))
+        async with elsewhere:
+            kid = await elsewhere.spawn(other, Work(), id="kid")
+            await kid.wait()
+            run = await here.spawn(boss(other), id="boss")
+            await run.send(Watch(run="kid"))
+            await until(lambda: elsewhere.ask(lambda store: store.inbox.letters("kid")))
+            await kid.update({})
+            await until(lambda: _is_watched(elsewhere))
+            await kid.answer(True)
+            assert await ended(elsewhere, "kid") == "failed"
+            fails.clear()
+            await (await elsewhere.resume(other, "kid")).wait()
+            await until(lambda: _is_carried(elsewhere))
+
+        here.register(other)
+        await here.get("kid").answer(True)
+        await until(lambda: _heard(here, "it works"))
+
+        assert (await run.state()).heard == ["kid failed", "it works"]
+        await run.cancel()
+
+
+async def _is_watched(rt: Runtime) -> bool:
+    _, kid = await rt.load("kid")
+    return "boss" in kid.mail.watchers
+
+
+async def _is_carried(rt: Runtime) -> bool:
+    _, kid = await rt.load("kid")
+    return not kid.mail.outbox
