@@ -8,6 +8,7 @@ from msgspec.structs import fields
 from actorflow.engine.events import Due, Outgoing, Returned
 from actorflow.engine.mail import DEAD_LETTERS, Child, Dead, Letter, Mail, Parcel, Said, Seen, Timer, Watch
 from actorflow.engine.records import ErrorInfo
+from actorflow.engine.rewinding import forked
 from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
 from actorflow.errors import BadUpdate, MailboxFull, WindowFull
@@ -78,6 +79,14 @@ def test_a_snapshot_has_all_of_the_mail() -> None:
     assert again == run.mail == full()
     empty = Mail()
     assert [one.name for one in fields(Mail) if getattr(again, one.name) == getattr(empty, one.name)] == []
+
+
+def test_a_fork_has_none_of_the_mail() -> None:
+    """Else it would send what the other one sent, once more, and answer for it. Planted: the mail is copied."""
+    run = actor().run
+    run.mail = full()
+
+    assert forked(run, "copy", life=1).mail == Mail()
 
 
 def test_room_in_bytes_comes_back() -> None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from actorflow import Graph, Mailbox, Message, Reply, Run, Runtime
 from actorflow.errors import AskFailed, IdempotencyConflict, MailboxFull, MessageRejected, RunEnded
+from actorflow.runtime.arrivals import Arrivals
 from actorflow.runtime.intake import Intake
 from actorflow.runtime.letters import carried, write
 from actorflow.store.keys import Letter as Name
@@ -121,8 +122,13 @@ async def test_a_sleeper_is_not_woken_for_what_it_has_taken(store_url: str) -> N
             store_of(rt).inbox.send(lane_message(number, 1))
         assert await _settled(rt, "ada") == 2
 
-    async with Runtime(store_url, recover="never") as rt:
-        said = (await rt.tip("ada")).header.marks
+    async with Runtime(store_url, recover="never") as rt, anyio.create_task_group() as tasks:
+        tip = await rt.tip("ada")
+        said = tip.header.marks
+        arrivals = Arrivals(rt.living(), {"account": banking()}, tasks, anywhere=True)
+        arrivals.notify({"ada": [lane_message(number, 1).letter for number in (1, 2)]})
+        await until(lambda: not arrivals.busy)
+        assert (await rt.tip("ada")).header.seq == tip.header.seq
 
     assert [news(said, [lane_message(number, 1).letter]) for number in (1, 2, 3, 4)] == [False, False, True, False]
 
