@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation.scenes import NODES
@@ -54,4 +55,5 @@ def wrong(world: World, *run_ids: str) -> list[str]:
     """What is wrong in a world that has come to its end."""
     store = world.open()
     left = [f"the marker of {name}, opening {opening}, is left" for name, opening in store.markers.active()]
-    return world.told.violations(store, world.bucket, run_ids, expected=NODES) + left
+    ending = partial(world.told.wrong_trace, expected=NODES)
+    return world.told.violations(store, world.bucket, run_ids, ending=ending) + left

@@ -133,12 +133,15 @@ class _Threading:
 
 
 @contextmanager
-def simulated(seed: int, at: Callable[[Stop], Awaitable[BaseException | None]]) -> Iterator[MockClock]:
+def simulated(
+    seed: int, at: Callable[[Stop], Awaitable[BaseException | None]], *, skew: Callable[[], float] = float
+) -> Iterator[MockClock]:
     """Within this block threads, clocks, randomness and trio's order are the seed's.
 
     Args:
         seed: decides all of it.
         at: awaited whenever a thread has stopped; it returns when that thread may go on, with what to raise there.
+        skew: by how many seconds the wall clock of whoever asks is off.
     """
 
     async def run_sync(work: Callable[..., Any], *args: Any, limiter: Any = None, **_: Any) -> Any:
@@ -163,8 +166,9 @@ def simulated(seed: int, at: Callable[[Stop], Awaitable[BaseException | None]]) 
         patch.setattr(trio_run, "_r", Random(chance.random()))
         patch.setattr(anyio.to_thread, "run_sync", run_sync)
         patch.setattr(os, "urandom", chance.randbytes)
-        patch.setattr(time, "time", lambda: EPOCH + clock.current_time())
-        patch.setattr(time, "time_ns", lambda: int((EPOCH + clock.current_time()) * 1e9))
+        patch.setattr(random, "_urandom", chance.randbytes)  # as `secrets` has it
+        patch.setattr(time, "time", lambda: EPOCH + clock.current_time() + skew())
+        patch.setattr(time, "time_ns", lambda: int((EPOCH + clock.current_time() + skew()) * 1e9))
         patch.setattr(time, "monotonic", clock.current_time)
         patch.setattr(time, "perf_counter", clock.current_time)
         patch.setattr(time, "sleep", sleep)

@@ -17,7 +17,7 @@ from actorflow.store.object_log import ObjectLog
 from actorflow.store.verify import verify_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from actorflow.store.frames import Frame, Header
     from actorflow.store.store import Store
@@ -68,8 +68,10 @@ class Told:
             self.wrong.append(f"{run_id}: the owner of epoch {epoch} started a node after its commit had failed")
         self.started.append(Started(run_id, epoch, key, newest))
 
-    def violations(self, store: Store, bucket: Bucket, run_ids: Iterable[str], *, expected: Counter[str]) -> list[str]:
-        """Each guarantee that does not hold, in words. ``expected``: which nodes add their name to the trace."""
+    def violations(
+        self, store: Store, bucket: Bucket, run_ids: Iterable[str], *, ending: Callable[[str, list[Frame]], list[str]]
+    ) -> list[str]:
+        """Each guarantee that does not hold, in words. ``ending``: what is wrong with how a run ended."""
         found = list(self.wrong)
         for run_id in run_ids:
             told = [one for one in self.acknowledged if one.run_id == run_id]
@@ -89,14 +91,16 @@ class Told:
             if frames[0].header.seq:
                 found.append(f"{run_id}: commit {frames[0].header.seq} was built on one that never was")
                 continue
-            found += _run_again([one for one in self.started if one.run_id == run_id], frames)
+            if started := [one for one in self.started if one.run_id == run_id]:
+                found += _run_again(started, frames)
             try:
-                found += self._wrong_end(run_id, kept, expected)
+                found += ending(run_id, kept)
             except StoreError as error:
                 found.append(f"{run_id}: what is kept of it makes no run: {error}")
         return found
 
-    def _wrong_end(self, run_id: str, frames: list[Frame], expected: Counter[str]) -> list[str]:
+    def wrong_trace(self, run_id: str, frames: list[Frame], *, expected: Counter[str]) -> list[str]:
+        """What is wrong with how a run ended whose nodes add their names to its trace."""
         if is_tombstone(frames[-1].header):
             return []
         run = replay(frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from contextvars import ContextVar
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,14 +15,20 @@ import actorflow.runtime.committer
 import actorflow.store.merging
 import actorflow.store.object_log
 from actorflow import Runtime
+from actorflow.engine import turns
 from actorflow.engine.records import ENDED
 from actorflow.errors import StoreError
+from actorflow.runtime import claiming, large, pending
+from actorflow.runtime.large import BLOB_MIN
+from actorflow.runtime.sleeping import is_asleep, sleeper_of
+from actorflow.runtime.waking import POLL
 from actorflow.store.heartbeat import HeartbeatIncarnation
-from actorflow.store.keys import ACTIVE, active_key, checkpoint_seq, log_prefix
+from actorflow.store.keys import ACTIVE, ASLEEP, active_key, asleep_key, checkpoint_seq, log_prefix
 from actorflow.store.log import RunLog
 from actorflow.store.object_log import ObjectOwnership
 from actorflow.store.ownership import Ownership
 from actorflow.store.store import Store, open_store
+from tests.simulation.heard import Heard
 from tests.simulation.network import Bucket, LostReply, Network
 from tests.simulation.schedule import Killed, simulated
 from tests.simulation.told import Told
@@ -40,13 +47,16 @@ LEASE = 15.0
 SCAN = LEASE / 2
 """Virtual seconds between two looks for orphans, on average."""
 
+JUMPS = (0.0, 2 * LEASE, -2 * LEASE)
+"""Virtual seconds by which a process's clock may come to be off."""
+
 LANDS_WITHIN = 3 * LEASE
 """Virtual seconds after which no packet is on its way any more."""
 
 TOO_LONG = 600.0
 """Virtual seconds: a world that takes longer than this is stuck."""
 
-Fate = Literal["kill", "kill, lands late", "pause", "lose the reply", "drop", "lands late"]
+Fate = Literal["kill", "kill, lands late", "pause", "lose the reply", "drop", "lands late", "jump"]
 _HERE: ContextVar[Process] = ContextVar("process")
 
 
@@ -60,6 +70,7 @@ class Process:
         self.scope = trio.CancelScope()
         self.over = trio.Event()
         self.calls = 0
+        self.skew = 0.0  # seconds that its clock is off
         self.dead = False
         self.runtime: Runtime | None = None
         self._awake: trio.Event | None = None
@@ -84,6 +95,11 @@ class Process:
             self._awake.set()
             self._awake = None
 
+    @property
+    def stands(self) -> bool:
+        """Whether it stands still."""
+        return self._awake is not None
+
     async def running(self) -> None:
         """Back when it does not stand still."""
         while self._awake is not None:
@@ -101,6 +117,8 @@ class World:
         asleep: how long a paused process stands still.
         pace: the longest that a node takes.
         tidy: snapshots and merges come after every other commit, and not after dozens.
+        poll: see `Runtime`.
+        blob: bytes from which on a value is kept in a file of its own.
     """
 
     def __init__(
@@ -113,6 +131,8 @@ class World:
         asleep: float = 4 * LEASE,
         pace: float = 1.0,
         tidy: bool = False,
+        poll: tuple[float, float] = POLL,
+        blob: int = BLOB_MIN,
     ) -> None:
         self.seed = seed
         self.chance = Random(seed)
@@ -120,8 +140,12 @@ class World:
         self.page = page
         self.pace = pace
         self._tidy = tidy
+        self._poll = poll
+        self._blob = blob
         self.processes: list[Process] = []
         self.told = Told()
+        self.heard = Heard()
+        self.receipts = itertools.count(1)
         self.trace: list[str] = []
         self.calls: list[Call] = []
         self._script = script
@@ -152,11 +176,14 @@ class World:
 
     def run(self, scene: Callable[[World], Awaitable[None]]) -> None:
         """Play the scene; what it still has in flight lands before this returns."""
-        with simulated(self.seed, self._at) as self._clock, pytest.MonkeyPatch.context() as patch:
+        with simulated(self.seed, self._at, skew=_skew) as self._clock, pytest.MonkeyPatch.context() as patch:
             defaults = HeartbeatIncarnation.__init__.__kwdefaults__
             assert defaults is not None
             patch.setitem(defaults, "clock", self._clock.current_time)
             patch.setattr(actorflow.runtime.committer, "INLINE_UNDER", -1.0)  # a bucket is never so quick
+            patch.setattr(turns, "HANDLED_IN_CRASHES", 1_000_000)  # so many kills in a row are no fault of a message
+            for module in (claiming, large, pending):
+                patch.setattr(module, "BLOB_MIN", self._blob)
             if self._tidy:
                 patch.setattr(ObjectOwnership, "snapshot_every", 2)
                 patch.setattr(actorflow.store.object_log, "MERGE_AT", 2)
@@ -183,6 +210,12 @@ class World:
             await trio.sleep(SCAN)
         await self.settled(within=3 * SCAN)
 
+    async def awake(self) -> None:
+        """Back when nobody stands still any more, and who did has had a moment to do something."""
+        while any(process.stands for process in self.processes):  # noqa: ASYNC110 - as above
+            await trio.sleep(SCAN)
+        await trio.sleep(SCAN)
+
     def open(self) -> Store:
         """The store as it really is, for looking at it: no network, no delay."""
         return open_store(self.bucket, readonly=True)
@@ -201,7 +234,7 @@ class World:
         try:
             with process.scope:
                 async with Runtime(
-                    process.network, graphs=graphs, lease=LEASE, drain="park", max_crashes=1000
+                    process.network, graphs=graphs, lease=LEASE, drain="park", max_crashes=1000, poll=self._poll
                 ) as runtime:
                     process.runtime = runtime
                     await body(runtime)
@@ -245,6 +278,8 @@ class World:
             case "pause":
                 process.pause()
                 self._nursery.start_soon(self._wake_later, process)
+            case "jump":
+                process.skew = self.chance.choice(JUMPS)
             case "lose the reply" | "drop":
                 return LostReply(call.key)
             case "lands late":
@@ -299,8 +334,14 @@ class World:
             self.told.refuse(run_id, header.epoch)
         else:
             newest = self.newest(run_id) == header.seq
-            marked = active_key(run_id, header.opening) in self.bucket.list(ACTIVE)
+            lies = is_asleep(header) and asleep_key(sleeper_of(run_id, header)) in self.bucket.list(ASLEEP)
+            marked = lies or active_key(run_id, header.opening) in self.bucket.list(ACTIVE)
             self.told.acknowledge(run_id, header, findable=marked or not newest or header.status in ENDED)
+
+
+def _skew() -> float:
+    process = _HERE.get(None)
+    return 0.0 if process is None else process.skew
 
 
 def here() -> Process:
