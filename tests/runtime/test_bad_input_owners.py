@@ -131,6 +131,7 @@ async def test_a_crash_loop_of_processes_is_quarantined_and_resume_lifts_it(stor
         assert child.wait() == 0
 
     assert said.startswith("Quarantined run 'x' is quarantined: 3 processes died with it")
+    assert Runtime(store_url).max_crashes == 10  # unless somebody says otherwise
     async with Runtime(store_url, max_crashes=2) as runtime:  # the same limit: who resumes it begins a new count
         assert await runtime.get("x").status() == "quarantined"
         assert await runtime.recover() == []
