@@ -44,11 +44,15 @@ def concurrent(root: Path, runs: int, commits: int) -> Answer:
         (root / "active" / f"{shard:02x}").mkdir(parents=True)
     for name in ("runs", "ended"):
         (root / name).mkdir()
+    (root / ".empty").touch()
 
     def run(number: int) -> None:
         name = f"run-{number:05}"
         marker = root / "active" / f"{number % 256:02x}" / f"{name}.1"
-        put_new(marker)
+        os.link(
+            root / ".empty", marker
+        )  # a file of its own, deleted, would hold up whoever makes files in the next minutes
+        fsync_folder(marker.parent)
         log = new_folder(new_folder(root / "runs" / name) / "log")
         put_new(log / f"{0:020}.ckpt")
         fd = os.open(log / f"{0:020}.ckpt", os.O_WRONLY | os.O_APPEND)
