@@ -49,9 +49,8 @@ def concurrent(root: Path, runs: int, commits: int) -> Answer:
     def run(number: int) -> None:
         name = f"run-{number:05}"
         marker = root / "active" / f"{number % 256:02x}" / f"{name}.1"
-        os.link(
-            root / ".empty", marker
-        )  # a file of its own, deleted, would hold up whoever makes files in the next minutes
+        # A file of its own, deleted, would hold up whoever makes files in the minutes after.
+        os.link(root / ".empty", marker)
         fsync_folder(marker.parent)
         log = new_folder(new_folder(root / "runs" / name) / "log")
         put_new(log / f"{0:020}.ckpt")
