@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.cli.test_dev import Session
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Project
@@ -174,3 +178,57 @@ def test_what_goes_on_after_an_interruption_names_it_too(shop: Project) -> None:
 
     assert result.exit_code == 130
     assert "try: actorflow resume --context shop.py:value a shop.py:order" in result.stderr
+
+
+LOOP = """
+from typing import NamedTuple
+
+import anyio
+
+from actorflow import Context, Graph, State, Update
+
+
+class Words(NamedTuple):
+    said: str = "one"
+
+
+class Count(State):
+    n: int = 0
+
+
+count = Graph("count", Count, context=Words)
+
+
+@count.node(entry=True)
+async def step(state: Count, ctx: Context) -> Update:
+    await anyio.sleep(0.01)
+    print(f"- {ctx.context.said}", flush=True)
+    return {"n": state.n + 1}
+
+
+count.edge(step, step)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_dev_makes_it_anew_at_each_save_for_the_runs_that_go_on(project: Project) -> None:
+    """Its class is another one then, too; what can't be made leaves all as it was."""
+    (project.folder / "loop.py").write_text(LOOP)
+    command = ("dev", "loop.py:count", "--id", "x", "--context", "loop.py:Words")
+    process = project.start(*command, stderr=subprocess.STDOUT)
+    session = Session(process, project.folder)
+    try:
+        session.until("watching")
+        session.until("- one")
+        session.edit("loop.py", LOOP.replace('"one"', '"two"'))
+        assert session.until("changed").startswith("loop.py changed: 1 run went on")
+        session.until("- two")
+        session.edit("loop.py", LOOP.replace(' = "one"', ""))
+        assert "the code before: TypeError" in session.until("changed")
+        session.until("- two")
+        assert session.end() == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
