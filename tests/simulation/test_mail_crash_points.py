@@ -46,7 +46,7 @@ SMALL = _scene(
     [entry("entry-1", asks=True), alarm("alarm-1", 8.0)],
     [entry("entry-2"), forward("agent-1"), entry("entry-3", asks=True, large=True)],
 )
-"""A has the ledger, and sets it an alarm; B has the agent, which forwards; both ask. Either takes over from the other."""
+"""A has the ledger, and sets it an alarm; B has the agent, which forwards; both ask. Either takes over."""
 
 WHOLE = _scene(
     [hire("clerk-1"), entry("bad-1")],

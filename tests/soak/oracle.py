@@ -22,6 +22,7 @@ from actorflow.runtime.boxes import Boxes
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.replay import replay, steps
 from actorflow.store.deletion import DELETED
+from actorflow.store.keys import encode_id
 from actorflow.store.store import open_store
 from actorflow.store.verify import verify_run
 from tests.soak.graphs import problem_of_result, shape_of
@@ -97,7 +98,7 @@ class Oracle:
         met: dict[tuple[str, str], str] = {}
         for line in self._reader.news():
             self.told[line.what] += 1
-            if line.what in FAILURES or (line.what == "corrupt" and line.run not in self.victims):
+            if line.what in FAILURES or (line.what == "corrupt" and not self._is_ours(line)):
                 met.setdefault((line.run, line.what), f"{line.run}: process {line.who} met {line.what}: {line.text}")
             if line.what in ("sent", "kept"):
                 self.books[line.run].note(line)
@@ -122,6 +123,10 @@ class Oracle:
         for run in self.over.keys() & self._open.keys():
             self._note_takeovers(self._open.pop(run).lines)
         return problems + heard
+
+    def _is_ours(self, line: Line) -> bool:
+        """Whether the damage that was met is our own: in the run itself, or in the ledger that it sends to."""
+        return line.run in self.victims or any(f"/{encode_id(run)}/" in line.text for run in self.victims)
 
     def _judge(self, store: Store, run: str, *, ended: bool) -> list[str]:
         dossier = self._open[run]
