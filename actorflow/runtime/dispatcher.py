@@ -286,7 +286,10 @@ class Dispatcher:
                 return watching[-1].number
         except CANT_BEGIN as error:
             _logger.warning("run %r can't begin run %r: %s", sender.run.run_id, parcel.target, error)
-            return parcel.number if await self._bounce(sender, parcel, error) else parcel.number - 1
+            for one in watching:  # who waits for its end does not wait for that of a run which only has its id
+                if not await self._bounce(sender, one, error):
+                    return one.number - 1
+            return watching[-1].number
         return None
 
     async def _take_up(self, sender: _Sender, parcel: Parcel, tip: Tip) -> bool | None:
