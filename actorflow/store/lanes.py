@@ -37,7 +37,7 @@ class Mark(NamedTuple):
 
 
 class Marks(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The marks of a run by sender (their encoded ids). Part of the run's state; never pruned."""
+    """The marks of a run by sender (their encoded ids). Part of the run's state; that of a child goes with it."""
 
     lanes: dict[str, Mark] = {}
 
