@@ -87,6 +87,7 @@ def test_a_short_soak_finds_nothing(tmp_path: Path, kind: Kind) -> None:
     [
         ("claims what a living process owns", "is lost|after the claim"),
         ("recovery ignores the last frame", "is lost|: lost"),
+        ("forgets ids at takeover", "counts . times|was told to have place"),
     ],
 )
 def test_the_soak_finds_a_planted_bug(tmp_path: Path, bug: str, finding: str) -> None:

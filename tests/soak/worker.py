@@ -44,7 +44,7 @@ from actorflow.store import crashpoints
 from actorflow.store.deletion import DELETED
 from actorflow.store.log import RunLog
 from actorflow.store.ownership import Ownership
-from tests.kill.bugs import BUGS
+from tests.soak.bugs import BUGS
 from tests.soak.graphs import durability_of, graphs, new_id, problem_of_result, shape_of
 from tests.soak.ledger import LEDGER, LEDGERS, Close, Entry
 from tests.soak.told import SideLog
