@@ -28,14 +28,33 @@ _FIRST = ("planted", "buckets", "models", "simulation", "kill", "soak", "demo", 
 """Folders that take long: begun last, they would leave all processes but one without work."""
 
 
+_UNMEASURED = ("models", "simulation")
+"""Folders that go the same ways thousands of times: coverage learns nothing there that it does not learn elsewhere."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file, or of one of those folders, go to one process; what takes long goes first."""
+    """Tests of one file, or of one of those folders, go to one process; what takes long goes first.
+
+    Coverage doubles the time of what it measures, so it measures what it learns from.
+    """
     for item in items:
         folder = item.path.parent.name
+        if folder in _UNMEASURED or _goes_the_same_way_again(item):
+            item.add_marker(pytest.mark.no_cover)
         item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else str(item.path)))
     rank = {folder: place for place, folder in enumerate(_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
+
+
+def _goes_the_same_way_again(item: pytest.Item) -> bool:
+    """On trio, after asyncio. Only virtual clocks have code for one loop alone, and those are in another folder."""
+    return (
+        isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("anyio_backend") == "trio"
+        and item.path.parent.name != "testing"
+    )
 
 
 @pytest.fixture(params=["asyncio", "trio"])
