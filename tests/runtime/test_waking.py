@@ -18,8 +18,11 @@ from actorflow.runtime.arrivals import Arrivals
 from actorflow.runtime.clock import Clock
 from actorflow.runtime.waking import POLL, Waking
 from actorflow.store.keys import INBOX, Letter, inbox_key
+from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
+from actorflow.store.wrappers import WrappedBackend
 from tests.runtime.asking import asked, asker, commits
+from tests.runtime.graphs import chain
 from tests.runtime.mailing import Deposit, banking
 from tests.store.object_runs import Watched
 
@@ -192,6 +195,33 @@ async def test_one_listing_serves_all_runs(bucket: Store) -> None:
         assert len(await ear.next()) == 300
         tasks.cancel_scope.cancel()
     assert dict(watched.calls) == {"list": 1}
+
+
+class Listings(WrappedBackend):
+    """A bucket that counts the listings of the whole inbox."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryBackend())
+        self.count = 0
+
+    def list(self, prefix: str) -> list[str]:
+        """List."""
+        self.count += prefix == INBOX
+        return self.inner.list(prefix)
+
+
+async def test_a_store_that_nobody_sends_to_is_not_listed() -> None:
+    """And for those who are sent to it is listed once for all. Planted: a process that listens from its start."""
+    store, count = Listings(), 20
+    async with Runtime(store, recover="never", drain="park") as rt:  # else schedules might be sent something
+        await rt.run(chain("a"))
+        await anyio.wait_all_tasks_blocked()
+        assert store.count == 0
+
+        for number in range(count):
+            await rt.spawn(banking(), id=f"account{number}")
+        await _until(lambda: store.count > 0)
+        assert store.count < count
 
 
 async def test_who_hears_nothing_listens_more_seldom_and_who_does_at_once_again(bucket: Store, paces: Paces) -> None:
