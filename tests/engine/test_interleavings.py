@@ -14,6 +14,8 @@ from tests.engine.witness import demand
 if TYPE_CHECKING:
     from tests.engine.driver import Durability
 
+pytestmark = pytest.mark.no_cover  # thousands of times the same ways
+
 SKETCHES = 600
 BATCH = 200
 MODES: tuple[tuple[Durability, bool], ...] = (("sync", False), ("sync", True), ("async", True), ("exit", True))

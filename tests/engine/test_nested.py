@@ -16,6 +16,8 @@ from tests.engine.witness import demand
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+pytestmark = pytest.mark.no_cover  # thousands of times the same ways
+
 SKETCHES = 150
 BATCH = 75
 _COLLECTED = {"gathered", "mixed"}
