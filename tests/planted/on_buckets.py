@@ -9,6 +9,7 @@ from actorflow.store import object_log
 from actorflow.store.backend import Missing
 from actorflow.store.buckets.probe import _Trial
 from actorflow.store.heartbeat import HeartbeatIncarnation
+from actorflow.store.log import tip_of
 from actorflow.store.object_chain import ObjectChain
 from actorflow.store.object_log import ObjectOwnership
 from actorflow.store.object_names import Names
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from actorflow.store.backend import Backend, Steps
     from actorflow.store.frames import Draft, Frame, Owner
+    from actorflow.store.log import Tip
     from actorflow.store.object_names import Span
 
 # -- the outcome of a put ----------------------------------------------------------------
@@ -119,10 +121,11 @@ def the_number_of_a_claim_comes_free(patch: pytest.MonkeyPatch) -> None:
 def the_commit_before_a_damaged_one_takes_its_place(patch: pytest.MonkeyPatch) -> None:
     """An acknowledged commit is given up without a word."""
 
-    def newest_whole(self: ObjectChain) -> Frame | None:
+    def newest_whole(self: ObjectChain, known: Tip | None = None) -> Tip | None:
+        del known
         for seq in reversed(self.names().loose):
             try:
-                return self.frames(seq, keyless=True)[0]
+                return tip_of(self.frames(seq, keyless=True)[0])
             except (CorruptCheckpoint, Missing):
                 continue
         return None
