@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from actorflow import Runtime
-from actorflow.errors import RunOwned
+from actorflow.errors import RunExists, RunOwned
 from actorflow.store import crashpoints
 from actorflow.store.log import RunLog
 from actorflow.store.ownership import Ownership
@@ -75,7 +75,10 @@ async def _carry(runtime: Runtime, made: dict, run_id: str, job: Job, log: SideL
     shape, _, kept = run_id.partition("-")
     durability: Durability = "async" if job.bug == "successor before its commit" else kept
     try:
-        run = await runtime.spawn(made[shape], id=run_id, durability=durability, on_conflict="attach")
+        try:
+            run = await runtime.spawn(made[shape], id=run_id, durability=durability)
+        except RunExists:  # not attached to: whether another process has it is what is to be known
+            run = await runtime.resume(made[shape], run_id)
         await run.result()
     except RunOwned:
         log.tell("owned", run_id)
