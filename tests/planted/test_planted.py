@@ -54,7 +54,6 @@ def run(tests: list[str], folder: Path, planted: str = "") -> Ran:
         VARIABLE: planted,
         "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
         "PYTHONDONTWRITEBYTECODE": "",  # what one run compiles the next ones need not: that is half of their time
-        "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled"),
     }
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, f"--junitxml={report}", f"--basetemp={folder / 'tmp'}", *tests],
