@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,12 @@ class Project:
         command = [sys.executable, "-m", "actorflow.cli", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=self.folder, text=True, **{**pipes, **options})
+
+    def reach(self, node: str, process: subprocess.Popen[str]) -> None:
+        """Look until that process runs this node, with rests, or it would lack the time that looking takes."""
+        while node not in self.ran:
+            assert process.poll() is None
+            time.sleep(0.01)
 
 
 @pytest.fixture

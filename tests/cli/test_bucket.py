@@ -32,8 +32,7 @@ def test_a_run_killed_on_a_bucket_goes_on_there_and_is_exported_to_a_folder(proj
     """Nothing but the URL is given; what had finished is not run again, and every byte of the copy is sound."""
     (project.folder / "hang").touch()
     with project.start("run", "app:trail", "--id", "r", "--store", bucket) as killed:
-        while "second" not in project.ran:
-            assert killed.poll() is None
+        project.reach("second", killed)
         killed.kill()
     (project.folder / "hang").unlink()
 

@@ -162,8 +162,7 @@ def test_a_run_that_lives_is_neither_deleted_nor_rekeyed(project: Project) -> No
     """Exit 6, its owner named; a rekeying of the whole store leaves it and says so."""
     (project.folder / "hang").touch()
     with project.start("run", "app:trail", "--id", "r") as owner:
-        while "second" not in project.ran:
-            assert owner.poll() is None
+        project.reach("second", owner)
         deleted, rekeyed = project.call("delete", "r", "--yes"), project.call("rekey", "r")
         collected = project.call("gc", "--last", "1", "--ended", "0s")
         alive = owner.poll() is None
