@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,7 +19,7 @@ from anyio.lowlevel import current_token
 from msgspec import Struct
 
 from actorflow.engine.events import Crash, Raised, Retry
-from actorflow.engine.records import Attempted, Record, describe
+from actorflow.engine.records import Attempted, describe
 from actorflow.runtime import clock
 from actorflow.runtime.events import LIVE_ONLY, DataEvent, Event, HookEvent, NodeEvent, Offset, ProgressEvent
 from actorflow.store.frames import Frame
@@ -61,10 +60,10 @@ class Home:
 
 
 class Fresh(Struct, frozen=True):
-    """A commit as its owner made it, and all that its body says; None if it says more, or only where that is."""
+    """A commit as its owner made it; ``short`` if its body holds nothing but records, and refers to nothing."""
 
     frame: Frame
-    records: Sequence[Record] | None
+    short: bool
 
     @property
     def seq(self) -> int:
@@ -203,8 +202,8 @@ class Observers:
 
     # -- what the actor says ------------------------------------------------------
 
-    def committed(self, draft: Draft, ownership: Ownership, records: Sequence[Record] | None) -> None:
-        """A commit is durable, the newest of this owner's. With its records, if those are all that its body says."""
+    def committed(self, draft: Draft, ownership: Ownership, *, short: bool) -> None:
+        """A commit is durable, the newest of this owner's; see `Fresh`."""
         self.seq, self._told = ownership.header.seq, 0
         if self._feeds:
             frame = Frame(
@@ -216,7 +215,7 @@ class Observers:
                 offset=0,
                 size=len(draft.body),
             )
-            fresh = Fresh(frame, records)
+            fresh = Fresh(frame, short)
             for feed in self._all():
                 feed.put(fresh, frame.size)
 

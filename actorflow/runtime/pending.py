@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -36,7 +35,7 @@ class Sealed(Struct, frozen=True):
     """What one commit takes: a body, and what the header says of it."""
 
     body: bytes
-    records: Sequence[Record] | None  # of the body; None if it holds a snapshot, too, or refers to blobs
+    short: bool  # the body holds nothing but records, and refers to no blobs
     blobs: tuple[Blob, ...]  # to be put before
     snapshot: bool
     progressed: bool  # it says that some work was done: whoever owned the run got on with it
@@ -122,10 +121,10 @@ class Pending:
             self._since, self._commits, self._size = 0, 0, snapshot.weight
             self._large.sealed(snapshot)
             blobs += snapshot.blobs
-        whole = records if snapshot is None and not self._parted else None
+        short = snapshot is None and not self._parted
         self._parted = self._parted and bool(self._records)
         progressed = not _PROGRESS.isdisjoint(map(type, records))
-        return Sealed(body, whole, blobs, snapshot is not None, progressed)
+        return Sealed(body, short, blobs, snapshot is not None, progressed)
 
     def snapshot_if_due(self, run: RunState) -> None:
         """Take a snapshot for the next commit, once what would be read again has outgrown it, or is in many files.

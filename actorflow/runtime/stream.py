@@ -174,11 +174,11 @@ class EventStream:
                     else:
                         self._tell([piece])
                 elif piece.seq > (teller.seq or 0):
-                    if piece.records is None:
+                    if piece.short:
+                        self._tell(teller.tell(piece.frame))
+                    else:
                         await self._lives.in_store(partial(self._reader.tell, self._lives.store, piece.frame))
                         self._tell(self._reader.take())
-                    else:
-                        self._tell(teller.tell(piece.frame, records=piece.records))
             self._behind = bool(pieces)
         finally:
             feed.put_back(pieces)

@@ -87,15 +87,12 @@ class Teller:
         self._time = 0.0
         self._number = 0  # of the record that is told
 
-    def tell(
-        self, frame: Frame, joiner: Joiner | None = None, *, records: Sequence[Record] | None = None
-    ) -> list[Event]:
+    def tell(self, frame: Frame, joiner: Joiner | None = None) -> list[Event]:
         """What happened in the next commit. The first one that is told has a snapshot, or is the spawn.
 
         Args:
             frame: the commit.
             joiner: reads the large values that its body refers to; needed if it does.
-            records: all that its body says, where that is known: then nothing is decoded.
 
         Raises:
             CorruptCheckpoint: it makes no sense.
@@ -104,9 +101,8 @@ class Teller:
         self._events, self._frame, self._run_id, self._time = [], frame, frame.file.run_id, header.time
         self.seq, self.status = header.seq, status_of(header)
         if self._follows or self._commits:
-            if records is None:
-                snapshot, records = unpack(frame, joiner)
-                self._run = snapshot or self._run
+            snapshot, records = unpack(frame, joiner)
+            self._run = snapshot or self._run
             if self._follows:
                 for self._number, record in enumerate(records):
                     self._tell(record)

@@ -19,7 +19,7 @@ from actorflow.store.frames import Draft, FilePart, Header, Kind
 from actorflow.store.lanes import header_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskGroup
 
@@ -52,7 +52,7 @@ class Sealed(NamedTuple):
     blobs: tuple[Blob, ...]
     steps: Steps[None]
     draft: Draft
-    records: Sequence[Record] | None  # of its body, if that says nothing else
+    short: bool  # its body holds nothing but records, and refers to nothing
     sent: tuple[Parcel, ...] = ()  # all that the run has sent and others do not have, as of this commit
     ended: bool = False  # the run is over with it
 
@@ -230,7 +230,7 @@ class Writer:
             raise
         finally:
             self._carrying -= 1
-        self._observers.committed(sealed.draft, self.ownership, sealed.records)
+        self._observers.committed(sealed.draft, self.ownership, short=sealed.short)
         if sealed.sent:
             self._on_sent(run, sealed.sent, over=sealed.ended)
 
@@ -260,13 +260,13 @@ class Writer:
         self._refuse_invalid(run, draft)
         sent = () if rest else tuple(run.mail.outbox)
         if ended:
-            return Sealed(sealed.blobs, self._write_end(run, draft), draft, sealed.records, sent, ended=True)
+            return Sealed(sealed.blobs, self._write_end(run, draft), draft, sealed.short, sent, ended=True)
         if draft.kind == "release":
-            return Sealed(sealed.blobs, self._write_release(run, draft), draft, sealed.records, sent)
+            return Sealed(sealed.blobs, self._write_release(run, draft), draft, sealed.short, sent)
         if not rest:
             self._pending.snapshot_if_due(run)
         self.ownership.alone = self._alone()
-        return Sealed(sealed.blobs, self.ownership.committing(draft), draft, sealed.records, sent)
+        return Sealed(sealed.blobs, self.ownership.committing(draft), draft, sealed.short, sent)
 
     def _refuse_invalid(self, run: RunState, draft: Draft) -> None:
         if self._validate is None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from msgspec import structs
 
-from actorflow.engine.records import decode_body
 from actorflow.runtime import claiming, pending, recovery
 from actorflow.runtime.pending import Pending
 from actorflow.runtime.writer import Sealed, Writer
@@ -68,7 +67,7 @@ def commits_are_told_before_they_are_made(patch: pytest.MonkeyPatch) -> None:
     async def hasty(self: Writer, run: RunState, sealed: Sealed) -> None:
         header = structs.replace(self.header, seq=self.header.seq + 1, node=sealed.draft.node)
         ahead: Any = SimpleNamespace(header=header, path="")
-        self._observers.committed(sealed.draft, ahead, sealed.records)
+        self._observers.committed(sealed.draft, ahead, short=sealed.short)
         await anyio.sleep(0.02)
         await carry(self, run, sealed)
 
@@ -76,13 +75,13 @@ def commits_are_told_before_they_are_made(patch: pytest.MonkeyPatch) -> None:
 
 
 @found_by("runtime/test_events.py::test_what_is_told_live_says_what_the_log_says_of_it")
-def who_watches_is_handed_records_without_what_is_beside_them(patch: pytest.MonkeyPatch) -> None:
+def who_watches_is_told_of_a_commit_without_what_is_beside_it(patch: pytest.MonkeyPatch) -> None:
     """Of a commit with a snapshot or large values, its records are not all that there is to tell."""
     seal = Pending.seal
 
     def short(self: Pending) -> pending.Sealed:
         sealed = seal(self)
-        return structs.replace(sealed, records=decode_body(sealed.body).records)
+        return structs.replace(sealed, short=True)
 
     patch.setattr(Pending, "seal", short)
 
