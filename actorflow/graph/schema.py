@@ -107,18 +107,15 @@ class Field(Struct, frozen=True):
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is seen at a glance that a value comes back from a file as it is: one of the commonest types does."""
-    match value:
-        case bool() | float():
-            return True
-        case int():
-            return -(1 << 63) <= value < 1 << 63
-        case str():
-            return len(value) <= _AT_A_GLANCE and value.isascii()
-        case bytes():
-            return len(value) <= _AT_A_GLANCE
-        case _:
-            return False
+    """Whether it is seen at a glance that a value comes back from a file as it is: one of the commonest types does.
+
+    Not one of a subclass: an enum or a codec may make something else of it.
+    """
+    if type(value) is int:
+        return -(1 << 63) <= value < 1 << 63
+    if type(value) is str:
+        return len(value) <= _AT_A_GLANCE and value.isascii()
+    return type(value) is bool or type(value) is float or (type(value) is bytes and len(value) <= _AT_A_GLANCE)
 
 
 def kept(value: Any, codecs: Codecs) -> Any:

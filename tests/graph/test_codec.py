@@ -5,10 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 from actorflow import Codec, Graph, Runtime, State, append, migrate
 from actorflow.errors import GraphError, NodeError, RunFailed
+from actorflow.graph.schema import schema_of
 
 
 class Money:
@@ -131,3 +133,27 @@ async def test_a_migration_sees_own_types(store_url: str) -> None:
 
 async def _pass(state: Any) -> None:
     return None
+
+
+class Cents(int):
+    """A number that msgspec stores as one, and that only a codec makes again."""
+
+
+class Purse(State, version=1):
+    """Own types that are a kind of a builtin one."""
+
+    cents: Cents = Cents(0)
+
+
+def test_a_value_of_a_subclass_that_its_codec_could_not_read_back_is_refused() -> None:
+    """It is no plain number, though it is one.
+
+    Planted: taking what is an instance of a builtin type for plain (`_is_plain`).
+    """
+
+    def refuse(plain: int) -> Cents:
+        raise ValueError("not that one")
+
+    field = schema_of(Purse, (Codec(Cents, int, refuse),)).fields["cents"]
+    with pytest.raises(msgspec.ValidationError, match="not that one"):
+        field.check(Cents(3))
