@@ -48,6 +48,15 @@ def end_lane(mail: Mail, run_id: str) -> None:
         mail.forgotten += 1
 
 
+def let_go(mail: Mail, run_id: str) -> None:
+    """Have no hold on a run any more that was begun as a child; word of its end is still to come if it is watched."""
+    child = mail.children.get(run_id)
+    if child is not None and child.watched:
+        mail.children[run_id] = replace(child, on_close="forget")
+    elif child is not None:
+        forget(mail, run_id)
+
+
 def forget(mail: Mail, run_id: str, sender: str | None = None, generation: int = 0) -> None:
     """Keep nothing of a child; also not what it has sent, if that was only word of its end."""
     mail.children.pop(run_id, None)

@@ -21,8 +21,7 @@ DEAD_LETTERS = 1_000
 
 HOUR = 3600.0
 
-CHILD = "(child)"
-"""The question that a monitor of a child asks. Word of its end that comes once more, when it is forgotten, says so."""
+_CHILD = "(child)"
 
 _BITS = 32
 _WITHIN = (1 << _BITS) - 1
@@ -100,6 +99,7 @@ class Child(Struct, frozen=True, array_like=True):
     by: int | None = None  # the activation that begins it, again and again while it is open
     watched: bool = False  # this run is told when it ends
     over: tuple[str | None, int] | None = None  # it ended before that: who said so (as letters name it), its generation
+    number: int = 0  # of the parcel that begins it
 
 
 class Watch(Struct, frozen=True, array_like=True):
@@ -126,6 +126,16 @@ class Mail(Struct):
     handled: int = 0  # turns that are over
     forgotten: int = 0  # lanes that ended: the next one to begin is of a later generation than they were
     over: dict[int, list[str]] = field(default_factory=dict[int, list[str]])  # children that ended, by who began them
+
+
+def question_of(child: Child) -> str:
+    """What a monitor of a child asks: word of an end is known by it, when that child is forgotten or begun anew."""
+    return f"{_CHILD}{child.number or ''}"
+
+
+def is_wait(ask: str | None) -> bool:
+    """Whether the question of a monitor is that of an activation which waits for the result."""
+    return ask is not None and not ask.startswith(_CHILD)
 
 
 def next_number(mail: Mail, target: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 from msgspec.structs import replace
 
 from actorflow.engine.closing import close
-from actorflow.engine.forgetting import child_ended, end_lane, forget
+from actorflow.engine.forgetting import child_ended, end_lane, let_go
 from actorflow.engine.mail import DEAD_LETTERS, Child, Dead, Letter, Parcel, Said, Seen, Timer, Watch, next_number
 from actorflow.engine.records import (
     Buried,
@@ -195,13 +195,10 @@ def _post(mail: Mail, record: Posted) -> None:
     child = mail.children.get(record.target)
     if child is not None and record.kind == "monitor":
         mail.children[record.target] = replace(child, watched=True)
-    if child is not None and record.kind == "cancel":
-        if child.watched:  # until word of its end came
-            mail.children[record.target] = replace(child, on_close="forget")
-        else:
-            forget(mail, record.target)
+    if record.kind == "cancel":
+        let_go(mail, record.target)
     if record.kind == "spawn" and record.graph is not None and record.on_close is not None:
-        mail.children[record.target] = Child(record.graph, record.on_close, record.by)
+        mail.children[record.target] = Child(record.graph, record.on_close, record.by, number=number)
 
 
 def _set_aside(mail: Mail, record: Undelivered) -> None:
@@ -210,7 +207,7 @@ def _set_aside(mail: Mail, record: Undelivered) -> None:
             # its number goes out all the same: whoever comes to be there finds no gap
             mail.outbox[index] = Parcel(record.target, record.number, "reply")
             if parcel.kind == "spawn":
-                mail.children.pop(record.target, None)
+                let_go(mail, record.target)
             if parcel.kind == "message":
                 letter = Letter(b"", parcel.form, parcel.values, record.at, sender=parcel.target)
                 _keep_dead(mail, Dead(letter, "undeliverable", record.error, record.at))

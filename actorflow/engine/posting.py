@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.events import Receiving
 from actorflow.engine.keys import key_of
-from actorflow.engine.mail import CHILD
+from actorflow.engine.mail import is_wait, question_of
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import (
     Buried,
@@ -56,8 +56,10 @@ def hand_out(decision: Decision, outgoing: Iterable[Outgoing], *, by: int) -> No
             case "spawn" as kind:
                 decision.note(Posted(one.target, kind, form, one.values, graph=one.graph, on_close=one.on_close, by=by))
             case kind:
-                of_child = kind == "monitor" and one.ask is None and one.target in decision.run.mail.children
-                decision.note(Posted(one.target, kind, form, one.values, CHILD if of_child else one.ask))
+                ask = one.ask
+                if kind == "monitor" and ask is None and (child := decision.run.mail.children.get(one.target)):
+                    ask = question_of(child)
+                decision.note(Posted(one.target, kind, form, one.values, ask))
                 if kind == "monitor" and one.values:  # a link is both ways
                     decision.note(Watched(one.target, linked=True))
     if timers:
@@ -121,7 +123,7 @@ def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list
             records.append(Posted(target, "cancel"))
     for target, watch in run.mail.watchers.items():
         values = {**down_values(run.run_id, run.status, run.error), "linked": watch.linked}
-        if watch.ask not in (None, CHILD) and run.status == "finished" and schema is not None:
+        if is_wait(watch.ask) and run.status == "finished" and schema is not None:
             form = Form(schema.name, schema.version, schema.table)
             values["result"] = result_values(run, form)
         records.append(Posted(target, "down", values=values, ask=watch.ask, error=run.error))

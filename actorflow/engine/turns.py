@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from actorflow.engine.events import Expire, Tell
 from actorflow.engine.keys import key_of, run_key
-from actorflow.engine.mail import CHILD, HANDLED_IN_CRASHES, HOUR, Letter, Said, follows
+from actorflow.engine.mail import HANDLED_IN_CRASHES, HOUR, Letter, Said, follows, is_wait, question_of
 from actorflow.engine.merge import typed
 from actorflow.engine.records import (
     Answered,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.decision import Decision
     from actorflow.engine.events import Receiving, Taking
+    from actorflow.engine.mail import Child
     from actorflow.engine.run import Activation, RunState
 
 _DOWN = schema_of(Down)
@@ -290,10 +291,10 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
     values: dict[str, Any] = event.values
     run, mail = decision.run, decision.run.mail
     ended, sender = str(values["status"]), event.sender or ""
-    child, waits = mail.children.get(sender), event.ask not in (None, CHILD)
-    if child is None and event.ask is not None and not (waits and _is_waited_for(run, str(event.ask))):
-        return  # nobody asks any more, and it may be that of a child which is forgotten: no mark is kept of that
-    if waits:
+    child = mail.children.get(sender)
+    if not _is_asked(run, child, event.ask):
+        return  # it may be that of a child which is forgotten: no mark is kept of that
+    if is_wait(event.ask):
         _mark(decision, event)
         failed = None if ended == "finished" else ErrorInfo("RunEnded", f"run {event.sender!r} is {ended}")
         answer_wait(decision, event.ask, values.get("result"), event.error or failed)
@@ -309,13 +310,17 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
         decision.note(Watched(sender, on=False))
     if child is not None:
         _, generation, number = event.lane or ("", 0, 0)
-        only = event.lane[0] if event.lane is not None and number == 1 else None
+        only = event.lane[0] if event.lane is not None and number == 1 and event.ask is not None else None
         decision.note(Forgotten(sender, only, generation, child.by))
 
 
-def _is_waited_for(run: RunState, name: str) -> bool:
-    """Whether an activation still waits for the reply of this name."""
-    return any(name_of_wait(one, key) == name for one in run.open.values() for key in one.asks)
+def _is_asked(run: RunState, child: Child | None, ask: str | None) -> bool:
+    """Whether word of an end answers what the run still asks; without a question it is for its mark to say."""
+    if ask is None:
+        return True
+    if not is_wait(ask):
+        return child is not None and ask == question_of(child)
+    return child is not None or any(name_of_wait(one, key) == ask for one in run.open.values() for key in one.asks)
 
 
 # -- timers ---------------------------------------------------------------------------

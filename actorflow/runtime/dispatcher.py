@@ -21,7 +21,7 @@ import anyio
 from msgspec import Struct, field
 
 from actorflow.engine.events import Bounced, Dispatched
-from actorflow.engine.mail import CHILD, Parcel, lane_of
+from actorflow.engine.mail import Parcel, is_wait, lane_of
 from actorflow.engine.posting import down_values, result_values
 from actorflow.engine.records import ENDED, ErrorInfo, describe
 from actorflow.engine.run import Form, RunState
@@ -353,7 +353,7 @@ class Dispatcher:
     async def _tell_end(self, sender: _Sender, parcel: Parcel, run: RunState, tip: Tip) -> bool:
         """What is to be watched is over already: the sender is told at once."""
         down = down_values(parcel.target, run.status, run.error)
-        if parcel.ask not in (None, CHILD) and run.status == "finished":
+        if is_wait(parcel.ask) and run.status == "finished":
             down["result"] = result_values(run, Form(tip.file.schema, tip.file.version, tip.file.fields))
         error = run.error or ErrorInfo("RunEnded", f"run {parcel.target!r} is {run.status}")
         bounced = Bounced(parcel.target, parcel.number, error, clock.now(), down)

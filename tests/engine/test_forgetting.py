@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from actorflow import Down, Graph, Message, State
-from actorflow.engine.events import Dispatched, Outgoing, Receiving, Returned, Suspended
+from actorflow.engine.events import Bounced, Dispatched, Outgoing, Receiving, Returned, Suspended
 from actorflow.engine.forgetting import forget_children_of
-from actorflow.engine.mail import CHILD, lane_of
+from actorflow.engine.mail import is_wait, lane_of
 from actorflow.engine.posting import down_values
-from actorflow.engine.records import Ask
+from actorflow.engine.records import Ask, ErrorInfo
 from actorflow.engine.rewinding import rewound
 from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
@@ -102,7 +102,8 @@ def test_word_of_an_end_that_comes_once_more_says_nothing() -> None:
     """
     run = parent()
     ask = begin(run, "kid")
-    assert ask == CHILD
+    assert ask is not None
+    assert not is_wait(ask)
     end(run, "kid", ask)
     before = dump(run.run)
 
@@ -160,7 +161,7 @@ def test_a_sender_ends_its_lane_with_word_of_its_end() -> None:
     graph = Graph("child", Work)
     graph.node(node, name="a")
     run = Driver(graph, Work())
-    run.settle(Receiving(b"1", "monitor", sender="mum", ask=CHILD, lane=("mum", 1, 1)))
+    run.settle(Receiving(b"1", "monitor", sender="mum", ask="(child)", lane=("mum", 1, 1)))
     run.returns("a")
     assert [(one.kind, lane_of(1, one.number), one.values.get("result")) for one in run.run.mail.outbox] == [
         ("down", (1, 1), None)
@@ -227,12 +228,71 @@ def test_a_child_that_is_cancelled_is_remembered_only_for_word_of_its_end(watche
     spawn = Outgoing("spawn", "kid", WORK, [{}, {}], graph="work", on_close="cancel")
     monitor = (Outgoing("monitor", "kid"),) if watched else ()
     run.settle(Returned(next(iter(run.run.open)), None, outgoing=(spawn, *monitor, Outgoing("cancel", "kid"))))
+    (ask,) = [one.ask for one in run.run.mail.outbox if one.kind == "monitor"] or [None]
     deliver(run)
     assert set(run.run.mail.children) == ({"kid"} if watched else set())
     handled = run.run.mail.handled
 
     if watched:
-        end(run, "kid", CHILD)
+        end(run, "kid", ask)
 
     assert run.run.mail.handled == handled + watched
     assert (run.run.mail.children, run.run.mail.lanes) == ({}, {})
+
+
+def test_word_of_the_end_before_says_nothing_of_a_child_that_was_begun_anew() -> None:
+    """Its mark is forgotten, and there is such a child again: whose end it tells of is known by the question.
+
+    Planted: one question for all children: the second one ended before it had, and its own end was never heard.
+    """
+    run = parent()
+    first = begin(run, "kid")
+    end(run, "kid", first)
+    second = begin(run, "kid")
+
+    before = dump(run.run)
+    end(run, "kid", first)
+    assert dump(run.run) == before
+
+    end(run, "kid", second, lane=(2, 1))
+    assert (run.run.mail.handled, run.run.mail.children) == (4, {})
+
+
+def test_a_mark_stays_if_word_of_the_end_answers_no_question() -> None:
+    """It was monitored before it was a child: nothing else says then that this comes once more.
+
+    Planted: forgetting the mark all the same: the end is heard twice.
+    """
+    run = parent()
+    run.gets_message(Begin())
+    run.settle(Returned(next(iter(run.run.open)), None, outgoing=(Outgoing("monitor", "kid"),)))
+    run.gets_message(Begin())
+    spawn = Outgoing("spawn", "kid", WORK, [{}, {}], graph="work", on_close="cancel")
+    run.settle(Returned(next(iter(run.run.open)), None, outgoing=(spawn,)))
+    deliver(run)
+
+    end(run, "kid", None)
+    end(run, "kid", None)
+
+    assert (run.run.mail.handled, run.run.mail.children) == (3, {})
+
+
+def test_who_monitors_a_child_that_can_not_begin_is_told() -> None:
+    """First of the child, of which only that is left; whoever else has its id is not cancelled for this run's end.
+
+    Planted: a child that is forgotten before its monitor bounced: nobody is told.
+    """
+    run = parent()
+    run.gets_message(Begin())
+    spawn = Outgoing("spawn", "kid", WORK, [{}, {}], graph="work", on_close="cancel")
+    run.settle(Returned(next(iter(run.run.open)), None, outgoing=(spawn, Outgoing("monitor", "kid"))))
+    begins, watches = run.run.mail.outbox
+    error = ErrorInfo("WrongGraph", "it is another one")
+
+    run.settle(Bounced("kid", begins.number, error))
+    assert run.run.mail.children["kid"].on_close == "forget"
+    run.settle(Bounced("kid", watches.number, error))
+
+    (told,) = [one.letter for one in run.run.open.values() if one.letter is not None]
+    assert told.values["status"] == "noproc"
+    assert run.run.mail.children == {}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from actorflow.engine.events import Bounced, Dispatched, Due, Outgoing, Receiving, Returned, Taking
-from actorflow.engine.mail import HANDLED_IN_CRASHES
+from actorflow.engine.mail import HANDLED_IN_CRASHES, lane_of
 from actorflow.engine.moving import move
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import Ask, Buried, Ended, ErrorInfo, Rebased, Replied
@@ -221,7 +221,7 @@ def test_a_number_is_not_used_again_for_a_child_that_was_cancelled_before_it_beg
     run.settle(Dispatched({"child": 2}))
     hands_out(run, Outgoing("message", "child", FORM, {}))
 
-    assert [one.number for one in run.run.mail.outbox] == [3]
+    assert [lane_of(1, one.number) for one in run.run.mail.outbox] == [(2, 1)]
 
 
 def test_a_child_that_is_cancelled_is_forgotten_when_it_has_ended() -> None:
@@ -229,12 +229,13 @@ def test_a_child_that_is_cancelled_is_forgotten_when_it_has_ended() -> None:
     run = actor()
     spawned = Outgoing("spawn", "child", FORM, [{}, {}], graph="work", on_close="forget")
     hands_out(run, spawned, Outgoing("monitor", "child"))
+    ask = run.run.mail.outbox[-1].ask
     for _ in range(2):
         assert "child" in run.run.mail.children
         hands_out(run, Outgoing("cancel", "child"))
     run.settle(Dispatched({"child": 4}))
     down = {"run_id": "child", "status": "cancelled", "error": ""}
-    run.settle(Receiving(b"down", "down", values=down, sender="child", lane=("child", 1, 1)))
+    run.settle(Receiving(b"down", "down", values=down, sender="child", ask=ask, lane=("child", 1, 1)))
 
     mail = run.run.mail
     assert (mail.children, mail.lanes, mail.marks, mail.outbox) == ({}, {}, {}, [])
