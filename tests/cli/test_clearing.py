@@ -148,11 +148,14 @@ def test_delete_asks_on_a_terminal(project: Project, answer: str, left: list[str
 
 
 def press_until_it_ends(child: subprocess.Popen[str]) -> None:
-    """Ctrl-C, as people press it: once more if the first one came between the question and the wait for an answer."""
-    for _ in range(100):
+    """Ctrl-C, as people press it: once more if the first one came between the question and the wait for an answer.
+
+    Not soon: one that comes while it ends as it should would end it by the signal.
+    """
+    for _ in range(10):
         child.send_signal(signal.SIGINT)
         try:
-            child.wait(timeout=0.2)
+            child.wait(timeout=3)
         except subprocess.TimeoutExpired:
             continue
         return
