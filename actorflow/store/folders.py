@@ -85,26 +85,21 @@ class Folders:
         for name in key.split("/")[:-1]:
             way = f"{way}/{name}"
             ours = fd != self._root
+            likely = unsynced is None or way in self._settled  # most that are not settled are not there
             try:
-                if unsynced is not None and way not in self._settled:
-                    unsynced.append((fd, way))
-                    ours = False
-                    _make_folder(name, fd)  # most that are not settled are not there
-                below = self._step(fd, name, way, create=create)
+                below = _find_folder(name, way, parent=fd, needed=not create) if likely else None
+                if below is None:
+                    if unsynced is not None:
+                        self._settled.discard(way)  # somebody took away the one that was
+                        unsynced.append((fd, way))
+                        ours = False
+                    _make_folder(name, fd)
+                    below = _open_folder(name, way, parent=fd)
             finally:
                 if ours:
                     os.close(fd)
             fd = below
         return os.dup(fd) if fd == self._root else fd
-
-    def _step(self, parent: int, name: str, way: str, *, create: bool) -> int:
-        try:
-            return _open_folder(name, way, parent=parent)
-        except FileNotFoundError:
-            if not create:
-                raise
-            _make_folder(name, parent)
-            return _open_folder(name, way, parent=parent)
 
     def _walk(self, folder: int, prefix: str) -> Iterator[str]:
         with os.scandir(folder) as entries:
@@ -171,6 +166,15 @@ class Folders:
 def _make_folder(name: str, parent: int) -> None:
     with suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
+
+
+def _find_folder(name: str, path: str, *, parent: int, needed: bool) -> int | None:
+    try:
+        return _open_folder(name, path, parent=parent)
+    except FileNotFoundError:
+        if needed:
+            raise
+        return None
 
 
 def _open_folder(name: str, path: str, *, parent: int | None = None) -> int:

@@ -150,3 +150,17 @@ def test_a_file_that_is_not_empty_lends_no_name(tmp_path: Path) -> None:
         LocalBackend(str(tmp_path)).put_new("a/1", b"")
 
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_folder_that_is_made_again_is_synced_again(tmp_path: Path) -> None:
+    """Somebody tidied it away: that the one before survived says nothing of this one, nor of those above it."""
+    backend = Recording(tmp_path)
+    backend.put_new("a/b/1", b"x")
+    (tmp_path / "a/b/1").unlink()
+    (tmp_path / "a/b").rmdir()
+    (tmp_path / "a").rmdir()
+    backend.synced.clear()
+
+    backend.put_new("a/b/1", b"x")
+
+    assert backend.synced == [".", "a", "a/b"]
