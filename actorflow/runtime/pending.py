@@ -91,8 +91,10 @@ class Pending:
 
     def add(self, records: Iterable[Record]) -> None:
         """Let these wait, too: what was decided together, and is kept together or not at all (guarantee 5)."""
+        before = len(self._records)
         self._records += records
-        self._ends.append(len(self._records))
+        if len(self._records) > before:
+            self._ends.append(len(self._records))
 
     def is_much(self) -> bool:
         """Whether so much waits that it should be committed, whatever the durability; what is sent waits for that."""

@@ -85,6 +85,24 @@ def test_what_was_decided_together_is_not_parted() -> None:
 
 
 @pytest.mark.usefixtures("small_commits")
+def test_what_decided_nothing_makes_no_commit() -> None:
+    """Where a commit can't hold all that waits, none of the commits is empty."""
+    blobs = open_store(MemoryBackend()).blobs("author")
+    pending = Pending(large=Splitter(blobs, epoch=1, known={}), snapshot=None)
+    turns = [[Posted("book", "message", values="." * 9 * KIB)] * size for size in (PAGES, 2)]
+    pending.add([])
+    for turn in turns:
+        pending.add(turn)
+        pending.add([])
+
+    commits = list[list[Record]]()
+    while pending:
+        commits.append(list(decode_body(pending.seal().body).records))
+
+    assert commits == turns
+
+
+@pytest.mark.usefixtures("small_commits")
 async def test_what_no_commit_can_hold_is_not_kept_in_part(store_url: str) -> None:
     """The run stops with a typed error, before anybody was told of anything."""
     async with Runtime(store_url, drain="park", recover="never") as rt:
