@@ -180,7 +180,7 @@ def tombstone_of(store: Store, run_id: str) -> Tombstone | None:
 
 def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
     """Claim the run as deleted, and commit its tombstone."""
-    before: dict[bytes, tuple[RunState, Header, Marks, bool]] = {}
+    before: dict[bytes, tuple[RunState, Header, Marks]] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None or is_tombstone(tip.header):
@@ -188,11 +188,14 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
         if seen is not None and seen.digest != tip.digest:
             raise EndedMeanwhile(f"run {log.run_id!r} went on meanwhile")
         header = tip.header
+        opening = header.opening if header.status == DELETED else header.opening + 1
         frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
         marks = past(marks_of(run.mail), store.inbox.letters(log.run_id))
         statuses = [frame.header.status for frame in frames if frame.header.status != DELETED]
-        before[frames[-1].digest] = run, header, marks, not statuses or statuses[-1] not in ENDED
-        opening = header.opening if header.status == DELETED else header.opening + 1
+        ended = bool(statuses) and statuses[-1] in ENDED
+        if ended and not any(number < opening for number in store.markers.openings(log.run_id)):
+            run.mail.outbox.clear()  # others have it all
+        before[frames[-1].digest] = run, header, marks
         if opening > header.opening:
             store.markers.put_active(log.run_id, opening)
         body = encode_body(Body((Claimed(header.epoch + 1, opening), Ended(DELETED, by))))
@@ -214,13 +217,12 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise
         return
     try:
-        run, header, marks, unfinished = before[ownership.header.parent]
+        run, header, marks = before[ownership.header.parent]
         got_up(store, log.run_id, header)
         run = fold(run, Claimed(ownership.header.epoch, ownership.header.opening))
         run = fold(run, Ended(DELETED, by))
         left = dump(_emptied(run, marks))
-        if unfinished:  # otherwise it took its leave when it ended
-            take_leave(store, run)
+        take_leave(store, run)
         _commit(ownership, "release", Body((Ended(DELETED, by),), left), snapshot=True)
     finally:
         ownership.close()

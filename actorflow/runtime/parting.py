@@ -30,7 +30,7 @@ _ANSWERS = ("reply", "down")
 
 
 def take_leave(store: Store, run: RunState) -> None:
-    """Put what an unfinished run owes to others into their inboxes. Blocks; the run is spent.
+    """Put what a run still owes to others into their inboxes. Blocks; the run is spent.
 
     Args:
         store: where they all are.
@@ -40,17 +40,15 @@ def take_leave(store: Store, run: RunState) -> None:
     for record in farewell(run, now=now):
         run = fold(run, record)
     for parcel in run.mail.outbox:
-        if _is_wanted(store, run, parcel):
-            sent = parcel if parcel.kind != "spawn" else Parcel(parcel.target, parcel.number, "reply")  # it is there
+        if (status := _status_of(store, run, parcel.target)) is not None:
+            wanted = parcel.kind in _ANSWERS or (status not in ENDED and parcel.kind != "spawn")
+            # what is not is filled all the same: who goes on some day finds no gap before an answer
+            sent = parcel if wanted else Parcel(parcel.target, parcel.number, "reply")
             with suppress(IdempotencyConflict):  # something else was kept under this number, say that it bounced
                 store.inbox.send(posted(run, sent, now=now))
 
 
-def _is_wanted(store: Store, run: RunState, parcel: Parcel) -> bool:
-    """Whether somebody may still come to it."""
-    if parcel.target == run.run_id:
-        return False
-    tip = store.log(parcel.target).tip()
-    if tip is None or tip.header.status == DELETED:
-        return False
-    return tip.header.status not in ENDED or parcel.kind in _ANSWERS
+def _status_of(store: Store, run: RunState, target: str) -> str | None:
+    """The status of another run that is there, and may come to what it is sent."""
+    tip = None if target == run.run_id else store.log(target).tip()
+    return None if tip is None or tip.header.status == DELETED else tip.header.status

@@ -19,16 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from actorflow.store.crashpoints import reached
 from actorflow.store.keys import (
-    ACTIVE,
     ENDED,
     active_key,
     dead_prefix,
     encode_id,
     inbox_key,
-    parse_active,
     parse_ended,
     parse_letter,
-    shard,
 )
 from actorflow.store.lanes import passed
 
@@ -71,13 +68,8 @@ def clear_away(store: Store, run_id: str) -> bool:
     reached("delete.after_blobs")
     log.let_go(tip.header.seq)
     reached("delete.after_log")
-    store.backend.delete(_markers(store, encoded, tip.header.opening))
+    last = tip.header.opening  # its marker goes last
+    openings = [*(number for number in store.markers.openings(run_id) if number < last), last]
+    store.backend.delete([active_key(encoded, number) for number in openings])
     reached("delete.after_markers")
     return True
-
-
-def _markers(store: Store, encoded: str, opening: int) -> list[str]:
-    """The active markers of this opening and all before it, this one's last."""
-    found = (parse_active(key) for key in store.backend.list(f"{ACTIVE}{shard(encoded)}/"))
-    older = [marker[1] for marker in found if marker is not None and marker[0] == encoded and marker[1] < opening]
-    return [active_key(encoded, number) for number in (*sorted(older), opening)]

@@ -33,6 +33,7 @@ from actorflow.store.keys import (
     parse_asleep,
     parse_ended,
     parse_swept,
+    shard,
     swept_key,
 )
 
@@ -104,6 +105,12 @@ class Markers:
         """Encoded id and opening of each run that may be unfinished. `Store.run_id` gives the id."""
         found = (parse_active(key) for key in self._backend.list(ACTIVE))
         return [marker for marker in found if marker is not None]
+
+    def openings(self, run_id: str) -> list[int]:
+        """The openings of one run that may be unfinished, the oldest first."""
+        encoded = encode_id(run_id)
+        found = (parse_active(key) for key in self._backend.list(f"{ACTIVE}{shard(encoded)}/"))
+        return sorted(marker[1] for marker in found if marker is not None and marker[0] == encoded)
 
     def putting_asleep(self, sleeper: Sleeper) -> Steps[None]:
         """Say, in steps, when the run is to go on. Durable, and after the release that it sleeps since. Idempotent."""

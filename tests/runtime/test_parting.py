@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from actorflow import Context, Down, Graph, Message, Runtime, State, Update, extend
+from actorflow import Context, Down, Graph, Message, RestartPolicy, Runtime, State, Update, extend
 from actorflow.engine.decide import decide
 from actorflow.engine.events import Answering, Outgoing, Returned
+from actorflow.engine.mail import Parcel
 from actorflow.engine.records import Body, encode_body
 from actorflow.engine.run import Form
 from actorflow.errors import AskFailed, ChildFailed, RunDeleted, RunOwned
 from actorflow.graph.schema import schema_of
 from actorflow.runtime.claiming import Limits, claim_run
+from actorflow.runtime.parting import take_leave
 from actorflow.store.frames import Draft
 from actorflow.store.store import open_store
 from tests.runtime.correspondents import Work, ended, killed_everywhere, runtime, sleeper, until
@@ -215,6 +217,105 @@ async def test_its_children_are_cancelled_and_what_it_sent_arrives(store_url: st
         await until(lambda: heard(rt, "listen"))
         assert await heard(rt, "listen") == ["sent"]
         assert not await rt.ask(lambda store: store.inbox.letters("nobody"))
+
+
+def _end_and_die(url: str, graph: Graph[Any]) -> None:
+    """A process takes the run up, commits that it has finished, and dies before anybody was told."""
+    store = open_store(url)
+    adopted = claim_run(store, graph, "kid", Limits(migration_timeout=1, max_crashes=9), reopen=None)
+    answered = decide(graph.plan, adopted.run, Answering(3))
+    (node,) = answered.run.open
+    records = tuple(answered.records)
+    returned = decide(graph.plan, answered.run, Returned(node, None))
+    assert returned.run.status == "finished"
+    header = adopted.ownership.header
+    adopted.ownership.commit(
+        Draft(
+            kind="release",
+            epoch=header.epoch,
+            status="finished",
+            opening=header.opening,
+            crashes=header.crashes,
+            file=adopted.ownership.file,
+            body=encode_body(Body((*records, *returned.records))),
+        )
+    )
+    adopted.ownership.close()
+    store.close()
+
+
+async def test_what_a_run_had_not_said_when_it_ended_is_said_when_it_is_deleted(store_url: str) -> None:
+    """Its process died in between, and nobody took it up again.
+
+    Planted: a deletion that takes whatever has ended for one that has taken its leave: the watcher waits for ever.
+    """
+    kid, watch = sleeper(), watcher("kid")
+    async with runtime(store_url, [kid]) as rt:
+        await rt.spawn(kid, id="kid")
+        await rt.spawn(watch, id="watch")
+        await until(lambda: _is_watched(rt, "kid"))
+        await until(lambda: _sleeps(rt, "kid"))
+    _end_and_die(store_url, kid)
+
+    async with Runtime(store_url, recover="never") as rt:
+        await rt.delete("kid")
+    async with runtime(store_url, [watch]) as rt:
+        await until(lambda: heard(rt))
+        assert await heard(rt) == ["kid finished"]
+
+
+async def test_who_asked_a_run_that_failed_is_told_when_it_is_deleted(store_url: str) -> None:
+    """It kept the question for when it would go on.
+
+    Planted: as above: who asked waits for ever.
+    """
+    target = Graph("target", Log, messages=[Note])
+
+    @target.node
+    async def wait(state: Log, ctx: Context) -> None:
+        if await ctx.interrupt("Which?"):
+            raise ValueError("no")
+        await ctx.receive(Note)
+
+    asker = Graph("asker", Log)
+
+    @asker.node
+    async def ask(state: Log, ctx: Context) -> Update:
+        try:
+            await ctx.ask("kid", Note(text="?"))
+        except AskFailed as error:
+            return {"heard": [str(error)]}
+        return {}
+
+    async with Runtime(store_url, linger=0.0, restarts=RestartPolicy(max_restarts=0)) as rt:
+        kid = await rt.spawn(target, id="kid")
+        asks = await rt.spawn(asker, id="asker")
+        await until(kid.mailbox)
+        await kid.answer(True)
+        assert await ended(rt, "kid") == "failed"
+        await until(lambda: _deleted(rt))
+        assert await ended(rt, "asker") == "finished"
+        (said,) = (await asks.state()).heard
+    assert "deleted" in said
+
+
+async def test_an_answer_leaves_no_gap_before_it(store_url: str) -> None:
+    """Who has ended does not want what was sent to it, but may go on some day, and then waits for the answer.
+
+    Planted: leaving out what is not wanted: the answer is never taken.
+    """
+    async with runtime(store_url, []) as rt:
+        over = await rt.spawn(sleeper(), id="over")
+        await rt.spawn(sleeper(), id="kid")
+        await over.cancel()
+        await ended(rt, "over")
+        _, run = await rt.load("kid")
+        run.mail.outbox = [Parcel("over", 1, "cancel"), Parcel("over", 2, "reply", values=1, ask="q")]
+
+        await rt.ask(lambda store: take_leave(store, run))
+
+        letters = await rt.ask(lambda store: store.inbox.letters("over"))
+        assert sorted(letter.number for letter in letters) == [1, 2]
 
 
 async def test_a_run_that_had_ended_says_nothing_more(store_url: str) -> None:
