@@ -404,5 +404,7 @@ def _follows(spawned: Parcel) -> Callable[[Parcel], bool]:
 
 
 def _is_taken(sender: _Sender, parcel: Parcel, run: RunState) -> bool:
+    if run.status == DELETED:  # what it left in its inbox is passed, too
+        return False
     mark = run.mail.marks.get(encode_id(sender.run.run_id), (1, 0))
     return lane_of(sender.run.life, parcel.number) <= mark

@@ -12,9 +12,12 @@ from actorflow.engine.records import Body, encode_body
 from actorflow.engine.run import Form
 from actorflow.errors import AskFailed, ChildFailed, RunDeleted, RunOwned
 from actorflow.graph.schema import schema_of
+from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import Limits, claim_run
 from actorflow.runtime.parting import take_leave
 from actorflow.store.frames import Draft
+from actorflow.store.keys import INBOX, encode_id
+from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
 from tests.runtime.correspondents import Work, ended, killed_everywhere, runtime, sleeper, until
 
@@ -297,6 +300,46 @@ async def test_who_asked_a_run_that_failed_is_told_when_it_is_deleted(store_url:
         assert await ended(rt, "asker") == "finished"
         (said,) = (await asks.state()).heard
     assert "deleted" in said
+
+
+class _Deleting(MemoryBackend):
+    """Another process deletes a run as soon as a message for it is there."""
+
+    run_id = ""
+
+    def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """Put, and let the other process do that."""
+        done = super().put_new(key, data, durable=durable)
+        if self.run_id and key.startswith(INBOX) and encode_id(self.run_id) in key:
+            run_id, self.run_id = self.run_id, ""
+            other = open_store(self)
+            delete_run(other, run_id, by=None)
+            other.close()
+        return done
+
+
+async def test_who_asks_a_run_just_when_it_is_deleted_is_told() -> None:
+    """Its question was put there between two looks, and the tombstone passes it.
+
+    Planted: taking what a tombstone passes for what the run had taken: who asks waits for ever.
+    """
+    asker, backend = Graph("asker", Log), _Deleting()
+
+    @asker.node
+    async def ask(state: Log, ctx: Context) -> Update:
+        try:
+            await ctx.ask("kid", Note(text="?"))
+        except AskFailed as error:
+            return {"heard": [str(error)]}
+        return {}
+
+    async with Runtime(backend, linger=0.0) as rt:
+        await rt.spawn(sleeper(), id="kid")
+    async with Runtime(backend, recover="never") as rt:
+        backend.run_id = "kid"
+        asks = await rt.spawn(asker, id="asker")
+        assert await ended(rt, "asker") == "finished"
+        assert len((await asks.state()).heard) == 1
 
 
 async def test_an_answer_leaves_no_gap_before_it(store_url: str) -> None:
