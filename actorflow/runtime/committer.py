@@ -92,10 +92,12 @@ class Committer:
         self._average = 0.0  # seconds that a commit lately took
         self._disk = 0.0  # seconds of it that it waited for the disk
         if "trio" in sys.modules:
-            # There a Ctrl-C is raised wherever the main thread is: not in the middle of a commit made inline.
+            # There a Ctrl-C is raised wherever the main thread is: not in the middle of a commit made inline, nor where
+            # one was taken for a hop, which its owner waits for behind a shield.
             from trio.lowlevel import enable_ki_protection
 
             enable_ki_protection(_run_all)
+            enable_ki_protection(Committer._carry)
 
     def commit(self, steps: Steps[None], *, alone: bool) -> Coroutine[Any, Any, None]:
         """Take the steps of a commit, inline or in a thread; raises what they raise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from functools import partial
 from types import NoneType
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+import trio
 
 from actorflow.errors import StoreFull, StoreUnavailable
 from actorflow.runtime.committer import FEW_THREADS, THREADS, Committer, _Job, _run_all
@@ -145,6 +147,39 @@ async def test_a_commit_without_a_shield_would_not_be_waited_for(monkeypatch: py
     monkeypatch.setattr("actorflow.runtime.committer._is_cancelled", lambda: False)
 
     assert await _told_when_cancelled(apart=False, before=False) == ["cancelled"]
+
+
+def test_a_ctrl_c_leaves_nobody_waiting_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On trio it is raised wherever the main thread is, but not between a commit that was taken up and its end.
+
+    Whoever waits for it can't be cancelled. Seen to fail when it was raised in the carrier.
+    """
+    log: list[str] = []
+    rescues: list[threading.Timer] = []
+
+    async def main() -> None:
+        token = trio.lowlevel.current_trio_token()
+        async with anyio.create_task_group() as tasks:
+            committer = Committer(tasks, files=256, apart=False)
+            take = committer._batch
+
+            def interrupted() -> list[_Job]:
+                batch = take()
+                rescues.append(threading.Timer(5, lambda: token.run_sync_soon(batch[0].done.set)))
+                rescues[0].start()
+                signal.raise_signal(signal.SIGINT)
+                log.append("taken")
+                return batch
+
+            monkeypatch.setattr(committer, "_batch", interrupted)
+            tasks.start_soon(committer.share, commit(log, "a"))
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        trio.run(main)
+    rescues[0].cancel()
+
+    assert raised.group_contains(KeyboardInterrupt)
+    assert log == ["taken", "write a", "sync a"]
 
 
 async def _told_when_cancelled(apart: bool, *, before: bool) -> list[str]:
