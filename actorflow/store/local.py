@@ -329,7 +329,7 @@ class LocalBackend(Folders, Backend):
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_size:
-                raise UnsafeStore(self.path(EMPTY), "it is to be an empty file")
+                raise UnsafeStore(self.path(EMPTY), "it is to be an empty file; remove it, and it is made anew")
             self.fsync(fd)
         finally:
             os.close(fd)
