@@ -28,6 +28,7 @@ from actorflow.engine.records import (
     TimerFired,
     TurnOpened,
     TurnRetaken,
+    Undelivered,
     Watched,
     Woken,
     describe,
@@ -294,6 +295,8 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
     child = mail.children.get(sender)
     if not _is_asked(run, child, event.ask):
         return  # it may be that of a child which is forgotten: no mark is kept of that
+    if event.lane is not None and ended == "deleted":
+        _ask_no_more(decision, sender, event.ask)
     if is_wait(event.ask):
         _mark(decision, event)
         failed = None if ended == "finished" else ErrorInfo("RunEnded", f"run {event.sender!r} is {ended}")
@@ -312,6 +315,14 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
         _, generation, number = event.lane or ("", 0, 0)
         only = event.lane[0] if event.lane is not None and number == 1 and event.ask is not None else None
         decision.note(Forgotten(sender, only, generation, child.by))
+
+
+def _ask_no_more(decision: Decision, deleted: str, ask: str | None) -> None:
+    """A monitor that is not known to have come to a deleted run has: it said so. If that bounced, it would be twice."""
+    said = ErrorInfo("RunDeleted", f"run {deleted!r} is deleted, and has said so")
+    for parcel in list(decision.run.mail.outbox):
+        if (parcel.kind, parcel.target, parcel.ask) == ("monitor", deleted, ask):
+            decision.note(Undelivered(deleted, parcel.number, said, decision.now))
 
 
 def _is_asked(run: RunState, child: Child | None, ask: str | None) -> bool:

@@ -257,7 +257,7 @@ class Dispatcher:
                 continue
             sight = await lives.abroad.look(parcel.target)
             if sight is None or sight.tip.header.status == DELETED:
-                return await self._bounce(sender, parcel, NoSuchRun(parcel.target, ()))
+                return await self._carry_to_nobody(sender, parcel)
             if sight.tip.header.status in ENDED:
                 return await self._carry_to_ended(sender, parcel, sight.tip)
             if sight.owned:
@@ -274,6 +274,16 @@ class Dispatcher:
         me, inbox = encode_id(sender.run.run_id), self._lives.store.inbox
         letters = await self._lives.in_store(lambda: inbox.letters(parcel.target))
         return any(letter.sender == me for letter in letters)
+
+    async def _carry_to_nobody(self, sender: _Sender, parcel: Parcel) -> bool:
+        """There is no such run, any more; but its last words may wait for the sender to take them, who then knows."""
+        if parcel.kind == "monitor":
+            them, me, inbox = encode_id(parcel.target), sender.run.run_id, self._lives.store.inbox
+            letters = await self._lives.in_store(lambda: inbox.letters(me))
+            taken = sender.run.mail.marks.get(them, (1, 0))
+            if any(one.sender == them and (one.generation, one.number) > taken for one in letters):
+                return False
+        return await self._bounce(sender, parcel, NoSuchRun(parcel.target, ()))
 
     async def _begin(self, sender: _Sender, parcel: Parcel, lane: list[Parcel]) -> int | None:
         """Begin a child, who knows from then on who watches it: up to which number of the lane; None: it was there.

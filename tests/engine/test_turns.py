@@ -13,6 +13,7 @@ from actorflow.engine.events import Bounced, Dispatched, Due, Outgoing, Receivin
 from actorflow.engine.mail import HANDLED_IN_CRASHES, lane_of
 from actorflow.engine.moving import move
 from actorflow.engine.operations import thaw
+from actorflow.engine.posting import down_values
 from actorflow.engine.records import Ask, Buried, Ended, ErrorInfo, Rebased, Replied
 from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
@@ -210,6 +211,24 @@ def hands_out(run: Driver, *outgoing: Outgoing) -> None:
 
 
 FORM = Form("Work", 1, ())
+
+
+def test_who_was_told_that_a_run_is_deleted_is_not_told_that_there_is_none() -> None:
+    """It is not known that the monitor had come to it, since the process died; but it had. Planted: it bounces."""
+    graph = Graph("watcher", Account, lifetime="actor")
+    graph.on(Deposit, handler, name="deposit")
+    graph.on(Down, handler, name="down")
+    run = Driver(graph, Account())
+    hands_out(run, Outgoing("monitor", "kid"))
+    (monitor,) = run.run.mail.outbox
+    last = {**down_values("kid", "deleted", None), "linked": False}
+    run.settle(Receiving(b"last", "down", values=last, sender="kid", lane=("kid", 1, 1)))
+    run.returns("down")
+
+    run.settle(Bounced("kid", monitor.number, ErrorInfo("NoSuchRun", "no run 'kid'")))
+
+    assert not run.run.mail.queue
+    assert run.run.turn is None
 
 
 def test_a_number_is_not_used_again_for_a_child_that_was_cancelled_before_it_began() -> None:
