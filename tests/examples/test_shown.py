@@ -229,7 +229,7 @@ def test_items_that_had_finished_are_not_read_again(start: Start) -> None:
     killed = lines.index(f"(exit status {-signal.SIGKILL})")
     read_first = [line for line in lines[:killed] if line.startswith("read")]
     read_then = [line for line in lines[second:] if line.startswith("read")]
-    assert lines[killed - 1] == "SIGKILL"
+    assert "SIGKILL" in lines[killed - 2 : killed]  # the item beside it may still say that it was read
     assert len(read_first) >= 3  # two at a time: when the fifth is begun, three are done
     assert "read Kim" in read_then
     assert len(set(read_first) | set(read_then)) == 8

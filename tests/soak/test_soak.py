@@ -93,6 +93,6 @@ def test_a_short_soak_finds_nothing(tmp_path: Path, kind: Kind) -> None:
 def test_the_soak_finds_a_planted_bug(tmp_path: Path, bug: str, finding: str) -> None:
     """Planted: an oracle that never complains proves nothing."""
     with pytest.raises(Breach, match=finding) as caught:
-        soak(tmp_path / "local", "local", SEED, 20.0, workers=3, bug=bug)
+        soak(tmp_path / "local", "local", SEED, 60.0, workers=3, bug=bug)  # it ends when it has found it
 
     assert f"seed={SEED}" in str(caught.value)
