@@ -86,7 +86,7 @@ class Lab:
                 if (reply := question()) is not None:
                     said.setdefault(name, []).append(reply)
         return {
-            name: {key: statistics.median(reply[key] for reply in replies) for key in replies[0]}
+            name: {key: statistics.median_low(reply[key] for reply in replies) for key in replies[0]}
             for name, replies in said.items()
         }
 

@@ -24,6 +24,10 @@ from tests.runtime.correspondents import Work, ended, killed_everywhere, runtime
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from actorflow.engine.records import Record, Status
+    from actorflow.store.frames import Kind
+    from actorflow.store.ownership import Ownership
+
 
 class Log(State, version=1):
     """What was heard."""
@@ -173,19 +177,7 @@ def _send_and_die(url: str, graph: Graph[Any]) -> None:
     sends = tuple(Outgoing("message", to, form, {"text": "sent"}) for to in ("listen", "nobody"))
     records = tuple(answered.records)
     returned = decide(graph.plan, answered.run, Returned(node, None, outgoing=sends))
-    header = adopted.ownership.header
-    adopted.ownership.commit(
-        Draft(
-            kind="commit",
-            epoch=header.epoch,
-            status="running",
-            opening=header.opening,
-            crashes=header.crashes,
-            file=adopted.ownership.file,
-            body=encode_body(Body((*records, *returned.records))),
-        )
-    )
-    adopted.ownership.close()
+    _commit(adopted.ownership, "commit", "running", (*records, *returned.records))
     store.close()
 
 
@@ -222,6 +214,23 @@ async def test_its_children_are_cancelled_and_what_it_sent_arrives(store_url: st
         assert not await rt.ask(lambda store: store.inbox.letters("nobody"))
 
 
+def _commit(ownership: Ownership, kind: Kind, status: Status, records: tuple[Record, ...]) -> None:
+    """The last commit of a process that dies then."""
+    header = ownership.header
+    ownership.commit(
+        Draft(
+            kind=kind,
+            epoch=header.epoch,
+            status=status,
+            opening=header.opening,
+            crashes=header.crashes,
+            file=ownership.file,
+            body=encode_body(Body(records)),
+        )
+    )
+    ownership.close()
+
+
 def _end_and_die(url: str, graph: Graph[Any]) -> None:
     """A process takes the run up, commits that it has finished, and dies before anybody was told."""
     store = open_store(url)
@@ -231,19 +240,7 @@ def _end_and_die(url: str, graph: Graph[Any]) -> None:
     records = tuple(answered.records)
     returned = decide(graph.plan, answered.run, Returned(node, None))
     assert returned.run.status == "finished"
-    header = adopted.ownership.header
-    adopted.ownership.commit(
-        Draft(
-            kind="release",
-            epoch=header.epoch,
-            status="finished",
-            opening=header.opening,
-            crashes=header.crashes,
-            file=adopted.ownership.file,
-            body=encode_body(Body((*records, *returned.records))),
-        )
-    )
-    adopted.ownership.close()
+    _commit(adopted.ownership, "release", "finished", (*records, *returned.records))
     store.close()
 
 
