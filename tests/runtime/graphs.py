@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from actorflow import END, Graph, Retry, State, Update, extend
+
+if TYPE_CHECKING:
+    import anyio
 
 
 class Trail(State, version=1):
@@ -35,12 +38,14 @@ def add(graph: Graph[Trail], node: str, *, after: str | None, ran: list[str] | N
     graph.node(step, name=node, after=after)
 
 
-def counter(limit: int, *, max_activations: int = 100_000) -> Graph[Trail]:
-    """A loop that counts to ``limit``."""
+def counter(limit: int, *, max_activations: int = 100_000, after: anyio.Event | None = None) -> Graph[Trail]:
+    """A loop that counts to ``limit``, from when ``after`` is set."""
     graph = Graph("counter", Trail, max_activations=max_activations)
 
     @graph.node(entry=True)
     async def step(state: Trail) -> Update:
+        if after is not None:
+            await after.wait()
         return {"n": state.n + 1}
 
     graph.branch(lambda state: "step" if state.n < limit else END, after=step, to=("step", END))

@@ -50,10 +50,12 @@ async def test_a_failed_commit_stops_the_run_and_leaves_no_gap(
     """The typed error reaches the waiter; the run goes on from its last commit when there is room again."""
     if durability == "exit" and nth > 1:
         pytest.skip("exit commits once")
-    graph = counter(8)
+    full = anyio.Event()
+    graph = counter(8, after=full)
     async with Runtime(store_url, recover="never") as rt:
         handle = await rt.spawn(graph, Trail(), id="x", durability=durability)
         FullDisk(patched, nth)
+        full.set()
         with pytest.raises(StoreFull):
             await handle.result()
     patched.undo()
@@ -66,11 +68,13 @@ async def test_nothing_follows_a_failed_commit_when_the_runtime_is_left(
     store_url: str, patched: pytest.MonkeyPatch
 ) -> None:
     """Under `async` the failure may be noticed only while leaving: the release must not jump the gap."""
-    graph = counter(50)
+    filling = anyio.Event()
+    graph = counter(50, after=filling)
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception is what is tested
         async with Runtime(store_url, recover="never") as rt:
             await rt.spawn(graph, Trail(), id="x", durability="async")
             full = FullDisk(patched, 3)
+            filling.set()
             while full.left > 0:
                 await anyio.lowlevel.checkpoint()
             raise ZeroDivisionError
