@@ -22,6 +22,7 @@ from actorflow import Checkpoint, Runtime
 from actorflow.cli.app import app
 from actorflow.demo.drive import Demo, Settings, WorkerFailed
 from actorflow.demo.survey import Survey, survey, survey_v1
+from actorflow.errors import NoSuchRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -30,12 +31,21 @@ STDLIB = Path(sysconfig.get_path("stdlib"))
 
 
 class Told:
-    """A screen that remembers what it was told, by label. ``on`` is called with each heading."""
+    """A screen that remembers what it was told, by label.
 
-    def __init__(self, on: Callable[[str], None] = lambda text: None) -> None:
+    ``on`` is called with each heading, and ``begun`` with how many files are done when a process begins: it is not
+    killed before that returns.
+    """
+
+    def __init__(
+        self,
+        on: Callable[[str], None] = lambda text: None,
+        begun: Callable[[int], None] = lambda begin: None,
+    ) -> None:
         self.headings: list[str] = []
         self.lines: list[tuple[str, str]] = []
         self.on = on
+        self.begun = begun
 
     def heading(self, text: str) -> None:
         self.headings.append(text)
@@ -46,6 +56,7 @@ class Told:
 
     @contextlib.contextmanager
     def progress(self, begin: int) -> Generator[Callable[[int, int], None]]:
+        self.begun(begin)
         yield lambda done, total: None
 
     def labelled(self, label: str) -> list[str]:
@@ -70,6 +81,20 @@ def copied(tmp_path: Path, *packages: str) -> Path:
     return tmp_path / "source"
 
 
+def shut(source: Path, name: str) -> Path:
+    """A file that is parsed after all others, and not before it was opened: whoever reads it waits."""
+    gate = source / "zz" / name
+    gate.parent.mkdir(exist_ok=True)
+    os.mkfifo(gate)
+    return gate
+
+
+def opened(gate: Path) -> None:
+    """From now on it is a file like any other."""
+    gate.unlink()
+    gate.touch()
+
+
 def history_of(demo: Demo) -> tuple[Survey, list[Checkpoint[Survey]]]:
     """The final state and the checkpoints, oldest first, of the run that was interrupted."""
 
@@ -84,14 +109,22 @@ def history_of(demo: Demo) -> tuple[Survey, list[Checkpoint[Survey]]]:
 def test_a_survey_killed_twice_ends_like_one_that_was_not(tmp_path: Path) -> None:
     """Two kills, a migration on the way, the same digest; and each claim of the demo agrees with the history."""
     source = copied(tmp_path, "asyncio", "concurrent", "email", "importlib", "json", "logging", "unittest", "xml")
+    # whoever looks late finds neither of the first two processes at its end
+    gates = {"2": shut(source, "1.py"), "3": shut(source, "2.py")}
     before_third: list[int] = []  # parsings that happened before the third process began
 
     def listen(heading: str) -> None:
+        if heading[0] in gates:
+            opened(gates.pop(heading[0]))
         if heading.startswith("3"):
             demo.work.look()
             before_third.append(demo.work.lines)
 
-    told = Told(listen)
+    def wait_for_one_more(begin: int) -> None:  # what is parsed is committed some time later
+        if gates:
+            anyio.run(committed, demo, begin + 1)
+
+    told = Told(listen, wait_for_one_more)
     demo = Demo(Settings(folder=source, home=tmp_path / "home", seed=4), told)
 
     same = demo.play()
@@ -126,6 +159,16 @@ def test_the_demo_can_be_run_again_in_the_same_home(tmp_path: Path) -> None:
     assert (first.run_id, second.run_id) == ("survey-1", "survey-2")
     assert first.play()
     assert second.play()
+
+
+async def committed(demo: Demo, files: int) -> None:
+    """Back when the results of so many files are in the store."""
+    async with Runtime(demo.settings.store, readonly=True, graphs=[survey_v1]) as rt:
+        done = 0
+        while done < files:
+            await anyio.sleep(0.01)
+            with contextlib.suppress(NoSuchRun):  # it may not have begun
+                done = (await rt.get(demo.run_id).progress()).tally(("parse",)).items
 
 
 @pytest.mark.parametrize(
@@ -242,7 +285,10 @@ def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_the_demo_and_its_worker(tmp_path: Path) -> None:
     """Exit status 130, a line and no traceback; the worker is gone, so its run can be taken up at once."""
-    demo = [sys.executable, "-m", "actorflow.cli", "demo", "--seed", "5", "--home", "home"]
+    source = folder_of(tmp_path, {"a.py": "x = 1\n"})
+    for number in range(20):  # before the first kill is due, everybody waits
+        shut(source, f"{number}.py")
+    demo = [sys.executable, "-m", "actorflow.cli", "demo", "source", "--seed", "5", "--home", "home"]
     log = tmp_path / "home" / "work" / "survey-1.log"
 
     with subprocess.Popen(demo, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as shown:
