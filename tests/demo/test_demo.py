@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,11 +20,11 @@ from actorflow.cli.app import app
 from actorflow.demo.drive import Demo, Settings, WorkerFailed
 from actorflow.demo.survey import Survey, survey, survey_v1
 from actorflow.errors import NoSuchRun
+from tests.demo.sources import copied, folder_of, opened, shut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-STDLIB = Path(sysconfig.get_path("stdlib"))
+    from pathlib import Path
 
 
 class Told:
@@ -62,37 +59,6 @@ class Told:
     def labelled(self, label: str) -> list[str]:
         """The lines with this label, in order."""
         return [text for known, text in self.lines if known == label]
-
-
-def folder_of(tmp_path: Path, files: dict[str, str]) -> Path:
-    """A folder with these files."""
-    folder = tmp_path / "source"
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def copied(tmp_path: Path, *packages: str) -> Path:
-    """A part of the standard library."""
-    for package in packages:
-        shutil.copytree(STDLIB / package, tmp_path / "source" / package, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "source"
-
-
-def shut(source: Path, name: str) -> Path:
-    """A file that is parsed after all others, and not before it was opened: whoever reads it waits."""
-    gate = source / "zz" / name
-    gate.parent.mkdir(exist_ok=True)
-    os.mkfifo(gate)
-    return gate
-
-
-def opened(gate: Path) -> None:
-    """From now on it is a file like any other."""
-    gate.unlink()
-    gate.touch()
 
 
 def history_of(demo: Demo) -> tuple[Survey, list[Checkpoint[Survey]]]:
