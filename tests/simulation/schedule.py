@@ -1,7 +1,7 @@
 """Scheduling: threads that run one at a time, in an order that a seed decides, by a clock that only trio moves.
 
-The runtime calls the store in worker threads. Here each such call gets a
-thread of its own that holds the baton until it comes to a stop (before and
+The runtime calls the store in worker threads. Here each such call has a
+thread to itself that holds the baton until it comes to a stop (before and
 after the effect of a call, a sleep, a lock that is taken) and hands it back;
 trio, seeded, decides who goes on. So one seed is one order of everything.
 """
@@ -49,35 +49,26 @@ class Stop:
 
 
 class Hop:
-    """Blocking work on a thread of its own, which runs only between `advance` and its next stop."""
+    """Blocking work that has a thread to itself, which runs only between `advance` and its next stop."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._work = work
-        self._turn, self._over = threading.Lock(), threading.Lock()
-        self._turn.acquire()
-        self._over.acquire()
+    def __init__(self, work: Callable[[], Any], *, idle: list[Hand]) -> None:
+        self._work = partial(contextvars.copy_context().run, work)
+        self._idle = idle
+        self._hand = idle.pop() if idle else Hand()
         self._stop: Stop | None = None
         self._fate: BaseException | None = None
         self._value: Any = None
         self._error: BaseException | None = None
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="simulated", daemon=True)
-        self._started = False
 
     def advance(self, fate: BaseException | None = None) -> Stop | None:
         """Let it run to its next stop, or raise ``fate`` in it where it stands; None: it has come to its end."""
         self._fate = fate
-        if self._started:
-            self._turn.release()
-        else:
-            self._started = True
-            self._thread.start()
-        self._over.acquire()
+        self._hand.go_on(self)
         return self._stop
 
     def result(self) -> Any:
         """What the work returned, or raise what it raised."""
-        self._thread.join()
+        self._idle.append(self._hand)
         if self._error is not None:
             raise self._error
         return self._value
@@ -85,19 +76,53 @@ class Hop:
     def pause(self, stop: Stop) -> None:
         """In its own thread: hand the baton back, and wait for it."""
         self._stop = stop
-        self._over.release()
-        self._turn.acquire()
+        self._hand.stand()
         if self._fate is not None:
             raise self._fate
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """In its own thread: all of it."""
         _here.hop = self
         try:
             self._value = self._work()
         except BaseException as error:  # noqa: BLE001 - raised again in the task that waits
             self._error = error
         self._stop = None
+
+
+class Hand:
+    """A thread for one hop after the other: to start one for each takes longer than most hops."""
+
+    def __init__(self) -> None:
+        self._turn, self._over = threading.Lock(), threading.Lock()
+        self._turn.acquire()
+        self._over.acquire()
+        self._hop: Hop | None = None
+        self._thread = threading.Thread(target=self._run, name="simulated", daemon=True)
+        self._thread.start()
+
+    def go_on(self, hop: Hop) -> None:
+        """Begin with this hop, or go on with it; back when it stands, or is over."""
+        self._hop = hop
+        self._turn.release()
+        self._over.acquire()
+
+    def stand(self) -> None:
+        """In the thread itself: back when the hop goes on."""
         self._over.release()
+        self._turn.acquire()
+
+    def leave(self) -> None:
+        """No more hops."""
+        self._hop = None
+        self._turn.release()
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._turn.acquire()
+        while self._hop is not None:
+            self._hop.run()
+            self.stand()
 
 
 def pause(stop: Stop) -> None:
@@ -147,7 +172,7 @@ def simulated(
     async def run_sync(work: Callable[..., Any], *args: Any, limiter: Any = None, **_: Any) -> Any:
         async with limiter or nullcontext():
             with trio.CancelScope(shield=True):  # as a real thread, which nobody can cancel
-                hop = Hop(partial(work, *args))
+                hop = Hop(partial(work, *args), idle=idle)
                 stop = hop.advance()
                 while stop is not None:
                     stop = hop.advance(await at(stop))
@@ -159,6 +184,7 @@ def simulated(
         else:
             pause(Stop("sleep", seconds=seconds))
 
+    idle: list[Hand] = []
     clock, kept = MockClock(autojump_threshold=0), random.getstate()
     chance = Random(seed)
     with pytest.MonkeyPatch.context() as patch:
@@ -180,3 +206,5 @@ def simulated(
             yield clock
         finally:
             random.setstate(kept)
+            for hand in idle:
+                hand.leave()
