@@ -46,6 +46,9 @@ POINTS = (
 ONCE = ("put.after_link", "put.before_link", "put.before_sync")
 """Passed once in the life of a store: when it is made."""
 
+EACH = 20
+"""Commits that are acknowledged for each kill, at least: processes that only die prove nothing."""
+
 PATIENCE = 60.0  # seconds that a process may take, far more than it needs
 
 # One process imports everything once; those to be killed are forked from it.
@@ -182,7 +185,8 @@ def besiege(folder: Path, seed: int, kills: int, enough: float, bug: str = "") -
     began = time.monotonic()
     while time.monotonic() - began < enough:
         siege.besiege_one()
-        if siege.kills >= kills and siege.stores >= 2 and all(siege.hits[point] for point in POINTS):
+        lively = siege.stores >= 2 and siege.commits >= EACH * kills and siege.refused > 0
+        if lively and siege.kills >= kills and all(siege.hits[point] for point in POINTS):
             break
     return siege
 
