@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.run import RunState
 
-ENOUGH = 300  # sketches in which each mistake shows
+ENOUGH = 60  # sketches, five times as many as the shyest mistake takes to show
 
 
 def found(**options: Any) -> str:

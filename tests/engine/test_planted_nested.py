@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actorflow.engine.decision import Decision, Place
     from actorflow.engine.run import FanOut, RunState, Scope
 
-ENOUGH = 80  # sketches in which each mistake shows
+ENOUGH = 30  # sketches, four times as many as the shyest mistake takes to show
 
 
 def found() -> str:
