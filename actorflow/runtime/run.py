@@ -110,14 +110,19 @@ class Run(Steered[S]):
             end = life.outcome
             if end is not None and ((living is not None and end.status == "finished") or await self._is_current(end)):
                 return self._judge(end.status, end.values, end.file, seq=end.seq, node=end.node, cause=end.cause)
-        pause = _POLL[0]
-        while (tip := await self._runtime.tip(self.id)).header.status not in ENDED:
+        pause, observers = _POLL[0], lives.observers(self.id)
+        while True:
+            seq = observers.seq
+            tip = await self._runtime.tip(self.id)
+            if tip.header.status in ENDED:
+                break
             if (next_life := lives.get(self.id)) is not None and next_life is not life:
                 return await self.result()  # somebody answered it here, or its time had come
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            await clock.rest(pause, until=lives.observers(self.id).next_life)
-            pause = min(pause * 2, _POLL[1])
+            if observers.seq == seq:  # else it lived here while that was read, which may be of before
+                await clock.rest(pause, until=observers.next_life)
+                pause = min(pause * 2, _POLL[1])
         _, run = await self._runtime.load(self.id)
         return self._judge(
             run.status, run.root.values, tip.file, seq=tip.header.seq, node=run.failed_in, cause=_remote(run.error)
@@ -156,6 +161,7 @@ class Run(Steered[S]):
             StoreError: this process had to let go of the run.
         """
         pause, lives = _POLL[0], self._runtime.living()
+        observers = lives.observers(self.id)
         while True:
             living = lives.get(self.id)
             life = living or self._life
@@ -168,13 +174,16 @@ class Run(Steered[S]):
                 known = living.actor.header.status if living is not None else "running"
                 if known != "running" and not lives.sleepers.will_wake(self.id):
                     return known
+            seq = observers.seq
             status = (await self._runtime.tip(self.id)).header.status
+            if observers.seq != seq:
+                continue  # it lived here while that was read, which may be of before
             goes_on = self.id in lives or lives.sleepers.will_wake(self.id)  # perhaps since that was read
             if status in ENDED or (status != "running" and not goes_on):
                 return status
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            await clock.rest(pause, until=lives.observers(self.id).next_life)
+            await clock.rest(pause, until=observers.next_life)
             pause = min(pause * 2, _POLL[1])
 
     def _handle(self, life: Life) -> Run[S]:

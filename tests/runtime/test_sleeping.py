@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 
 from actorflow import Context, Graph, Retention, Runtime, Update
 from actorflow.engine.decide import decide
@@ -23,7 +25,9 @@ from actorflow.runtime.recovery import orphans
 from actorflow.runtime.sleeping import is_asleep, lying_down
 from actorflow.store.backend import whole
 from actorflow.store.keys import active_key
+from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
+from actorflow.store.wrappers import WrappedBackend
 from actorflow.testing import VirtualClock, assert_resumes_equal, explore
 from tests.runtime.asking import asked, asker, commits
 from tests.runtime.graphs import Trail, add
@@ -458,3 +462,49 @@ async def test_who_waits_for_a_run_that_lies_down_just_now_waits_on(
 
     async with VirtualClock(), Runtime(store_url, linger=0) as rt:
         assert (await rt.run(graph, Trail(), id="x")).trace == ["rested"]
+
+
+class Dawdling(WrappedBackend):
+    """Reads a commit when it is asked to, and once tells late what it has read."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryBackend())
+        self.holds = False
+        self.inside = threading.Event()
+        self.open = threading.Event()
+
+    def get(self, key: str) -> bytes:
+        """Read, and wait."""
+        data = super().get(key)
+        if self.holds and "/log/" in key:
+            self.holds = False
+            self.inside.set()
+            self.open.wait(30)
+        return data
+
+
+@pytest.mark.parametrize(("verb", "told"), [("result", Trail(trace=["answer=True", "last"])), ("wait", "finished")])
+async def test_who_looks_while_a_run_gets_up_and_ends_looks_again(verb: str, told: object) -> None:
+    """What was read is of before. Planted: who would be woken by the run's next life waits for one, and it is over."""
+    store, heard = Dawdling(), list[object]()
+
+    async def hear() -> None:
+        with anyio.fail_after(DAY / 2):
+            heard.append(await getattr(rt.get("x"), verb)())
+
+    async with VirtualClock() as clock, Runtime(store, graphs=[sleepy()], recover="never") as rt:
+        clock.auto = False
+        run = await rt.spawn(sleepy(), id="x")
+        await asked(run)
+        await clock.advance(2)
+        assert rt.life_of("x") is None
+        store.holds = True
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hear)
+            assert await to_thread.run_sync(store.inside.wait, 30)
+            await run.answer(value=True)
+            await run.result()
+            store.open.set()
+            clock.auto = True
+
+    assert heard == [told]
