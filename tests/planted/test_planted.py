@@ -6,25 +6,24 @@ that was missed, and not the plant that fell over.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.planted.bugs import BUGS, VARIABLE
+from tests.planted.nursery import Nursery, report_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__)
-ROOT = HERE.parents[2]
 AT_ONCE = 2
 SECONDS = 100  # for one run, which takes one or two: a bug may make a loop endless, and that is no way to be found
 LONG = 240  # a test waits for its run, and that for those before it
@@ -45,34 +44,19 @@ class Ran(NamedTuple):
         return [why for name, why in self.verdicts.items() if name == test or name.startswith(f"{test}[")]
 
 
-def run(tests: list[str], folder: Path, planted: str = "") -> Ran:
+def run(nursery: Nursery, tests: list[str], folder: Path, planted: str = "") -> Ran:
     """Run these tests in a process of their own, with that bug in it."""
-    report = folder / "report.xml"
-    options = ["-q", "--tb=short", "-p", "tests.planted.plugin", "-p", "no:cacheprovider", "-p", "no:cov"]
-    environment = {
-        **os.environ,
-        VARIABLE: planted,
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
-        "PYTHONDONTWRITEBYTECODE": "",  # what one run compiles the next ones need not: that is half of their time
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, f"--junitxml={report}", f"--basetemp={folder / 'tmp'}", *tests],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    environment = {VARIABLE: planted, "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis")}
+    output = nursery.run(tests, folder, seconds=SECONDS, **environment)
+    report = report_in(folder)
     if not report.exists():
-        return Ran({}, done.stdout)
+        return Ran({}, output)
     verdicts: dict[str, str] = {}
     for case in ET.parse(report).iter("testcase"):
         if case.find("skipped") is None:
             failure = case.find("failure") if case.find("error") is None else case.find("error")
             verdicts[_name(case)] = "" if failure is None else failure.get("message", "") or "?"
-    return Ran(verdicts, done.stdout)
+    return Ran(verdicts, output)
 
 
 def _name(case: ET.Element) -> str:
@@ -84,8 +68,19 @@ def _name(case: ET.Element) -> str:
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ran]]]:
     """A run for each bug that is asked for, two at a time."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {bug: pool.submit(run, all_of(bug), tmp_path_factory.mktemp("run"), bug) for bug in asked(request)}
+    free: SimpleQueue[Nursery] = SimpleQueue()
+
+    def run_with(bug: str, folder: Path) -> Ran:
+        nursery = free.get()
+        try:
+            return run(nursery, all_of(bug), folder, bug)
+        finally:
+            free.put(nursery)
+
+    with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
+        for _ in range(AT_ONCE):
+            free.put(stack.enter_context(Nursery()))
+        yield {bug: pool.submit(run_with, bug, tmp_path_factory.mktemp("run")) for bug in asked(request)}
         pool.shutdown(cancel_futures=True)
 
 
@@ -130,7 +125,8 @@ def test_a_planted_bug_is_found(bug: str, runs: dict[str, Future[Ran]]) -> None:
 
 def test_a_bug_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     """Or a misspelt one would be looked for in vain."""
-    ran = run(["tests/store/test_keys.py"], tmp_path, "does not exist")
+    with Nursery() as nursery:
+        ran = run(nursery, ["tests/store/test_keys.py"], tmp_path, "does not exist")
 
     assert ran.verdicts == {}
     assert "there is no such bug" in ran.output
