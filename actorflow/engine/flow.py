@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
+from actorflow.engine.fold import gathered
 from actorflow.engine.keys import key_of
 from actorflow.engine.merge import difference, merge_all, plain_writes
-from actorflow.engine.operations import Extended, Put
+from actorflow.engine.operations import Extended, Put, tried
 from actorflow.engine.records import (
     Ask,
     Asked,
@@ -185,8 +186,7 @@ def deliver(
     if outcome.ends:
         decision.note(Closing())
     held = activation.node in place.plan.interrupt_after and AFTER not in activation.answers
-    if held or (outcome.goto is None and place.plan.branches.get(activation.node)) or outcome.leaves:
-        # branches, whoever is asked, and what is handed up see the update merged, so it is folded before
+    if held or outcome.leaves:  # whoever is asked, and what is handed up, see the update merged, so it is folded before
         goto = None if outcome.goto is None else tuple(END.value if one is END else str(one) for one in outcome.goto)
         decision.note(Merged(activation.id, operations, took, gathers, handed, goto, outcome.sends, outcome.leaves))
         operations, gathers, handed = (), (), ()
@@ -261,8 +261,10 @@ def route(
             opens.append(Open(target, key_of(activation.key, b"send", target.encode()), sent=inputs))
     else:
         try:
-            targets = [*ask_branches(plan, scope.values, node), *plan.edges.get(node, ())]
+            targets = [*_branched(decision, place, operations, gathers), *plan.edges.get(node, ())]
         except Exception as error:  # noqa: BLE001 - the work is kept, and the run fails at its routing
+            if not activation.merged:
+                decision.note(Merged(activation.id, operations, took, gathers, handed))
             decision.fail(activation.id, error)
             return
         puts, opens = puts_and_opens(plan, activation.key, node, targets)
@@ -286,3 +288,15 @@ def route(
         )
     )
     decision.look.append(path)
+
+
+def _branched(
+    decision: Decision, place: Place, operations: tuple[Operation, ...], gathers: tuple[Gather, ...]
+) -> list[str | End]:
+    """Where its branches lead, which see merged what it is about to write."""
+    plan, node, values = place.plan, place.activation.node, place.scope.values
+    if node not in plan.branches:
+        return []
+    if gathers:
+        operations += tuple(gathered(decision.run, place.activation, gathers))
+    return ask_branches(plan, tried(operations, values) if operations else values, node)

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actorflow.engine.operations import Dropped, Extended, Merged, Operation, Put, Reduced, Spliced, Values, apply, thaw
+from actorflow.engine.operations import (
+    Dropped,
+    Extended,
+    Merged,
+    Operation,
+    Put,
+    Reduced,
+    Spliced,
+    Values,
+    apply,
+    thaw,
+    tried,
+)
 from actorflow.errors import BadUpdate, NodeError, ReducerError
 from actorflow.graph.reducers import (
     Append,
@@ -79,9 +91,8 @@ def merge_all(
 
 def _check_whole(schema: Schema, operations: list[Operation], values: Values, *, node: str | None) -> None:
     """A rule over several fields is kept here, by the node that writes, not by those that read."""
-    own = {name: thaw(value) for name, value in values.items()}  # what is only tried must not grow a shared list
     try:
-        typed(schema, apply(operations, own))
+        typed(schema, tried(operations, values))
     except Exception as error:
         raise BadUpdate(node, f"{schema.state_type.__name__} refuses it: {error}") from error
 

@@ -90,6 +90,11 @@ def thaw(value: Any) -> Any:
     return value.to_list() if type(value) is Grown else value
 
 
+def tried(operations: Sequence[Operation], values: Values) -> Values:
+    """`apply` to see what would come of it: no shared list grows, so that who really applies them need copy none."""
+    return apply(operations, {name: thaw(value) for name, value in values.items()})
+
+
 def apply(operations: Sequence[Operation], values: Values) -> Values:
     """The values after the operations; the dict passed in stays as it is."""
     if not operations:

@@ -28,6 +28,7 @@ Lifetime = Literal["run", "actor"]
 """Whether a run is over when none of its nodes goes on, or then waits for messages."""
 
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+_NAMED: Final = (str, End)  # asking a tuple is quicker than making a union of it each time
 
 
 class Branch(Struct, frozen=True):
@@ -126,10 +127,12 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
         Raises:
             UndeclaredTarget: it names another target, or is no target at all.
         """
+        if isinstance(answer, _NAMED) and answer in declared:  # what most of them answer
+            return (answer,)
         return tuple(dict.fromkeys(self._declared(node, target, declared) for target in as_tuple(answer)))
 
     def _declared(self, node: str, target: object, declared: tuple[str | End, ...]) -> str | End:
-        if isinstance(target, str | End):
+        if isinstance(target, _NAMED):
             found = [target] if target in declared else []
         elif callable(target):
             same = identity(target)

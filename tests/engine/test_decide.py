@@ -275,6 +275,30 @@ def test_a_branch_sees_the_update_merged() -> None:
     assert run.frontier == ["b", "d"]
 
 
+def test_a_branch_that_answers_costs_no_record_of_its_own() -> None:
+    """Nobody could be told of anything between the update and where it leads."""
+    run = Driver(branching(lambda state: "b"), Tally())
+
+    decision = run.returns("a", {"n": 1})
+
+    assert [type(record) for record in decision.records] == [Finished]
+
+
+def test_a_list_that_a_branch_sees_longer_is_not_copied_for_that() -> None:
+    """Planted: trying the update on the list that is shared, so that the run's own must be copied to grow."""
+    graph = graph_of("a")
+    graph.branch(lambda state: "a", after="a", to=("a",))
+    run = Driver(graph, Tally())
+    run.returns("a", {"log": ["0"]})
+    items = run.run.root.values["log"].items
+
+    for n in range(1, 4):
+        run.returns("a", {"log": [str(n)]})
+
+    assert run.run.root.values["log"].items is items
+    assert run.state.log == ["0", "1", "2", "3"]
+
+
 def test_a_branch_may_return_several_targets() -> None:
     """All of them open; END among them stands for nothing, and a target named twice opens once."""
     run = Driver(branching(lambda state: ["c", "b", "c", END]), Tally())

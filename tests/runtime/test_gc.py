@@ -116,7 +116,7 @@ async def test_history_begins_with_the_oldest_commit_kept(place: Any, monkeypatc
     """What is gone is told from what never was, and the rest is what it was."""
     monkeypatch.setattr("actorflow.runtime.pending.SNAPSHOT_FLOOR", 2_000)  # so that a disk gets some, too
     async with Runtime(place) as runtime:
-        run = await runtime.spawn(counter(300), id="a")
+        run = await runtime.spawn(counter(400), id="a")
         await run.result()
         before = [(one.seq, one.values) async for one in run.views()]
 
@@ -132,7 +132,7 @@ async def test_history_begins_with_the_oldest_commit_kept(place: Any, monkeypatc
         assert len(after) >= 19
         with pytest.raises(LookupError, match="has no commit 9999"):
             await run.at(9999)
-        assert (await run.result()).n == 300
+        assert (await run.result()).n == 400
         assert await runtime.verify() == []
 
 
