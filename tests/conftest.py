@@ -20,21 +20,25 @@ settings.register_profile("actorflow", deadline=None, print_blob=True)
 settings.load_profile("actorflow")
 
 
-_TOGETHER = ("buckets", "planted")
+_TOGETHER = ("buckets", "soak", "planted", "kill")
 """Folders whose tests share what is dear to start: where tests run in several processes, one has all of a folder."""
 
 
-_FIRST = ("planted", "buckets", "models", "simulation", "kill", "soak", "demo", "faults")
-"""Folders that take long: begun last, they would leave all processes but one without work."""
+_APART = ("simulation", "models")
+"""Folders whose tests take long and share nothing: any process may have any of them. Elsewhere it has all of a file."""
 
 
-_UNMEASURED = ("models", "simulation")
+_FIRST = (*_TOGETHER, *_APART, "docs", "demo", "faults", "examples", "engine")
+"""Folders that take long: begun last, they would leave all processes but one without work. Those that wait go first."""
+
+
+_UNMEASURED = ("models", "simulation", "faults")
 """Folders that go the same ways thousands of times: coverage learns nothing there that it does not learn elsewhere."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file, or of one of those folders, go to one process; what takes long goes first.
+    """What takes long goes first, and what belongs together to one process.
 
     Coverage doubles the time of what it measures, so it measures what it learns from.
     """
@@ -42,9 +46,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.parent.name
         if folder in _UNMEASURED or _goes_the_same_way_again(item):
             item.add_marker(pytest.mark.no_cover)
-        item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else str(item.path)))
+        if folder not in _APART:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
     rank = {folder: place for place, folder in enumerate(_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
+
+
+def _group(item: pytest.Item) -> str:
+    folder = item.path.parent.name
+    if "moto" in getattr(item, "fixturenames", ()):
+        folder = "buckets"  # it takes seconds to import
+    return folder if folder in _TOGETHER else str(item.path)
 
 
 def _goes_the_same_way_again(item: pytest.Item) -> bool:
