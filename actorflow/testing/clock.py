@@ -100,6 +100,7 @@ class VirtualClock(Clock):
         self._loop: PacedLoop | None = None  # while it is entered
         self._thread = 0  # the loop's
         self._hops = 0  # worker threads in flight
+        self._hopping = 0.0  # since when, on the machine's clock
         self._advancing = 0
         self._settling: list[Event] = []
         self._rests: list[_Rest] = []
@@ -227,6 +228,8 @@ class VirtualClock(Clock):
 
     def hop(self, more: int) -> None:
         """So many more worker threads are in flight."""
+        if not self._hops:
+            self._hopping = time.perf_counter()
         self._hops += more
 
     def listen(self, deadline: float, *, channels: bool) -> float:
@@ -258,15 +261,27 @@ class VirtualClock(Clock):
         elif self._jumps and deadline < math.inf:
             self._move(deadline)
 
-    def wake_rested(self) -> bool:
-        """Wake whoever has really rested for as long as it wanted; whether there was somebody."""
+    def wake_rested(self, deadline: float | None) -> bool:
+        """Wake whoever has really rested for as long as it wanted; whether there was somebody.
+
+        Args:
+            deadline: the next one; None while tasks can go on.
+        """
         really = time.perf_counter() if self._rests else 0.0
         rested = [rest for rest in self._rests if rest.really_due <= really and not rest.over.is_set()]
         for rest in rested:
             rest.over.set()
-        if rested and self._jumps:  # there was nothing to jump to: time has passed as it really does
+        if rested and self._jumps and self._passes(deadline, really):
             self._move(max(rest.due for rest in rested))
         return bool(rested)
+
+    def _passes(self, deadline: float | None, really: float) -> bool:
+        """Whether time passes as it really does. However slow the machine is, it does not while somebody goes on."""
+        if deadline is None:
+            return False
+        if self._hops:
+            return really - self._hopping >= STUCK
+        return deadline == math.inf and not self._settling
 
     @property
     def _jumps(self) -> bool:

@@ -44,8 +44,12 @@ class Pace(Protocol):
         """Nothing came."""
         ...
 
-    def wake_rested(self) -> bool:
-        """Wake whoever has really rested for as long as it wanted; whether there was somebody. Asked on each turn."""
+    def wake_rested(self, deadline: float | None) -> bool:
+        """Wake whoever has really rested for as long as it wanted; whether there was somebody. Asked on each turn.
+
+        Args:
+            deadline: the next one; None while tasks can go on.
+        """
         ...
 
 
@@ -101,15 +105,20 @@ class _Asyncio:
         loop, selector = self._loop, self._selector
         select, run_in_executor = selector.select, loop.run_in_executor
 
+        def sleeps_for_ever() -> bool:
+            """Whether the next timer never comes. The loop looks up once a day all the same."""
+            timers: list[asyncio.TimerHandle] = vars(loop)["_scheduled"]  # a heap
+            return bool(timers) and timers[0].when() == math.inf
+
         def paced(timeout: float | None = None) -> Any:
             if timeout is not None and timeout <= 0:
-                pace.wake_rested()
+                pace.wake_rested(None)
                 return select(timeout)
-            deadline = math.inf if timeout is None else pace.time() + timeout
+            deadline = math.inf if timeout is None or sleeps_for_ever() else pace.time() + timeout
             channels = len(selector.get_map()) > 1  # one is the loop's own, by which threads wake it
             seconds = pace.listen(deadline, channels=channels)
             events = select(None if seconds == math.inf else seconds)
-            if not pace.wake_rested() and not events:
+            if not pace.wake_rested(deadline) and not events:
                 pace.heard_nothing(deadline)
             return events
 
@@ -136,6 +145,7 @@ class _Trio(Clock, Instrument):
         self._pace: Pace | None = None
         self._quiet = False  # no task could go on since it was last asked how long to wait
         self._until = 0.0  # on the machine's clock: so long it listens
+        self._deadline: float | None = None  # the next one, while no task can go on
         self._gone = False
 
     def go_by(self, pace: Pace) -> None:
@@ -156,13 +166,15 @@ class _Trio(Clock, Instrument):
 
     def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio's interface
         if self._pace is not None:
-            self._pace.wake_rested()
+            self._pace.wake_rested(self._deadline)
+        self._deadline = None
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - trio's interface
         self._quiet = False
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Asked when no task can go on: how long to wait for what comes from outside."""
+        self._deadline = deadline
         left = deadline - self.current_time()
         if self._gone or self._pace is None or left <= 0:
             return left

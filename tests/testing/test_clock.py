@@ -229,22 +229,40 @@ async def test_planted_looks_that_are_deadlines_are_seen(monkeypatch: pytest.Mon
 async def test_a_look_that_time_jumps_over_is_made_once() -> None:
     """Whoever rests for a minute is awake after an hour, and also if a minute really passes."""
     async with VirtualClock() as clock, anyio.create_task_group() as tasks:
-        ended = []
+        ended, one = [], anyio.Event()
 
         async def rest(seconds: float) -> None:
             await runtime_clock.rest(seconds)
             ended.append((seconds, clock.elapsed))
+            one.set()
 
         for seconds in (60.0, 2 * HOUR, 0.01):
             tasks.start_soon(rest, seconds)
-        await clock.settle()
-        while not ended:  # nothing is due, so that only real time passes; the test's own limit bounds it
-            await anyio.lowlevel.checkpoint()
+        await one.wait()  # nothing is due, so that only real time passes; the test's own limit bounds it
         await anyio.sleep(HOUR)
         await clock.settle()
         tasks.cancel_scope.cancel()
 
     assert ended == [(0.01, 0.01), (60.0, pytest.approx(HOUR + 0.01))]
+
+
+@pytest.mark.parametrize("where", ["loop", "thread"])
+async def test_a_machine_that_is_slow_lets_no_time_pass(where: str) -> None:
+    """Who rests goes on, since it has really rested; but what is done meanwhile is done at the same moment."""
+    async with VirtualClock() as clock, anyio.create_task_group() as tasks:
+        tasks.start_soon(runtime_clock.rest, 0.01)
+        await clock.settle()
+
+        if where == "thread":
+            await to_thread.run_sync(time.sleep, 0.1)
+        else:
+            time.sleep(0.1)  # noqa: ASYNC251 - that is what is tested
+            await anyio.lowlevel.checkpoint()
+            await clock.settle()
+        assert clock.elapsed == 0
+
+        await anyio.sleep(HOUR)
+        assert clock.elapsed == HOUR
 
 
 async def test_a_run_that_another_process_put_to_sleep_wakes_when_its_time_comes(place: Any) -> None:
