@@ -28,7 +28,7 @@ _APART = ("simulation", "models")
 """Folders whose tests take long and share nothing: any process may have any of them. Elsewhere it has all of a file."""
 
 
-_FIRST = (*_TOGETHER, *_APART, "docs", "demo", "faults", "examples", "engine")
+_FIRST = (*_TOGETHER, *_APART, "docs", "testing", "demo", "faults", "examples", "engine")
 """Folders that take long: begun last, they would leave all processes but one without work. Those that wait go first."""
 
 
@@ -60,12 +60,12 @@ def _group(item: pytest.Item) -> str:
 
 
 def _goes_the_same_way_again(item: pytest.Item) -> bool:
-    """On trio, after asyncio. Only virtual clocks have code for one loop alone, and those are in another folder."""
+    """On trio, after asyncio. Only virtual clocks have code for one loop alone."""
     return (
         isinstance(item, pytest.Function)
         and hasattr(item, "callspec")
         and item.callspec.params.get("anyio_backend") == "trio"
-        and item.path.parent.name != "testing"
+        and item.path.name != "test_clock.py"
     )
 
 

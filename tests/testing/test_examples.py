@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from actorflow import Run
 
+pytestmark = pytest.mark.no_cover  # thousands of times the same ways
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
