@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from actorflow.engine.run import RunState
 
+pytestmark = pytest.mark.no_cover  # thousands of times the same ways
+
 ENOUGH = 60  # sketches, five times as many as the shyest mistake takes to show
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 import actorflow.engine.decide as deciding
 from actorflow.engine import fold as folding
@@ -15,10 +16,10 @@ from tests.engine.test_nested import compared, played_in_all_modes
 from tests.engine.witness import Violation
 
 if TYPE_CHECKING:
-    import pytest
-
     from actorflow.engine.decision import Decision, Place
     from actorflow.engine.run import FanOut, RunState, Scope
+
+pytestmark = pytest.mark.no_cover  # thousands of times the same ways
 
 ENOUGH = 30  # sketches, four times as many as the shyest mistake takes to show
 
