@@ -154,13 +154,12 @@ class EventStream:
 
     def _newest(self, feed: Feed) -> int | None:
         """The commit to read to: what is newer is handed over. None: to the end, since nobody hands anything over."""
-        if not self._is_here:
-            return None
+        newest = self._observers.seq if self._is_here else None
         first = feed.first()
-        newest = self._observers.seq
         if first is None:
             return newest
-        return min(first.seq if isinstance(first, Event) else first.seq - 1, newest)
+        before = first.seq if isinstance(first, Event) else first.seq - 1
+        return before if newest is None else min(before, newest)  # also of a run that is over: it was handed over here
 
     async def _take(self, feed: Feed) -> None:
         """Tell what was handed over, up to where something is missing."""
