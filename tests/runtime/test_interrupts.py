@@ -12,6 +12,7 @@ from anyio import from_thread
 from actorflow import Context, Graph, Retry, Runtime, Update
 from actorflow.engine.policy import RestartPolicy
 from actorflow.errors import BadAnswer, NotWaiting, RunFailed, RunWaiting
+from actorflow.testing import VirtualClock
 from tests.runtime.asking import Gate, asked, asker, commits, nested
 from tests.runtime.graphs import Trail, add, chain
 
@@ -45,7 +46,7 @@ async def test_run_says_that_it_waits_and_for_what() -> None:
 
 async def test_a_question_says_all_that_whoever_answers_needs() -> None:
     """Question, payload, node, schema, times, the default; its id is the same as long as it is asked."""
-    async with Runtime("memory://", drain="park") as rt:
+    async with VirtualClock(auto=False), Runtime("memory://", drain="park") as rt:
         run = await rt.spawn(asker(bool, timeout=900, default=False), Trail(n=7), id="x")
 
         (one,) = await asked(run)
@@ -56,7 +57,7 @@ async def test_a_question_says_all_that_whoever_answers_needs() -> None:
         )
         assert (one.schema, one.default) == ({"type": "boolean"}, False)
         assert one.due is not None
-        assert one.due - one.asked == pytest.approx(900, abs=1)
+        assert one.due - one.asked == 900
 
 
 async def test_several_questions_of_a_node_are_asked_one_after_the_other() -> None:
@@ -333,14 +334,17 @@ async def test_a_question_that_nobody_answers_in_time_takes_its_default() -> Non
 
 async def test_an_expiry_is_kept_across_processes(store_url: str) -> None:
     """Let go of before its time, the run is taken up at it by whoever looks after the store, and not before."""
-    graph = asker(bool, timeout=1.0, default=True)
-    async with Runtime(store_url, drain="park") as rt:
-        run = await rt.spawn(graph, id="x")
-        await asked(run)
-    async with Runtime(store_url, recover="never") as rt:
-        assert (await rt.get("x").at()).kind == "released"
-    async with Runtime(store_url, graphs=[asker(bool, timeout=1.0, default=True)], scan_every=0.05) as rt:
-        assert (await rt.get("x").result()).trace == ["answer=True", "last"]
+    async with VirtualClock(auto=False) as clock:
+        async with Runtime(store_url, drain="park") as rt:
+            await asked(await rt.spawn(asker(bool, timeout=900, default=True), id="x"))
+        async with Runtime(store_url, recover="never") as rt:
+            assert (await rt.get("x").at()).kind == "released"
+        async with Runtime(store_url, graphs=[asker(bool, timeout=900, default=True)], scan_every=0.05) as rt:
+            await clock.advance(899)
+            assert await rt.get("x").status() == "waiting"
+            await clock.advance(1)
+            clock.auto = True
+            assert (await rt.get("x").result()).trace == ["answer=True", "last"]
 
 
 async def test_cancelling_a_waiting_run_ends_it() -> None:
