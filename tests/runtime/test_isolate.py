@@ -51,6 +51,7 @@ from actorflow.runtime.workers.pool import Workers
 from actorflow.runtime.workers.raised import pack_error, unpack_error
 from actorflow.runtime.workers.returned import pack, unpack
 from actorflow.runtime.workers.wire import MAX_MESSAGE, decode_reply, framed, length_of
+from actorflow.testing import VirtualClock
 from tests.runtime import isolated
 from tests.runtime.isolated import BankDown, Goods, Money, Part, Trail
 
@@ -84,7 +85,7 @@ async def cause_of(graph: Graph[Trail], state: Trail, **options: Any) -> BaseExc
 
 
 class Pipe:
-    """A named pipe that isolated nodes hold open; `closed` comes back when all of them are gone."""
+    """A named pipe that isolated nodes hold open; `closed` comes when all of them are gone."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
@@ -94,10 +95,14 @@ class Pipe:
 
     async def watch(self) -> None:
         """Read it to its end, which comes when nobody has it open for writing any more."""
-        async with await anyio.open_file(self.path) as file:
-            await file.readline()
-            self.opened.set()
-            await file.read()
+        pipe = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            await anyio.wait_readable(pipe)
+            while os.read(pipe, 100):
+                self.opened.set()
+                await anyio.wait_readable(pipe)
+        finally:
+            os.close(pipe)
         self.closed.set()
 
 
@@ -500,7 +505,7 @@ async def test_a_process_that_died_while_it_was_idle_is_replaced(store_url: str)
 
 async def test_a_death_is_noticed_though_a_fork_holds_the_socket() -> None:
     """The end of the process counts, not that of its files; and what it forked is ended, too."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(50):
         cause = await cause_of(of(isolated.forks_and_dies), Trail())
 
     assert isinstance(cause, WorkerDied)
@@ -512,11 +517,15 @@ async def test_a_timeout_kills_the_process(tmp_path: Path, node: Any) -> None:
     pipe = Pipe(tmp_path / "pipe")
     graph = of(node, timeout=0.5)
 
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pipe.watch)
-            cause = await cause_of(graph, Trail(path=str(pipe.path)))
-            await pipe.closed.wait()
+    async def let_time_pass() -> None:
+        await pipe.opened.wait()
+        await clock.advance(0.5)
+
+    async with VirtualClock(auto=False) as clock, anyio.create_task_group() as tasks:
+        tasks.start_soon(pipe.watch)
+        tasks.start_soon(let_time_pass)
+        cause = await cause_of(graph, Trail(path=str(pipe.path)))
+        await pipe.closed.wait()
 
     assert isinstance(cause, NodeTimeout)
 
@@ -525,7 +534,7 @@ async def test_cancelling_a_run_kills_the_process(store_url: str, tmp_path: Path
     """And the runtime goes on, with another one."""
     pipe = Pipe(tmp_path / "pipe")
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(50):
         async with once(store_url, processes=1) as rt, anyio.create_task_group() as tasks:
             tasks.start_soon(pipe.watch)
             run = await rt.spawn(of(isolated.spins), Trail(path=str(pipe.path)))
@@ -543,7 +552,7 @@ async def test_leaving_by_an_exception_kills_the_process(store_url: str, tmp_pat
     """The runtime is closed when the node's process and what it started are gone."""
     pipe = Pipe(tmp_path / "pipe")
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(50):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pipe.watch)
             with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving the runtime is the point
@@ -559,13 +568,13 @@ async def test_waiting_for_a_process_is_not_the_node_s_time(store_url: str, tmp_
     path = tmp_path / "pipe"
     os.mkfifo(path)
 
-    with anyio.fail_after(20):
-        async with once(store_url, processes=1) as rt:
-            first = await rt.spawn(of(isolated.waits_for_reader), Trail(path=str(path)))
-            second = await rt.spawn(of(isolated.waits_for_reader, timeout=0.3), Trail())
-            await anyio.sleep(0.5)  # the time that must not count
-            await to_thread.run_sync(path.read_bytes)
-            results = [await first.result(), await second.result()]
+    async with VirtualClock(auto=False) as clock, once(store_url, processes=1) as rt:
+        first = await rt.spawn(of(isolated.waits_for_reader), Trail(path=str(path)))
+        second = await rt.spawn(of(isolated.waits_for_reader, timeout=0.3), Trail())
+        await clock.settle()
+        await clock.advance(0.5)  # the time that must not count
+        await to_thread.run_sync(path.read_bytes)
+        results = [await first.result(), await second.result()]
 
     assert [done.trace for done in results] == [["done"], ["done"]]
 
@@ -573,7 +582,7 @@ async def test_waiting_for_a_process_is_not_the_node_s_time(store_url: str, tmp_
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it takes the whole grace, and the loop has no part in it
 async def test_a_process_that_does_not_want_to_end_is_killed() -> None:
     """When the runtime is left, idle processes have a moment to end by themselves, and no more."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(50):
         async with once("memory://", processes=1) as rt:
             done = await rt.run(of(isolated.lingers), Trail())
 
@@ -704,7 +713,7 @@ def test_a_module_that_runs_itself_does_not_start_processes_for_ever(tmp_path: P
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import unguarded"
 
     child = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT, timeout=30
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT, timeout=50
     )
 
     assert child.returncode == 1
