@@ -398,10 +398,11 @@ async def test_a_loop_that_is_left_leaves_nothing_behind(store_url: str) -> None
         with anyio.move_on_after(0.05):
             async for _ in run.events("data"):
                 pass
-        await anyio.sleep(0.01)  # the event loop holds the traceback of a cancellation until its next turn
-        gc.collect()
+        with anyio.fail_after(20):
+            while watched:  # a worker thread, or the traceback of a cancellation, may hold it for a moment
+                await anyio.sleep(0.01)
+                gc.collect()
 
-        assert not watched
         go.set()
         await run.result()
 
@@ -413,14 +414,15 @@ async def test_waiting_for_an_event_that_is_cancelled_loses_none(store_url: str)
         run = await rt.spawn(speaking(["x"], after=go), id="r")
         events = run.events("commits")
         seen = []
-        for _ in range(200):
-            try:
-                with anyio.move_on_after(0.01):
-                    seen.append((await anext(events)).seq)
-                    continue
-            except StopAsyncIteration:
-                break
-            go.set()
+        with anyio.fail_after(50):
+            while True:
+                try:
+                    with anyio.move_on_after(0.01):
+                        seen.append((await anext(events)).seq)
+                        continue
+                except StopAsyncIteration:
+                    break
+                go.set()
 
     assert seen == [0, 1, 2]
 
@@ -441,7 +443,7 @@ async def test_leaving_the_runtime_ends_the_loop(store_url: str) -> None:
 
             tasks.start_soon(watch)
             await go.wait()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await ended.wait()
     with pytest.raises(RuntimeClosed):
         await anext(run.events())
