@@ -90,7 +90,7 @@ async def test_a_node_that_exits_ends_the_process_in_order(
 ) -> None:
     """Also on asyncio, whose loop stops at once when a task raises it: nothing hangs, and the run is released."""
     with Child(EXITING, store_url, anyio_backend, beside, exit_) as child:
-        code = await to_thread.run_sync(lambda: child.process.wait(20))
+        code = await to_thread.run_sync(lambda: child.process.wait(45))
 
     async with Runtime(store_url, recover="never") as rt:
         header = (await rt.tip("x")).header
@@ -102,7 +102,7 @@ async def test_a_node_that_exits_ends_the_process_in_order(
 async def test_a_node_that_exits_while_its_sibling_is_committed_is_heard(store_url: str, anyio_backend: str) -> None:
     """The loop is in the middle of a commit then, and must not go to sleep after it."""
     with Child(EXITING_DURING_A_COMMIT, store_url, anyio_backend) as child:
-        code = await to_thread.run_sync(lambda: child.process.wait(20))
+        code = await to_thread.run_sync(lambda: child.process.wait(45))
 
     assert code == 7
     async with Runtime(store_url, recover="never") as rt:

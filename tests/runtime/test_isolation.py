@@ -45,7 +45,7 @@ async def leave_unfinished(store_url: str, *ids: str) -> None:
 
 async def until(rt: Runtime, run_id: str, status: str) -> None:
     """Wait until a run has this status."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while await rt.get(run_id).status() != status:  # noqa: ASYNC110 - the store is where it can be seen
             await anyio.sleep(0.01)
 
@@ -94,7 +94,7 @@ async def test_claims_that_take_long_hold_up_no_commit(store_url: str) -> None:
 
     @migrate(from_=1, to=2)
     def slow(values: dict[str, Any]) -> dict[str, Any]:
-        go_on.wait(10)
+        go_on.wait(50)
         return values
 
     newer = graph_of(New, done=True)
@@ -113,7 +113,7 @@ async def test_claims_that_take_long_hold_up_no_commit(store_url: str) -> None:
             await anyio.wait_all_tasks_blocked()
             started.set()
             try:
-                with anyio.fail_after(5):
+                with anyio.fail_after(30):
                     for life in lives:
                         assert life is not None
                         await life.done.wait()
@@ -132,7 +132,7 @@ async def test_who_awaits_a_run_that_is_blocked_here_is_told_so(store_url: str) 
 
     async with Runtime(store_url, graphs=[graph], scan_every=0.01) as rt:
         await until(rt, "a", "blocked")
-        with anyio.fail_after(5), pytest.raises(Blocked, match="wait"):
+        with anyio.fail_after(30), pytest.raises(Blocked, match="wait"):
             await rt.get("a").result()
 
 

@@ -78,7 +78,7 @@ async def test_an_answer(value: Any) -> None:
 
     async with Runtime("memory://") as rt:
         run = await rt.spawn(graph, id="a")
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while not await run.interrupts():  # noqa: ASYNC110 - nobody tells
                 await anyio.sleep(0.01)
         with pytest.raises(BadAnswer):
