@@ -298,9 +298,13 @@ async def test_an_answer_that_does_not_come_in_time_is_a_timeout(store_url: str)
     async with Runtime(store_url) as rt:
         box = await rt.spawn(silent, id="till")
         assert (await rt.run(asker)).error == "run 'till' did not answer in time"
-        _, state = await rt.load("till")
-        assert len(state.mail.queue) == 1
+        await until(lambda: _has_letter(rt))  # it is carried beside
         await box.cancel()
+
+
+async def _has_letter(rt: Runtime) -> bool:
+    _, state = await rt.load("till")
+    return len(state.mail.queue) == 1
 
 
 async def test_only_the_node_itself_sends(store_url: str) -> None:
