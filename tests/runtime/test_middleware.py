@@ -11,6 +11,7 @@ import pytest
 
 from actorflow import Cache, Context, Graph, RestartPolicy, Retry, Runtime, State, Update, degrade, timing
 from actorflow.errors import GraphError, RunFailed, WaitInMiddleware
+from actorflow.testing import VirtualClock
 from tests.runtime import isolated
 from tests.runtime.correspondents import Pay, Total, till, until
 from tests.runtime.graphs import Trail
@@ -95,7 +96,7 @@ async def test_each_attempt_goes_through_it() -> None:
         update: Update = await call()
         return update
 
-    async with Runtime("memory://") as rt:
+    async with VirtualClock(), Runtime("memory://") as rt:
         graph = one(flaky, retry=Retry(attempts=3, backoff=0.0), timeout=0.05)
         assert (await rt.run(graph, Trail())).trace == ["node"]
 

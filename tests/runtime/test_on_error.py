@@ -9,7 +9,7 @@ import pytest
 
 from actorflow import Context, Goto, Graph, RestartPolicy, Retry, Runtime, Send, Timeout, Update
 from actorflow.errors import GraphError, NodeTimeout, RemoteError, RunFailed
-from actorflow.testing import assert_resumes_equal
+from actorflow.testing import VirtualClock, assert_resumes_equal
 from tests.runtime.graphs import Trail
 
 NO_RESTART = RestartPolicy(max_restarts=0)
@@ -120,7 +120,7 @@ async def test_it_is_outside_of_retries_and_timeouts() -> None:
         await anyio.sleep_forever()
         return {}
 
-    async with Runtime("memory://", restarts=NO_RESTART) as rt:
+    async with VirtualClock(), Runtime("memory://", restarts=NO_RESTART) as rt:
         assert (await rt.run(graph, Trail())).trace == [f"mended {NodeTimeout.__name__} of 2"]
 
 
@@ -217,7 +217,7 @@ async def test_a_subgraph_is_handled_as_a_whole() -> None:
     outer.node(after_it, after="sub")
 
     async with Runtime("memory://", restarts=NO_RESTART) as rt:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             result = await rt.run(outer, Trail())
 
     assert (result.n, result.trace) == (0, ["raises mended", "after it"])
