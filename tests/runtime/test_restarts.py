@@ -25,7 +25,7 @@ LATER = RestartPolicy(backoff=3600.0, max_backoff=3600.0)
 
 async def until_it_waits(handle: Run[Trail]) -> None:
     """Wait until a run has crashed and waits for its restart."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while handle._life is None or not handle._life.restarts:
             await anyio.lowlevel.checkpoint()
 
@@ -43,7 +43,7 @@ async def test_a_run_that_waits_for_its_restart_is_released_when_the_runtime_is_
 
 async def test_parking_does_not_wait_for_a_restart(store_url: str) -> None:
     """`drain="park"`: nothing of the run is running, so there is nothing to wait for."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with Runtime(store_url, recover="never", restarts=LATER, drain="park") as rt:
             await until_it_waits(await rt.spawn(failing(9, []), Trail(), id="x"))
 
@@ -56,7 +56,7 @@ async def test_cancelling_does_not_wait_for_a_restart(store_url: str) -> None:
     async with Runtime(store_url, recover="never", restarts=LATER) as rt:
         handle = await rt.spawn(failing(9, []), Trail(), id="x")
         await until_it_waits(handle)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert await handle.cancel() == "cancelled"
 
 
@@ -97,8 +97,8 @@ async def test_a_handle_of_a_run_that_was_let_go_tells_how_it_ended(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk stops the run here; once the scan took it up again and it ended, that error is history."""
-    commit, graph = Ownership.committing, counter(5)
-    left = [2]
+    commit, filling, left = Ownership.committing, anyio.Event(), [2]
+    graph = counter(5, after=filling)
 
     def full_once(ownership: Ownership, draft: Draft) -> Any:
         left[0] -= 1
@@ -109,7 +109,8 @@ async def test_a_handle_of_a_run_that_was_let_go_tells_how_it_ended(
     async with Runtime(store_url, graphs=[graph], scan_every=0.01) as rt:
         handle = await rt.spawn(graph, Trail(), id="x")
         monkeypatch.setattr(Ownership, "committing", full_once)
-        with anyio.fail_after(5):
+        filling.set()
+        with anyio.fail_after(30):
             while await handle.status() != "finished":  # noqa: ASYNC110 - the store is where it can be seen
                 await anyio.sleep(0.01)
 
