@@ -76,7 +76,7 @@ async def left_running(store_url: str, graph: Graph[Top], *, ran: list[str], unt
         async with Runtime(store_url, recover="never") as rt:
             await rt.spawn(graph, Top(seconds=5), id="deep", on_conflict="attach")
             await rt.resume(graph, "deep")
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while ran != until:
                     await anyio.lowlevel.checkpoint()
             raise ZeroDivisionError

@@ -39,7 +39,7 @@ async def test_a_sync_node_that_raises_a_cancellation_fails(store_url: str, *, b
     def cancels(state: Trail) -> Update:
         raise asyncio.CancelledError
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with Runtime(store_url, restarts=RestartPolicy(max_restarts=0)) as rt:
             with pytest.raises(RunFailed, match="raised CancelledError itself"):
                 await rt.run(graph, Trail(), id="x")
@@ -57,7 +57,7 @@ async def test_a_plain_function_s_coroutine_that_raises_a_cancellation_fails(sto
     def cancels(state: Trail) -> Awaitable[Update]:
         return inner()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with Runtime(store_url, restarts=RestartPolicy(max_restarts=0)) as rt:
             with pytest.raises(RunFailed, match="raised CancelledError itself"):
                 await rt.run(graph, Trail(), id="x")

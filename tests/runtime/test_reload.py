@@ -88,7 +88,7 @@ def stage(name: str, code: str, gate: Gate | None) -> Callable[[Any], Any]:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until something that no event tells is so."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not holds():
             await checkpoint()
 
