@@ -24,6 +24,7 @@ from actorflow.errors import (
 )
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.wrappers import WrappedBackend
+from actorflow.testing import VirtualClock
 from tests.runtime.graphs import Trail
 from tests.runtime.outside import AGAIN, NEVER, SOON, World, cause_of, of
 
@@ -388,29 +389,31 @@ class Leave(Exception):
 
 
 async def test_attempts_of_a_step_are_counted_over_processes() -> None:
-    """A pause that is long enough is recorded: the next process makes the last attempt, and no more."""
+    """A pause that is long enough is recorded: the next process makes the last attempt when it is over, and no more."""
     world = World(fails=9)
     graph = Graph("steps", Trail, record_backoff_over=0.1)
 
     @graph.node
     async def node(state: Trail, ctx: Context) -> Update:
-        return {"trace": [await ctx.step("do", world.do, retry=Retry(attempts=2, backoff=0.2, jitter=False))]}
+        return {"trace": [await ctx.step("do", world.do, retry=Retry(attempts=2, backoff=60.0, jitter=False))]}
 
     store = MemoryBackend()
-    with suppress(Leave):
+    async with VirtualClock(auto=False) as clock:
+        with suppress(Leave):
+            async with Runtime(store) as rt:
+                run = await rt.spawn(graph, id="x")
+                while not any(b"tried" in frame.body for frame in await rt.read(run.id)):
+                    await anyio.lowlevel.checkpoint()
+                raise Leave
+        assert len(world.done) == 1
+
+        clock.auto = True
         async with Runtime(store) as rt:
-            run = await rt.spawn(graph, id="x")
-            with anyio.fail_after(30):
-                while not any(b"tried" in frame.body for frame in await rt.read(run.id)):  # noqa: ASYNC110 - files
-                    await anyio.sleep(0.01)
-            raise Leave
-    began = anyio.current_time()
-    async with Runtime(store) as rt:
-        with pytest.raises(RunFailed, match="failed for good"):
-            await rt.run(graph, id="x")
+            with pytest.raises(RunFailed, match="failed for good"):
+                await rt.run(graph, id="x")
 
     assert len(world.done) == 2
-    assert anyio.current_time() - began < 30
+    assert clock.elapsed == pytest.approx(60.0, abs=30.0)
 
 
 @pytest.mark.parametrize("limit", [0.01, Timeout(attempt=0.01), Timeout(total=0.01)])
@@ -430,7 +433,7 @@ async def test_a_step_that_is_too_slow_is_cancelled(limit: Any) -> None:
         assert isinstance(caught.value, TimeoutError)
         return {"n": 1}
 
-    async with Runtime("memory://") as rt:
+    async with VirtualClock(), Runtime("memory://") as rt:  # the machine's own pauses are none of the step's
         assert (await rt.run(of(node))).n == 1
     assert cancelled == [True]
 
