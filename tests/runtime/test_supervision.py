@@ -188,7 +188,7 @@ async def test_a_timeout_that_is_used_up_names_the_node(store_url: str) -> None:
 async def test_sync_nodes_run_in_threads_side_by_side(store_url: str) -> None:
     """Two sync nodes that wait for each other finish: neither blocks the loop."""
     graph = chain("start", name="threads")
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=30)
 
     @graph.node(after="start")
     def left(state: Trail) -> Update:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from actorflow.runtime.supervisor import Supervisor
 
 
+PATIENCE = 30.0
+"""Seconds that a test waits for what comes at once, on whatever machine."""
+
+
 class Boom(Exception):
     """What makes a child crash."""
 
@@ -63,7 +67,7 @@ class Stage:
 
     async def until(self, *lines: str, starts: str = "") -> None:
         """Wait until the log has these lines, and then those who start, in any order; then it is empty again."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             while len(self.log) < len(lines) + len(starts):
                 await anyio.lowlevel.checkpoint()
         assert self.log[: len(lines)] == list(lines)
@@ -89,7 +93,7 @@ def stage() -> Stage:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until this is so."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         while not condition():
             await anyio.lowlevel.checkpoint()
 
@@ -173,7 +177,7 @@ async def test_children_are_counted_together_and_one_crash_too_many_stops_all(st
                     stage.crash(name)
                     await stage.until(f"{name} crashes", starts=name)
                 stage.crash("c")
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE):
                     await anyio.sleep_forever()
 
         assert isinstance(caught.value.__cause__, Boom)
@@ -228,7 +232,7 @@ async def test_the_outermost_gives_up_when_it_had_to_restart_another_too_often(s
                 await inner.spawn(stage.graph, Trail(), id="a")
                 await stage.until(starts="oa")
                 stage.crash("a")
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE):
                     await anyio.sleep_forever()
 
         assert caught.value.path == "outer"
@@ -334,7 +338,7 @@ async def test_a_permanent_child_that_fails_for_good_is_opened_where_it_failed(s
                 stage.crash("a", ConcurrentWrite("work", "n"))
                 await stage.until("a crashes", starts="a")
                 stage.crash("a", ConcurrentWrite("work", "n"))
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE):
                     await anyio.sleep_forever()
 
         assert (await rt.get("a").state()).trace == ["begin"]  # the entry did not run again
@@ -498,7 +502,7 @@ async def test_a_permanent_actor_that_closes_is_opened_again(store_url: str) -> 
             await account.send(Close())
 
             await until(lambda: group.window.total == 1)
-            with anyio.fail_after(5):
+            with anyio.fail_after(PATIENCE):
                 while await account.status() == "finished":
                     await anyio.lowlevel.checkpoint()
             assert await account.ask(Deposit(amount=2), type=int) == 7
@@ -537,7 +541,7 @@ async def test_who_crashes_while_the_group_gives_up_is_let_go_of_as_the_others(s
                 await stage.until(starts="ab")
                 stage.crash("a")
                 stage.crash("b")
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE):
                     await anyio.sleep_forever()
 
         statuses = {name: (await rt.tip(name)).header.status for name in "ab"}
@@ -557,7 +561,7 @@ async def test_a_reload_does_not_wait_for_a_group_that_restarts(store_url: str, 
             stage.crash("b")
             await until(lambda: group.window.total == 1)
 
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 await rt.reload(newer.graph, drain=0.0)
 
             await until(lambda: {f"{name} starts" for name in "abc"} <= set(newer.log))

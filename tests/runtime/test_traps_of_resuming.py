@@ -141,7 +141,7 @@ async def test_two_who_run_one_id_at_once_share_one_run(store_url: str) -> None:
         tasks.start_soon(take, rt)
         tasks.start_soon(take, rt)
         await gate.inside.wait()
-        with pytest.raises(RunOwned), anyio.fail_after(5):
+        with pytest.raises(RunOwned), anyio.fail_after(30):
             await other.run(graph, id="x")
         gate.open.set()
 
