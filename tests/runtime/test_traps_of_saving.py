@@ -16,6 +16,7 @@ from msgspec import field
 from actorflow import END, Context, Graph, Overwrite, Runtime, State, Update, extend, migrate
 from actorflow.engine.policy import RestartPolicy
 from actorflow.errors import BadRunId, BadUpdate, MigrationError, NoSuchRun, RemoteError, RunDeleted, RunFailed
+from actorflow.store.keys import HOSTS
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.wrappers import WrappedBackend
 from tests.runtime.asking import asker
@@ -36,11 +37,14 @@ class Moments(WrappedBackend):
         self.kept: list[MemoryBackend] = []
 
     def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
-        """Put, and keep the moment."""
+        """Put, and keep the moment; but heartbeats, which come and go beside it, are of no run."""
         put = super().put_new(key, data, durable=durable)
+        if key.startswith(HOSTS):
+            return put
         moment = MemoryBackend()
         for name in self.inner.list(""):
-            moment.put_new(name, self.inner.get(name))
+            if not name.startswith(HOSTS):
+                moment.put_new(name, self.inner.get(name))
         self.kept.append(moment)
         return put
 
