@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 Kind = Literal["local", "ceph", "moto"]
 
 TICK = 0.05  # seconds between two looks at what is due
-ROUND = 20.0  # seconds between two judgements
 SLOWEST = 4  # times as long as it should, at most, where too little comes about
 DRAIN = 150.0  # seconds that the last process may take
 WEIGH_EVERY = 5.0  # seconds between two looks at the memory of the process that lives longest
@@ -58,6 +57,9 @@ class Arena:
     seconds: float
     workers: int = 3
     at_once: int = 4  # runs that each of them begins
+    rest: float = 5.0  # seconds between two events, at most
+    judged: float = 20.0  # seconds between two judgements, at most
+    again: float = 0.25  # of the messages are sent twice
     bug: str = ""
     least: int = 0  # commits that must be acknowledged before it is over, on however slow a machine
     figures: Figures = field(default_factory=Figures)
@@ -120,6 +122,7 @@ class Arena:
             errors=self.folder / "errors",
             until=until,
             at_once=self.at_once,
+            again=self.again,
             bug=self.bug,
         )
         self._herd = Herd(like, self._chance)
@@ -154,11 +157,11 @@ class Arena:
             "change of the code": (1, self._herd.change_the_code),
         }
         names, weights = list(events), [weight for weight, _ in events.values()]
-        every = min(ROUND, self.seconds / 3)
+        every = min(self.judged, self.seconds / 3)
         judges = weighs = time.monotonic() + every
         latest = end + self.seconds * (SLOWEST - 1)
         while (now := time.monotonic()) < end or (now < latest and self._oracle.told["acknowledged"] < self.least):
-            self._wait(min(self._chance.uniform(0.2, 5.0), max(end - now, 1.0)))
+            self._wait(min(self._chance.uniform(0.2, self.rest), max(end - now, 1.0)))
             (name,) = self._chance.choices(names, weights)
             self.figures.events[name] += events[name][1]() is not False
             if self._network is not None and self._chance.random() < DISTURBED:

@@ -93,6 +93,7 @@ def test_a_short_soak_finds_nothing(tmp_path: Path, kind: Kind) -> None:
 def test_the_soak_finds_a_planted_bug(tmp_path: Path, bug: str, finding: str) -> None:
     """Planted: an oracle that never complains proves nothing."""
     with pytest.raises(Breach, match=finding) as caught:
-        soak(tmp_path / "local", "local", SEED, 60.0, workers=3, bug=bug)  # it ends when it has found it
+        # It ends when it has found it. One of them shows only where a message comes twice, and a takeover between.
+        soak(tmp_path / "local", "local", SEED, 60.0, workers=3, at_once=2, rest=2.0, judged=4.0, again=1.0, bug=bug)
 
     assert f"seed={SEED}" in str(caught.value)

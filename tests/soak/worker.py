@@ -86,6 +86,7 @@ class Job:
     clock: float = 0.0  # seconds that its clock is off
     crash: str = ""  # name:n
     bug: str = ""
+    again: float = 0.0  # of its messages it sends twice
     ids: tuple[str, ...] = field(default=(), repr=False)  # of the runs to finish
 
 
@@ -242,7 +243,7 @@ async def _send(runtime: Runtime, job: Job, numbers: itertools.count[int], log: 
     """One message after the other, each under its id until it is known to be kept, and now and then once more."""
     while True:
         target, label, asks = random.choice(LEDGERS), f"{job.who}-{next(numbers)}", random.random() < 0.3
-        for _ in range(random.choice((1, 1, 1, 2))):
+        for _ in range(1 + (random.random() < job.again)):
             log.tell("sent", target, text=label)
             place = None
             while place is None:
