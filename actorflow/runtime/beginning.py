@@ -140,8 +140,9 @@ class Beginnings:
             self._lives.add(life, begins=bool(start.first))
             if lacks_context(start.graph, start.context):
                 life.park()  # it was only to be paused: nothing of it begins here
-            if self._hooks:
-                self._tasks.start_soon(self._hooks.follow, *self._watched(life))
+            run = (life.run_id, adopted.file.life)
+            if self._hooks and not self._hooks.follows(run):
+                self._tasks.start_soon(self._hooks.follow, run, *self._watched(life))
             return life
 
     def _life(self, start: _Start, adopted: Adopted) -> Life:
@@ -159,18 +160,23 @@ class Beginnings:
         )
 
     def _watched(self, life: Life) -> tuple[EventStream, Observers]:
-        """What the hooks are told of a life: all since its claim, while it lasts."""
+        """What the hooks are told of a life: all since its claim, while it lasts, and of those that follow on it."""
         claim = life.actor.header.seq
         stream = EventStream(
             lambda: self._lives,
             life.run_id,
             modes=self._hooks.modes,
-            graphs=lambda name: life.graph if name == life.graph.name else None,
+            graphs=partial(self._graph_of, life),
             after=Offset.parse(claim - 1) if claim else None,
             stays=False,
         )
         stream.begin()  # before its actor does
         return stream, self._lives.observers(life.run_id)
+
+    def _graph_of(self, life: Life, name: str) -> Graph[Any] | None:
+        """The graph of this name, if it is that of a run: in the life that it has now, if it has another one."""
+        graph = (self._lives.get(life.run_id) or life).graph
+        return graph if graph.name == name else None
 
 
 def _only_pauses(request: Request | None) -> bool:

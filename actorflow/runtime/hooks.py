@@ -119,16 +119,20 @@ class Hooks:
         self.modes: frozenset[Mode] = frozenset(mode for hook in hooks for mode in hook.modes)
         self._hooks = hooks
         self._threads = CapacityLimiter(THREADS)
-        self._following = 0
+        self._following: set[tuple[str, int]] = set()  # the runs of which they have not heard all
         self._idle = anyio.Event()
 
     def __bool__(self) -> bool:
         """Whether there is one."""
         return bool(self._hooks)
 
-    async def follow(self, stream: EventStream, observers: Observers) -> None:
-        """Tell the hooks what happens in one run, for as long as it lives here."""
-        self._following += 1
+    def follows(self, run: tuple[str, int]) -> bool:
+        """Whether they still hear of an earlier life of a run: whoever tells them of it goes on with the next one."""
+        return run in self._following
+
+    async def follow(self, run: tuple[str, int], stream: EventStream, observers: Observers) -> None:
+        """Tell the hooks what happens in one run, by its id and how often that was used, as long as it lives here."""
+        self._following.add(run)
         try:
             while batch := await stream.batch():
                 for hook in self._hooks:
@@ -136,7 +140,7 @@ class Hooks:
         except Exception:
             _logger.exception("the hooks hear nothing more of run %r", observers.run_id)
         finally:
-            self._following -= 1
+            self._following.discard(run)
             self._idle.set()
 
     async def drained(self) -> None:

@@ -57,7 +57,7 @@ class EventStream:
             after: the last event that is not wanted.
             committed_only: nothing that is in no file.
             scope: only of this one.
-            stays: also while the run does not live in this process.
+            stays: until the run is over, wherever it lives; otherwise for as long as it lives in this process.
         """
         self._living = living
         self._run_id = run_id
@@ -147,7 +147,7 @@ class EventStream:
             self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=clock.now(), count=dropped))
         elif feed:
             await self._take(feed)
-        elif self._teller.status in ENDED or not (self._stays or self._is_here):
+        elif self._teller.status in ENDED if self._stays else not self._is_here:
             self._over = True
         else:
             await self._wait(feed)

@@ -12,6 +12,7 @@ import pytest
 from actorflow import Commit, Context, Graph, RestartPolicy, Retry, Runtime, Update
 from actorflow.errors import CommitRefused, RunFailed
 from actorflow.runtime import hooks
+from tests.runtime.asking import asker
 from tests.runtime.graphs import Trail, chain, counter, failing
 
 if TYPE_CHECKING:
@@ -187,6 +188,86 @@ async def test_a_slow_hook_hears_of_each_attempt_of_a_run_that_is_over(store_url
         go.set()
 
     assert started == ["first", "flaky", "flaky", "flaky", "last"]
+
+
+async def test_a_slow_hook_hears_of_each_life_once(store_url: str) -> None:
+    """In order, though the next life begins before it has heard all of the first.
+
+    Planted: each life is told by somebody of its own, however far the one before has come.
+    """
+    go = anyio.Event()
+    heard: list[tuple[str, Any]] = []
+
+    class Slow:
+        async def on_wait(self, event: WaitEvent) -> None:
+            await go.wait()
+            heard.append((event.question, None))
+
+        async def on_answer(self, event: WaitEvent) -> None:
+            heard.append((event.question, event.value))
+
+    async with Runtime(store_url, hooks=[Slow()]) as rt:
+        run = await rt.spawn(asker(int), id="r")
+        await run.wait()
+        await run.answer(3)
+        await run.result()
+        go.set()
+
+    assert heard == [("Go on?", None), ("Go on?", 3)]
+
+
+async def test_a_slow_hook_hears_of_a_life_that_begins_while_it_hears_of_an_end(store_url: str) -> None:
+    """The run that failed is resumed meanwhile.
+
+    Planted: whoever told of the end is done with the run, and of the next life nobody tells.
+    """
+    fails, resumed, told = [True], anyio.Event(), anyio.Event()
+    heard: list[str] = []
+    graph = Graph("fails once", Trail)
+
+    @graph.node
+    async def work(state: Trail) -> None:
+        if fails:
+            raise ValueError("not yet")
+        await told.wait()
+
+    class Slow:
+        async def on_run_end(self, event: CommitEvent) -> None:
+            await resumed.wait()
+            heard.append(event.status)
+            told.set()
+
+    async with Runtime(store_url, hooks=[Slow()], restarts=RestartPolicy(max_restarts=0)) as rt:
+        with pytest.raises(RunFailed):
+            await rt.run(graph, id="r")
+        fails.clear()
+        await rt.resume(graph, "r")
+        resumed.set()
+
+    assert heard == ["failed", "finished"]
+
+
+async def test_a_slow_hook_hears_of_the_next_run_of_an_id(store_url: str) -> None:
+    """It is another run, though the first was deleted before the hook had heard of its end."""
+    go = anyio.Event()
+    ended: list[int] = []
+
+    class Slow:
+        async def on_run_end(self, event: CommitEvent) -> None:
+            await go.wait()
+            ended.append(event.seq)
+
+    async with Runtime(store_url, hooks=[Slow()]) as rt:
+        first = await rt.spawn(chain("a"), id="r")
+        await first.result()
+        ends = [(await rt.tip("r")).header.seq]
+        await rt.delete("r")
+        again = await rt.spawn(chain("a"), id="r", reuse=True)
+        await again.result()
+        ends.append((await rt.tip("r")).header.seq)
+        go.set()
+
+    assert sorted(ended) == ends
 
 
 async def test_a_hook_that_never_returns_is_left_behind(
