@@ -9,6 +9,7 @@ import pytest
 
 from actorflow import Context, Graph, Message, Reply, Runtime, Update
 from actorflow.errors import BadContext, NoContext, ReloadRefused, RunFailed
+from actorflow.testing import VirtualClock
 from tests.runtime.correspondents import until
 from tests.runtime.graphs import Trail, add
 from tests.runtime.test_context import Clients, files, noting
@@ -53,7 +54,8 @@ def handling() -> Graph[Trail]:
 async def orphan(url: str, graph: Graph[Any], run_id: str = "x") -> None:
     """Leave a run in the middle of its first node, or where it waits."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - it is left as it is
-        async with Runtime(url, linger=0.0) as rt:
+        # where no time passes: a node that sleeps does not come to its end here
+        async with VirtualClock(auto=False), Runtime(url, linger=0.0) as rt:
             run = await rt.spawn(graph, id=run_id, context=Clients("first"))
             if graph.name in {"noting", "handling"}:  # those that wait for somebody
                 await run.wait()
@@ -215,13 +217,14 @@ async def test_what_was_given_before_a_reload_stays_good_after_it(store_url: str
 
 async def test_a_reload_can_give_another_context(store_url: str) -> None:
     """To all runs that live here, and those that come; a graph that declares one now is refused without."""
-    async with Runtime(store_url) as rt:
-        run = await rt.spawn(sleeping(kind=None, seconds=0.2), id="x")
+    async with VirtualClock(auto=False) as clock, Runtime(store_url) as rt:
+        run = await rt.spawn(sleeping(kind=None), id="x")
         with pytest.raises(ReloadRefused, match=r"run 'x': .* declares Graph\(context=Clients\)"):
             await rt.reload(sleeping())
         with pytest.raises(BadContext):
             await rt.reload(sleeping(), context=1)
         await rt.reload(sleeping(), context=Clients("newer"))
+        clock.auto = True  # it sleeps until now
 
         assert (await run.result()).trace == ["newer"]
         assert (await rt.run(sleeping())).trace == ["newer"]
