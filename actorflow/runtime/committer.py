@@ -83,6 +83,7 @@ class Committer:
         """
         self._tasks = tasks
         self._files = files
+        self._few, self._many = (min(most, max(1, files // 2)) for most in (FEW_THREADS, THREADS))  # each opens one
         self._apart = apart
         self._limiter = CapacityLimiter(REQUESTS if apart else THREADS)
         # claims may migrate for long, and must not hold up commits
@@ -160,7 +161,7 @@ class Committer:
 
     @property
     def _most_carriers(self) -> int:
-        return FEW_THREADS if self._disk < QUICK_UNDER else THREADS
+        return self._few if self._disk < QUICK_UNDER else self._many
 
     async def _carry(self) -> None:
         # shielded: a job that was taken is finished; bounded by the store's own timeouts
