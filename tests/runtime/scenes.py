@@ -214,7 +214,14 @@ async def _work(url: str, log: str, point: str) -> None:
     say("ready")
     async with Runtime(url, recover="never") as runtime:
         result = await runtime.run(steps(ran), id="x")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on it would meet Python's own end, and nothing of ours
     say("finished", len(result.trace))
+
+
+async def _count(url: str) -> None:
+    """Own "x", which commits one turn after the other for as long as the process lives."""
+    async with Runtime(url) as runtime:
+        await runtime.run(counts(10_000_000, lambda: say("counting")), id="x")
 
 
 async def _open(url: str) -> None:
@@ -307,6 +314,7 @@ _SCENES: dict[str, Callable[..., Awaitable[None]]] = {
     "fork": _fork,
     "fork and exit": _fork_and_exit,
     "work": _work,
+    "count": _count,
     "open": _open,
     "fill": _fill,
     "outgrow": _outgrow,
