@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -374,7 +375,10 @@ async def test_what_may_be_refused_is_looked_at_for_all_who_send_it_at_once() ->
     """An id of the caller's takes the whole run: it is read once for many, and once more for those who come then."""
     bucket, gate = MemoryBackend(), Gate()
     counting = Counting(bucket)
-    async with Runtime(bucket, drain="park") as rt, Runtime(counting, recover="never", graphs=[banking()]) as other:
+    async with (
+        Runtime(bucket, drain="park", linger=math.inf) as rt,  # it stays there, however long they take to send
+        Runtime(counting, recover="never", graphs=[banking()]) as other,
+    ):
         run = await rt.spawn(banking(), id="ada", context=gate)
         await run.pause()
         counting.calls.clear()

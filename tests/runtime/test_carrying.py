@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import anyio
 import anyio.lowlevel
 
@@ -89,7 +91,8 @@ def flooding(count: int) -> Graph[Work]:
 async def test_what_a_full_mailbox_has_no_room_for_waits_in_its_inbox() -> None:
     """Of a run in the same process. Planted: what is refused for want of room counts as delivered."""
     gate = Gate()
-    async with Runtime("memory://", drain="park") as rt:
+    # were it put to sleep before it is sent anything, whoever wakes it would not know its gate
+    async with Runtime("memory://", drain="park", linger=math.inf) as rt:
         account = await rt.spawn(banking(mailbox=Mailbox(messages=2)), id="ada", context=gate)
         await rt.spawn(flooding(9), id="sender")
         await gate.inside.wait()
