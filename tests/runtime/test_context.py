@@ -115,7 +115,7 @@ async def test_a_recovered_run_gets_the_registered_context(store_url: str) -> No
             raise ZeroDivisionError
     gate.open.set()
 
-    async with Runtime(store_url) as rt:
+    async with Runtime(store_url, recover="never") as rt:  # but when it is asked to
         rt.register(graph, context=Clients("registered"))
         for run in await rt.recover():
             await run.result()
