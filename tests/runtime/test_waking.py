@@ -333,15 +333,15 @@ def test_the_inbox_is_where_the_letters_are() -> None:
 
 
 async def test_a_message_of_another_process_is_taken_within_a_tenth_of_a_second(store_url: str) -> None:
-    """On a local disk; the best of some, for the machine has other things to do. Planted: changes wait for more."""
+    """On a local disk; the first that is, for the machine has other things to do. Planted: changes wait for more."""
     async with Runtime(store_url, drain="park") as rt, Runtime(store_url, recover="never", drain="park") as other:
         run = await rt.spawn(banking(), id="ada")
-        took = list[float]()
-        for count in range(1, 9):
+        took, until = list[float](), time.perf_counter() + PATIENCE
+        while min(took, default=1.0) >= 0.1 and time.perf_counter() < until:
             began = time.perf_counter()
             await other.get("ada").send(Deposit(amount=1))
             with anyio.fail_after(PATIENCE):
-                while await run.query(lambda state: state.balance) < count:  # noqa: ASYNC110 - nobody tells
+                while await run.query(lambda state: state.balance) <= len(took):  # noqa: ASYNC110 - nobody tells
                     await anyio.sleep(0.001)
             took.append(time.perf_counter() - began)
 
