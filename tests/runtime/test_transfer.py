@@ -195,9 +195,8 @@ async def test_an_orphaned_copy_is_recovered_like_any_run(store_url: str) -> Non
     async with Runtime(store_url) as rt:
         await rt.export("r", bucket)
 
-    async with Runtime(bucket, graphs=[graph], recover="always") as rt:
-        [run] = await rt.recover()
-        assert (await run.result()).trace == ["a", "b"]
+    async with Runtime(bucket, graphs=[graph], recover="always", scan_every=0.01) as rt:
+        assert (await rt.get("r").result()).trace == ["a", "b"]
 
 
 async def test_a_run_that_was_migrated_keeps_every_schema_it_had(here: str | Backend, other: str | Backend) -> None:
