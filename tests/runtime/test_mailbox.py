@@ -286,6 +286,8 @@ async def test_a_full_mailbox_lets_senders_wait_in_their_order() -> None:
                 tasks.start_soon(partial(run.send, Deposit(amount=1, label=str(number))))
                 await anyio.wait_all_tasks_blocked()
                 most.append(len(await run.mailbox()))
+            while most[-1] < 2:  # it is told as of the newest commit, which may be slow
+                most.append(len(await run.mailbox()))
             gate.open.set()
 
         assert await run.ask(Total()) == 10

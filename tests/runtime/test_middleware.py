@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -225,12 +226,14 @@ async def test_timing_tells_how_long_each_call_took(caplog: pytest.LogCaptureFix
 
     graph = Graph("g", Trail, middleware=[timing(lambda node, seconds: told.append((node, seconds))), timing()])
     graph.node(flaky, retry=Retry(backoff=0.0))
+    began = time.perf_counter()
     with caplog.at_level(logging.INFO, "actorflow.node"):
         async with Runtime("memory://") as rt:
             await rt.run(graph, Trail())
 
     assert [node for node, _ in told] == ["flaky", "flaky"]
-    assert all(0.015 < seconds < 5 for _, seconds in told)
+    assert all(seconds > 0.015 for _, seconds in told)
+    assert sum(seconds for _, seconds in told) < time.perf_counter() - began
     assert sum("took" in record.getMessage() for record in caplog.records) == 2
 
 
