@@ -1,8 +1,8 @@
-"""Runs that speak with each other, and how they are killed at each operation of their store, for the tests of that."""
+"""Runs that speak with each other, and how they are killed at each write to their store, for the tests of that."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 
@@ -16,6 +16,10 @@ from actorflow.testing.places import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from actorflow.testing.crashing import Operation
+
+T = TypeVar("T")
 
 WITHIN = 20.0
 """Seconds: what takes longer never comes."""
@@ -116,6 +120,22 @@ def runtime(store: Any, graphs: list[Graph[Any]]) -> Runtime:
     )
 
 
+class Writing(Process):
+    """A process whose operations are its writes.
+
+    How often it looks at the store depends on how slow the machine is; and whoever
+    dies between two looks leaves the same store as who dies before the first.
+    """
+
+    def make(self, operation: Operation, effect: Callable[[], T]) -> T:
+        """Make an operation, or be befallen there, if it is a write."""
+        if operation.writes:
+            return super().make(operation, effect)
+        if self.dead:
+            raise Killed
+        return effect()
+
+
 async def killed_everywhere(
     graphs: Callable[[], list[Graph[Any]]],
     scene: Callable[[Runtime, list[Graph[Any]]], Awaitable[object]],
@@ -123,15 +143,16 @@ async def killed_everywhere(
     kinds: tuple[Kind, ...] = ("before", "after"),
     every: int = 1,
 ) -> int:
-    """Let a process make a scene, and kill it at each operation of its store; the next one makes it again, to its end.
+    """Let a process make a scene, and kill it at each write to its store; the next one makes it again, to its end.
 
     The scene begins what is not there yet, waits for how it ends, and asserts what must hold then.
+    Killed before and after each second write, it leaves each store that it can leave.
 
     Returns:
         How often a process was killed.
     """
     with quiet():
-        whole = Process(None)
+        whole = Writing(None)
         await _live(MemoryBackend(), whole, graphs, scene)
         killed = 0
         for number in range(1, len(whole.operations) + 1, every):
@@ -140,7 +161,7 @@ async def killed_everywhere(
                 if not fault.befalls(whole.operations[number - 1]):
                     continue
                 backend = MemoryBackend()
-                first = Process(fault)
+                first = Writing(fault)
                 await _live(backend, first, graphs, scene)
                 if first.struck is None:
                     continue

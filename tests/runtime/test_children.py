@@ -82,7 +82,7 @@ async def test_parents_and_children_are_killed_at_every_operation() -> None:
         assert {info.id for info in await rt.runs(graph="worker")} == set(state.children)
         assert len(set(state.children)) == 2
 
-    assert await killed_everywhere(graphs, scene, every=2) > 30
+    assert await killed_everywhere(graphs, scene) > 30
 
 
 async def test_a_child_that_fails_is_an_error_where_it_is_awaited(store_url: str) -> None:

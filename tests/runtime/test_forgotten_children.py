@@ -97,7 +97,7 @@ async def test_children_are_forgotten_whoever_is_killed_when() -> None:
         await until(lambda: _nothing_kept(rt))
         assert (await run.state()).heard == ["one finished", "two finished"]
 
-    assert await killed_everywhere(graphs, scene, every=5) > 10
+    assert await killed_everywhere(graphs, scene, every=2) > 10
 
 
 async def _heard(rt: Runtime, text: str) -> bool:
@@ -128,7 +128,7 @@ async def test_results_are_had_of_children_that_are_forgotten_whoever_is_killed_
         assert run.mail.children == {}
         assert len(await rt.runs(graph="worker")) == 2
 
-    assert await killed_everywhere(graphs, scene, every=7) > 10
+    assert await killed_everywhere(graphs, scene, every=2) > 10
 
 
 async def test_a_forgotten_child_that_goes_on_is_heard_again(store_url: str) -> None:

@@ -76,7 +76,7 @@ async def test_a_run_that_fails_says_with_what(store_url: str) -> None:
 
 
 async def test_word_of_an_end_comes_once_whoever_is_killed_when() -> None:
-    """A handler notes each; both runs live in a process that dies at every operation."""
+    """A handler notes each; both runs live in a process that dies at every write."""
 
     def graphs() -> list[Graph[Any]]:
         child = worker()
@@ -98,7 +98,7 @@ async def test_word_of_an_end_comes_once_whoever_is_killed_when() -> None:
         assert await rt.get("noter").drain() in {"paused", "waiting"}
         assert (await rt.get("noter").state()).downs == ["kid finished"]
 
-    assert await killed_everywhere(graphs, scene, every=2) > 20
+    assert await killed_everywhere(graphs, scene) > 20
 
 
 async def _noted(rt: Runtime) -> bool:

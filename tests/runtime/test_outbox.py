@@ -158,7 +158,7 @@ async def _has(rt: Runtime, sum_: int) -> bool:
 
 
 async def test_sender_and_receiver_are_killed_at_every_operation() -> None:
-    """Both live in one process, whose death is at each operation of the store: the sum is exact, the order is kept."""
+    """Both live in one process, whose death is at each write to the store: the sum is exact, the order is kept."""
 
     async def scene(rt: Runtime, graphs: list[Graph[Any]]) -> None:
         await rt.spawn(graphs[0], id="till", on_conflict="attach")
@@ -181,7 +181,7 @@ async def _pays_and_ends(rt: Runtime, graphs: list[Graph[Any]]) -> None:
 
 async def test_what_a_run_sends_last_goes_out_although_it_is_over() -> None:
     """A process that dies between the end of a run and the delivery leaves a marker, by which the next one finds it."""
-    assert await killed_everywhere(lambda: [till(), sender(ask=False)], _pays_and_ends, kinds=("before",), every=2) > 12
+    assert await killed_everywhere(lambda: [till(), sender(ask=False)], _pays_and_ends, kinds=("before",)) > 12
 
 
 async def test_planted_an_end_that_forgets_what_is_still_to_be_delivered_is_found(
@@ -360,7 +360,7 @@ async def test_planted_a_lane_that_forgets_its_numbers_is_found(monkeypatch: pyt
         assert (await rt.get("till").state()).entries == [1, 2, 4]
 
     with pytest.raises(AssertionError):
-        await killed_everywhere(lambda: [till(), sender()], scene, kinds=("before",), every=2)
+        await killed_everywhere(lambda: [till(), sender()], scene, kinds=("before",))
 
 
 async def test_what_bounced_is_set_aside_or_taken_whoever_is_killed_when() -> None:
@@ -395,7 +395,7 @@ async def test_what_bounced_is_set_aside_or_taken_whoever_is_killed_when() -> No
 
         await until(is_settled)
 
-    assert await killed_everywhere(lambda: [till(), graph], scene, every=2) > 10
+    assert await killed_everywhere(lambda: [till(), graph], scene) > 10
 
 
 async def test_what_a_run_sent_last_to_nobody_waits_for_whoever_comes(store_url: str) -> None:
