@@ -115,17 +115,19 @@ async def test_a_run_begins_on_the_day_that_the_test_says() -> None:
 # -- what it must not jump over -------------------------------------------------------
 
 
-async def order_of_thread_and_sleeper(run_sync: Callable[..., Any]) -> list[str]:
-    """Which comes first: a worker thread that ends as soon as it may, or an hour."""
+async def order_of_thread_and_sleeper(run_sync: Callable[..., Any], *, at_most: float = 0.01) -> list[str]:
+    """Which comes first: an hour, or a worker thread that waits for it, but only for so many real seconds."""
     order: list[str] = []
+    hour = threading.Event()
 
     async def work() -> None:
-        await run_sync(time.sleep, 0.01)  # long enough for the loop to find that nobody can go on
+        await run_sync(hour.wait, at_most)  # long enough for the loop to find that nobody can go on
         order.append("thread")
 
     async def sleep() -> None:
         await anyio.sleep(HOUR)
         order.append("hour")
+        hour.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleep)
@@ -153,7 +155,7 @@ async def test_planted_a_clock_that_does_not_see_threads_jumps_over_them(monkeyp
     monkeypatch.setattr(VirtualClock, "hop", lambda self, more: None)
 
     async with VirtualClock():
-        assert await order_of_thread_and_sleeper(to_thread.run_sync) == ["hour", "thread"]
+        assert await order_of_thread_and_sleeper(to_thread.run_sync, at_most=30) == ["hour", "thread"]
 
 
 async def test_a_thread_that_waits_for_a_sleeper_hangs_nobody() -> None:
