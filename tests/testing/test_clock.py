@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,6 +23,7 @@ from actorflow.runtime import clock as runtime_clock
 from actorflow.runtime.clock import Clock
 from actorflow.store.memory import MemoryBackend
 from actorflow.testing import VirtualClock
+from actorflow.testing import clock as testing_clock
 from actorflow.testing.pacing import _Asyncio
 from tests.runtime.asking import asked
 from tests.runtime.graphs import Trail, failing
@@ -38,9 +40,17 @@ def place(request: pytest.FixtureRequest, store_url: str) -> Any:
     return {"memory": "memory://", "disk": store_url, "bucket": MemoryBackend()}[request.param]
 
 
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time really passes: that of a busy disk or a thread that comes late would be in what is measured, too."""
+    monkeypatch.setattr(testing_clock, "STUCK", math.inf)
+    monkeypatch.setattr(testing_clock, "time", SimpleNamespace(time=time.time, perf_counter=lambda: 0.0))
+
+
 # -- what a runtime waits for ---------------------------------------------------------
 
 
+@pytest.mark.usefixtures("untimed")
 async def test_the_pause_before_a_retry_is_jumped_over(place: Any) -> None:
     """Two pauses of an hour, recorded as they are, since they are long."""
     graph = failing(2, [], retry=Retry(attempts=3, backoff=HOUR, max_backoff=HOUR, jitter=0))
@@ -52,6 +62,7 @@ async def test_the_pause_before_a_retry_is_jumped_over(place: Any) -> None:
     assert clock.elapsed == pytest.approx(2 * HOUR)
 
 
+@pytest.mark.usefixtures("untimed")
 async def test_the_pause_before_a_restart_is_jumped_over(place: Any) -> None:
     """The supervisor's backoff is no different."""
     policy = RestartPolicy(max_restarts=3, backoff=HOUR, max_backoff=HOUR)
@@ -63,6 +74,7 @@ async def test_the_pause_before_a_restart_is_jumped_over(place: Any) -> None:
     assert HOUR / 2 <= clock.elapsed <= HOUR * 2  # it is spread by chance
 
 
+@pytest.mark.usefixtures("untimed")
 async def test_a_question_that_nobody_answers_is_over_when_its_time_is(place: Any) -> None:
     """The deadline is wall time, in a record; it comes exactly then."""
     graph = Graph("asks", Trail)
@@ -79,6 +91,7 @@ async def test_a_question_that_nobody_answers_is_over_when_its_time_is(place: An
     assert clock.elapsed == pytest.approx(30 * DAY)
 
 
+@pytest.mark.usefixtures("untimed")
 async def test_the_time_limit_of_a_node_is_a_deadline() -> None:
     """What a node sleeps is virtual, too: it is over its time, and nobody waited for it."""
     graph = Graph("slow", Trail)
@@ -135,6 +148,7 @@ async def order_of_thread_and_sleeper(run_sync: Callable[..., Any], *, at_most: 
     return order
 
 
+@pytest.mark.usefixtures("untimed")
 async def test_time_stands_still_while_a_thread_works() -> None:
     """A call of the store, and a sync node, take no time."""
     async with VirtualClock() as clock:
@@ -216,11 +230,13 @@ async def looks_at_the_store(clock: VirtualClock) -> int:
     return backend.statistics()["list"].calls
 
 
+@pytest.mark.usefixtures("untimed")
 async def test_time_does_not_stop_wherever_a_runtime_looks_at_its_store() -> None:
     """Otherwise a year would be millions of looks, and a heartbeat every few of its seconds."""
     assert await looks_at_the_store(VirtualClock()) < 100
 
 
+@pytest.mark.usefixtures("untimed")
 async def test_planted_looks_that_are_deadlines_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: a pause between two looks is a sleep like any other. The test above sees it."""
     monkeypatch.setattr(VirtualClock, "rest", Clock.rest)
