@@ -26,12 +26,40 @@ EXPENSIVE = {"items": ["lamp", "chair"], "total": 900}
 MANY: dict[str, Any] = {"items": [f"thing {number}" for number in range(40)], "total": 20}
 
 
+LOCKED = "locked"
+SHELF = f"""
+from pathlib import Path
+import anyio
+import web_app
+
+fetch = web_app.fetch
+
+async def fetch_when_it_is_open(item):
+    while Path({LOCKED!r}).exists():
+        await anyio.sleep(0.01)
+    return await fetch(item)
+
+web_app.fetch, app = fetch_when_it_is_open, web_app.app
+"""
+"""The service, but that nothing is fetched while there is a file of that name: what is told live is told to nobody
+who comes later, and orders end."""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """Whatever is picked here waits until this is unlinked."""
+    (tmp_path / "shelf.py").write_text(SHELF)
+    (tmp_path / LOCKED).touch()
+    return tmp_path / LOCKED
+
+
 class Server:
     """A server process on a free port of loopback."""
 
     def __init__(self, folder: Path) -> None:
+        app = "shelf:app" if (folder / "shelf.py").exists() else f"{WEB_APP}:app"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "web_app:app", "--port", "0", "--no-access-log", "--no-use-colors"],
+            [sys.executable, "-m", "uvicorn", app, "--port", "0", "--no-access-log", "--no-use-colors"],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(EXAMPLES)},
             stderr=subprocess.PIPE,
@@ -94,11 +122,12 @@ def told(response: HTTPResponse) -> Iterator[dict[str, str]]:
             event = {}
 
 
-def test_a_request_begins_an_order_and_others_watch_ask_and_answer_it(tmp_path: Path) -> None:
+def test_a_request_begins_an_order_and_others_watch_ask_and_answer_it(tmp_path: Path, shelf: Path) -> None:
     """What the head of the example shows, from the first request to the end of the stream."""
     with serving(tmp_path) as server:
         begun = server.ask("PUT", "/orders/7", EXPENSIVE)
         stream = server.open("GET", "/orders/7/events")
+        shelf.unlink()
         events = told(stream)
         first = [next(events) for _ in range(4)]
         moved = server.ask("POST", "/orders/7/address", {"address": "Oslo"}, **{"Idempotency-Key": "m1"})
@@ -124,7 +153,7 @@ def test_a_request_begins_an_order_and_others_watch_ask_and_answer_it(tmp_path: 
     assert over[1]["order"]["log"][-2:] == ["approved", "shipped to Oslo"]
 
 
-def test_what_a_killed_server_had_begun_the_next_one_goes_on_with(tmp_path: Path) -> None:
+def test_what_a_killed_server_had_begun_the_next_one_goes_on_with(tmp_path: Path, shelf: Path) -> None:
     """SIGKILL while an order is picked: it is picked and shipped once, and a stream goes on where it was cut off.
 
     Planted: a server with ``recover="never"`` leaves the order as it was.
@@ -132,6 +161,7 @@ def test_what_a_killed_server_had_begun_the_next_one_goes_on_with(tmp_path: Path
     with serving(tmp_path, hard=True) as server:
         server.ask("PUT", "/orders/7", MANY)
         with server.open("GET", "/orders/7/events") as stream:
+            shelf.unlink()
             seen = next(told(stream))
 
     with serving(tmp_path) as server, server.open("GET", "/orders/7/events") as stream:
@@ -173,13 +203,15 @@ def test_a_server_that_is_asked_to_stop_does_not_wait_for_people(tmp_path: Path)
     assert "Application shutdown complete" in server.said[-2]
 
 
-def test_what_is_wrong_with_a_request_is_said_with_a_status_of_its_own(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_request_is_said_with_a_status_of_its_own(tmp_path: Path, shelf: Path) -> None:
     """The library's errors are the service's."""
+    shelf.unlink()
     with serving(tmp_path, hard=True) as server:
-        server.ask("PUT", "/orders/7", MANY)
         server.ask("PUT", "/orders/8", LAMP)
         with server.open("GET", "/orders/8/events") as stream:
             list(told(stream))
+        shelf.touch()
+        server.ask("PUT", "/orders/7", MANY)
         statuses = {
             "the same again": server.ask("PUT", "/orders/8", LAMP)[0],
             "no such order": server.ask("GET", "/orders/9")[0],
