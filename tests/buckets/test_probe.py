@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,19 +51,21 @@ class TouchesEmptyOnes(MemoryBackend):
 
 
 class LooksFirst(MemoryBackend):
-    """Looks whether the key is free, and then writes: in the meantime all may look that race for it."""
+    """Looks whether the key is free, and then writes: who races for it writes when another one has looked, too."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._barrier = threading.Barrier(2)
+        self._looked = Counter[str]()
+        self._more = threading.Condition()
 
     def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         if key in self._data:
             return False
-        try:
-            self._barrier.wait(0.001)  # two who are between the look and the write go on together
-        except threading.BrokenBarrierError:
-            self._barrier.reset()
+        if len(data) > 1000:
+            with self._more:
+                self._looked[key] += 1
+                self._more.notify_all()
+                self._more.wait_for(lambda: self._looked[key] > 1, timeout=30)
         super().put_new(key, data)
         self._data[key] = data
         return True
