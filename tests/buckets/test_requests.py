@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +14,12 @@ from actorflow.store.buckets.place import parse_place
 from actorflow.store.buckets.s3 import S3Backend
 from tests.buckets.conftest import bare
 from tests.servers.gcs import failed
-from tests.servers.place import Place, free_port
 from tests.servers.proxy import Proxy, Says
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.servers.place import Place
 
 
 @pytest.fixture
@@ -211,11 +213,13 @@ def test_a_bucket_that_is_not_there_is_named(moto: Any, azurite: Any) -> None:
 
 def test_a_server_that_does_not_listen_is_unavailable() -> None:
     """At once, and by name."""
-    options = {"key": "k", "secret": "s", "endpoint_url": f"http://127.0.0.1:{free_port()}"}
-    backend = S3Backend(parse_place("s3://bucket/x"), options)
+    with socket.socket() as deaf:  # nobody else gets its port meanwhile
+        deaf.bind(("127.0.0.1", 0))
+        options = {"key": "k", "secret": "s", "endpoint_url": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
+        backend = S3Backend(parse_place("s3://bucket/x"), options)
 
-    with pytest.raises(StoreUnavailable, match="s3://bucket/x/k"):
-        backend.put_new("k", b"")
+        with pytest.raises(StoreUnavailable, match="s3://bucket/x/k"):
+            backend.put_new("k", b"")
 
 
 def test_without_credentials_access_is_denied(monkeypatch: Any, tmp_path: Any) -> None:

@@ -152,10 +152,10 @@ def press_until_it_ends(child: subprocess.Popen[str]) -> None:
 
     Not soon: one that comes while it ends as it should would end it by the signal.
     """
-    for _ in range(10):
+    for _ in range(3):
         child.send_signal(signal.SIGINT)
         try:
-            child.wait(timeout=3)
+            child.wait(timeout=15)
         except subprocess.TimeoutExpired:
             continue
         return

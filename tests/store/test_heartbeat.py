@@ -230,7 +230,7 @@ def test_a_forked_child_does_not_wait_for_threads_it_has_not_got(bucket: Countin
     with owner._beating, owner._looking:
         pid = os.fork()
         if pid == 0:  # pragma: no cover - in the child
-            signal.alarm(5)  # kills it, if it hangs
+            signal.alarm(30)  # kills it, if it hangs
             owner.beat()
             owner.is_dead(elsewhere(other), "r")
             owner.close()
