@@ -281,6 +281,7 @@ class Writer:
 
     def _write_end(self, run: RunState, draft: Draft) -> Steps[None]:
         yield from self.ownership.committing(draft)
+        yield  # others sync first: what changes now is no part of their commits
         try:
             self._on_end(run, self.header)
         except StoreError as error:
@@ -290,6 +291,7 @@ class Writer:
 
     def _write_release(self, run: RunState, draft: Draft) -> Steps[None]:
         yield from self.ownership.committing(draft)
+        yield  # others sync first: what changes now is no part of their commits
         try:
             yield from self._on_rest(run, self.header)
         except StoreError as error:
