@@ -155,7 +155,7 @@ class Committer:
         await to_thread.run_sync(work, limiter=self._calls)
 
     def _learn(self, writing: float, syncing: float) -> None:
-        self._average += (writing + syncing - self._average) * (_WEIGHT if self._average else 1.0)
+        self._average += (writing + syncing - self._average) * _WEIGHT
         # who waits for the interpreter waits in both; a write does not wait for the disk
         self._disk += (syncing - writing - self._disk) * _WEIGHT
 
