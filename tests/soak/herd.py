@@ -52,17 +52,31 @@ class Slot:
     @property
     def stands(self) -> bool:
         """Whether the kernel has stopped it, or it is gone."""
+        return all(_state(thread) in "TZX" for thread in Path(f"/proc/{self.process.pid}/task").glob("*/stat"))
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has come so far that a signal to set its clock does not kill it."""
         try:
-            status = Path(f"/proc/{self.process.pid}/stat").read_text("ascii")
+            status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         except (FileNotFoundError, ProcessLookupError):
-            return True
-        return status.rpartition(")")[2].split()[0] in "TZX"
+            return False
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is there to get one."""
         if self.lives and self.process.pid is not None:
             with suppress(ProcessLookupError):  # it has just ended, and we have yet to hear of it
                 os.kill(self.process.pid, number)
+
+
+def _state(thread: Path) -> str:
+    """What the kernel says that a thread does: a letter."""
+    try:
+        return thread.read_text("ascii").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 @dataclass(slots=True)
@@ -151,7 +165,7 @@ class Herd:
 
     def jump_a_clock(self) -> None:
         """By an hour or ten years, forward, back, or to the right time again."""
-        if slots := [slot for slot in self.slots if slot.lives and not slot.leaves]:
+        if slots := [slot for slot in self.slots if slot.lives and slot.listens and not slot.leaves]:
             self.chance.choice(slots).signal(signal.SIGUSR1)
 
     def change_the_code(self) -> None:
