@@ -38,6 +38,9 @@ QUICK_UNDER = 0.001
 INLINE_UNDER = 0.000_5
 """Seconds: commits inline while this is more than a commit lately took. A hop costs about 0.2 ms."""
 
+_STALL = 4 * INLINE_UNDER
+"""Seconds: a commit that took longer counts as if it had taken so long. One stall says little of those to come."""
+
 _WEIGHT = 0.1  # of the newest commit, or of those that shared a hop, in the moving average
 
 
@@ -155,7 +158,7 @@ class Committer:
         await to_thread.run_sync(work, limiter=self._calls)
 
     def _learn(self, writing: float, syncing: float) -> None:
-        self._average += (writing + syncing - self._average) * _WEIGHT
+        self._average += (min(writing + syncing, _STALL) - self._average) * _WEIGHT
         # who waits for the interpreter waits in both; a write does not wait for the disk
         self._disk += (syncing - writing - self._disk) * _WEIGHT
 

@@ -79,6 +79,25 @@ async def test_a_slow_disk_gets_more_threads(writing: float, syncing: float, thr
         assert committer._most_carriers == threads
 
 
+@pytest.mark.parametrize(("stalls", "inline"), [(1, True), (5, False)])
+async def test_one_stall_sends_no_commit_by_the_hop(stalls: int, inline: bool) -> None:
+    """A disk that is slow again and again does: the loop would stand still for each commit."""
+    threads: list[threading.Thread] = []
+
+    def where() -> Generator[None]:
+        threads.append(threading.current_thread())
+        yield
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=False)
+        for took in [0.000_2] * 20 + [0.1] * stalls:
+            committer._learn(0.0, took)
+
+        await committer.commit(where(), alone=True)
+
+    assert (threads == [threading.current_thread()]) is inline
+
+
 async def test_commits_that_are_requests_go_apart() -> None:
     """On a bucket none gains from company: each has a thread, however many wait, and nobody waits for a slow one."""
     hung, released = threading.Event(), threading.Event()
