@@ -9,6 +9,7 @@ import pytest
 from msgspec import field
 
 from actorflow.engine.events import Start
+from actorflow.engine.fans import SENT_AT_ONCE
 from actorflow.engine.records import Fanned, Finished, Gather, ItemDone
 from actorflow.errors import BadUpdate, ConcurrentWrite, NoItems, ReducerError, TooManyItems
 from actorflow.graph.fan import ItemError
@@ -82,6 +83,21 @@ def test_only_so_many_items_are_open_as_the_limit_says() -> None:
 
     assert run.running == ["score[0]", "score[2]"]
     assert [type(record) for record in decision.records] == [ItemDone]
+
+
+def test_of_ten_thousand_items_no_more_are_open_than_the_limit_says() -> None:
+    """What is held of all others is a number, and the result of those that are done."""
+    graph = Graph("g", Work)
+    graph.map(score, over=10_000, into="done", limit=5)
+    run = Driver(graph, Work())
+    most = 0
+
+    for index in range(10_000):
+        most = max(most, len(run.run.open), len(run.ready))
+        run.returns(f"score[{index}]", index)
+
+    assert most == 1 + 5
+    assert (run.run.status, run.state.done) == ("finished", list(range(10_000)))
 
 
 def test_a_limit_may_be_a_function_of_the_state() -> None:
@@ -278,6 +294,19 @@ def test_collected_errors_stand_in_their_places() -> None:
     assert run.state.mixed == [0, {"index": 1, "item": 20, "type": "ValueError", "message": "one"}, 2]
 
 
+def test_an_item_is_collected_when_its_attempts_are_used_up() -> None:
+    """Not before: the next one may succeed."""
+    run = mapped(on_error="collect", errors="errors", retry=Retry(attempts=2, backoff=0.1, jitter=False))
+
+    run.raises("score[1]", ValueError("one"))
+    assert run.ready[run.open_at("score[1]").id] == 2
+    run.raises("score[1]", ValueError("one"))
+    run.returns("score[0]", 0)
+    run.returns("score[2]", 2)
+
+    assert (run.state.done, [error.index for error in run.state.errors]) == ([0, 2], [1])
+
+
 def test_a_failed_item_that_was_collected_never_runs_again() -> None:
     """It is finished."""
     run = mapped(on_error="collect", errors="errors")
@@ -346,6 +375,17 @@ def test_updates_of_what_was_sent_are_merged_in_its_order() -> None:
     run.returns("worker[0]", {"more": [1], "total": 1})
 
     assert (run.state.more, run.state.total, run.frontier) == ([1, 2], 3, ["after"])
+
+
+def test_only_so_many_that_were_sent_are_open_at_once() -> None:
+    """As with the items of a map, the next one opens when one is done."""
+    run = sending()
+
+    run.returns("first", [Send("worker", number) for number in range(SENT_AT_ONCE + 1)])
+    assert len(run.running) == SENT_AT_ONCE
+    run.returns("worker[0]")
+
+    assert (len(run.running), run.running[-1]) == (SENT_AT_ONCE, f"worker[{SENT_AT_ONCE}]")
 
 
 @pytest.mark.parametrize("value", [1, Overwrite([1])])

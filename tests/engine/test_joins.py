@@ -111,6 +111,27 @@ def test_the_leg_that_was_late_opens_the_next_round() -> None:
     assert run.frontier == ["j", "j"]
 
 
+def test_each_round_of_a_loop_is_opened_by_its_first_legs() -> None:
+    """One that a round was opened without comes in the next one, and is not counted there."""
+    graph = graph_of(join=2)
+    graph.edge("j", "a")
+    run = Driver(graph, Tally())
+    run.returns("a", Goto("b", "c", "d"))
+    for name in "bcj":
+        run.returns(name)
+    run.returns("a", Goto("b", "c", "d"))
+    assert run.frontier == ["d", "b", "c", "d"]
+
+    for name in "ddb":
+        assert "j" not in run.frontier
+        run.returns(name)
+
+    assert run.frontier == ["c", "j"]
+    for name in "cj":
+        run.returns(name)
+    assert (run.frontier, run.run.root.waiting) == (["a"], {})
+
+
 def test_one_who_did_not_wait_has_not_seen() -> None:
     """What a leg writes that came late conflicts with what the join writes."""
     run = joined("bc", join="any")
@@ -130,7 +151,7 @@ def test_one_that_can_not_fill_its_round_starves() -> None:
     run.returns("c")
 
     assert isinstance(run.cause, JoinStarved)
-    assert run.run.status == "failed"
+    assert (run.run.status, run.cause.waiting) == ("failed", {"j": ("b", "d")})
 
 
 def test_fewer_legs_in_new_code_take_what_waits_as_one_round() -> None:

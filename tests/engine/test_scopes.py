@@ -9,6 +9,7 @@ import pytest
 
 from actorflow.engine.records import Entered, Formed
 from actorflow.errors import BadUpdate, ConcurrentWrite, JoinStarved, TooDeep, UndeclaredTarget
+from actorflow.graph.fan import ItemError
 from actorflow.graph.graph import Graph
 from actorflow.graph.reducers import Overwrite, extend
 from actorflow.graph.retry import Retry
@@ -24,6 +25,7 @@ class Outer(State):
     m: int = 0
     items: list[int] = []
     results: list[int] = []
+    errors: list[ItemError] = []
     log: Annotated[list[str], extend] = []
     total: Annotated[int, operator.add] = 0
 
@@ -171,6 +173,16 @@ def test_names_may_be_mapped() -> None:
     assert (run.state.n, run.state.m) == (8, 7)
 
 
+def test_nothing_goes_in_or_comes_out_if_that_is_said() -> None:
+    """An empty list is no default."""
+    run = around(inner("x", ""), Outer(n=5), enter=[], leave=[])
+    assert run.open_at("sub/x").base["n"] == 0
+
+    run.returns("sub/x", {"n": 6, "total": 1})
+
+    assert (run.frontier, run.state.n, run.state.total) == (["after"], 5, 0)
+
+
 def test_functions_may_say_what_goes_in_and_out() -> None:
     """``enter`` gives a state or its fields, ``leave`` an update."""
     run = around(
@@ -275,6 +287,21 @@ def test_the_schema_inside_is_said_once() -> None:
     run.returns("after")
 
     assert [record.schema for record in run.history if isinstance(record, Formed)] == ["Inner"]
+
+
+def test_each_visit_begins_with_a_new_state() -> None:
+    """Unless it is kept: what an earlier visit wrote inside is gone."""
+    graph = Graph("outer", Outer)
+    graph.subgraph(inner("x", ""), name="sub", entry=True)
+    graph.edge("sub", "sub")
+    run = Driver(graph, Outer())
+    key = run.open_at("sub/x").key
+
+    run.returns("sub/x", {"own": 7, "n": 1})
+
+    again = run.open_at("sub/x")
+    assert (again.base["own"], again.base["n"]) == (0, 1)
+    assert again.key != key
 
 
 # -- kept -----------------------------------------------------------------------------
@@ -590,6 +617,22 @@ def test_a_failure_inside_an_item_is_collected() -> None:
 
     assert isinstance(run.cause, BadUpdate), "an error is no int, and no field for errors is named"
     assert [path for path in run.run.scopes if path] == []
+
+
+def test_the_error_of_an_item_stands_beside_the_results_of_the_others() -> None:
+    """Also of one that is a graph; it ends the item, wherever the process dies after it."""
+    run = each(on_error="collect", errors="errors")
+    run.returns("each[1]/x")
+    run.raises("each[1]/y", ValueError("no"))
+
+    run.recover()
+    assert run.running == ["each[0]/x", "each[2]/x"]
+    for index in (2, 0):
+        run.returns(f"each[{index}]/x")
+        run.returns(f"each[{index}]/y", {"own": index})
+
+    assert (run.state.results, run.frontier) == ([0, 2], ["after"])
+    assert run.state.errors == [ItemError(1, 20, "ValueError", "no")]
 
 
 def test_what_is_sent_to_a_graph_is_its_state() -> None:
