@@ -34,6 +34,11 @@ def test_jitter_takes_at_most_half_of_a_pause_away(random: float, attempt: int) 
     assert plain / 2 <= jittered <= plain
 
 
+def test_jitter_is_what_chance_says() -> None:
+    """Half of the largest part at half a chance, and nothing without one."""
+    assert [Retry(backoff=8.0).delay(1, random) for random in (0.0, 0.5)] == [8.0, 6.0]
+
+
 def test_types_say_which_exceptions_are_tried_again() -> None:
     """One type, or several, subclasses included."""
     assert Retry(on=OSError).applies(TimeoutError(), None)

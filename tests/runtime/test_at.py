@@ -99,6 +99,30 @@ async def test_a_node_that_ran_often_is_found_as_of_its_last_time(place: str | B
             await run.at(0, node="step")
 
 
+async def test_what_was_done_inside_is_in_the_one_history(place: str | Backend) -> None:
+    """Each node inside is a point of its own, with its scope and what it wrote there; a fork goes on there."""
+    ran: list[str] = []
+    middle, outer = Graph("middle", Trail), Graph("outer", Trail)
+    middle.subgraph(chain("x", "y", name="inner", ran=ran), name="in")
+    outer.subgraph(middle, name="mid")
+    add(outer, "last", after="mid", ran=ran)
+    async with Runtime(place) as rt:
+        await rt.run(outer, Trail(), id="r")
+        run = rt.get("r")
+        views = [view async for view in run.views()][::-1]
+        inside = await run.at(node="x")
+        ran.clear()
+
+        fork = await run.fork(inside.seq, id="f")
+        assert (await fork.result()).trace == ["x", "y", "last"]
+
+    nodes = [(view.scope, view.node) for view in views if view.node is not None]
+    assert nodes == [("mid/in", "x"), ("mid/in", "y"), ("mid", "in"), ("", "mid"), ("", "last")]
+    assert inside.writes == {"trace": (Extended("trace", ["x"]),)}
+    assert [(one.scope, one.node) for one in inside.open] == [("", "mid"), ("mid", "in"), ("mid/in", "y")]
+    assert ran == ["y", "last"]
+
+
 async def test_newer_commits_are_not_decoded(place: str | Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A point is replayed from the snapshot before it; what came after is none of its business."""
     decoded: list[int] = []

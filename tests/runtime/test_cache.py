@@ -130,6 +130,25 @@ async def test_names_code_and_fields_are_a_part_of_what_is_looked_for() -> None:
     assert calls == ["a", "a", "a", "a", "paper"]
 
 
+async def test_changed_code_computes_again(store_url: str) -> None:
+    """Without a version the code of the function stands for itself; the old code still finds what it made."""
+
+    async def one(state: Page) -> Update:
+        return {"text": "one"}
+
+    async def two(state: Page) -> Update:
+        return {"text": "two"}
+
+    texts: list[str] = []
+    async with Runtime(store_url) as rt:
+        for fn in (one, two, one, two):
+            graph = Graph("pages", Page)
+            graph.node(fn, name="fetch", cache=Cache(key=by_url))
+            texts.append((await rt.run(graph, Page(url="a"))).text)
+
+    assert (texts, len(entries(store_url))) == (["one", "two", "one", "two"], 2)
+
+
 @pytest.mark.parametrize("keys", [("1", 1), ("a", b"a"), (1, 1.0), (0, False), ([1], "1"), (None, "")])
 async def test_keys_that_look_alike_are_told_apart(keys: tuple[Any, Any]) -> None:
     """Text is no number, and bytes are no text: a collision would be a wrong state."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from typing import Annotated, Any
+from weakref import WeakSet
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from actorflow import END, Graph, RestartPolicy, Retry, Runtime, State, Update, extend, migrate
@@ -164,6 +167,35 @@ async def test_a_fan_out_that_is_too_large_begins_none_of_its_items() -> None:
 
     assert isinstance(error, TooManyItems)
     assert (error.items, error.limit, calls) == (11, 10, [])
+
+
+async def test_of_ten_thousand_items_only_those_that_are_open_take_memory() -> None:
+    """What an item has made for itself is gone when it is done, and before as many others are begun."""
+
+    class Work(State):
+        """What came of the items."""
+
+        results: list[int] = []
+
+    class Ballast:
+        """What an item holds while it is worked on."""
+
+    alive, most = WeakSet[Ballast](), 0
+    graph = Graph("many", Work)
+
+    async def item(number: int) -> int:
+        nonlocal most
+        ballast = Ballast()
+        alive.add(ballast)
+        most = max(most, len(alive))
+        await anyio.lowlevel.checkpoint()  # others are begun meanwhile
+        return number
+
+    graph.map(item, over=10_000, into="results", limit=20)
+    async with Runtime("memory://") as rt:
+        results = (await rt.run(graph)).results
+
+    assert (results, most) == ([*range(10_000)], 20)
 
 
 async def test_a_graph_that_contains_itself_without_an_end_is_stopped() -> None:

@@ -10,7 +10,7 @@ import pytest
 from actorflow import Context, Graph, RestartPolicy, Retry, Runtime, State, Update
 from actorflow.errors import GraphError, RunFailed
 from actorflow.testing import VirtualClock
-from tests.runtime.graphs import Trail
+from tests.runtime.graphs import Trail, chain
 
 
 def raising(*errors: Exception, retry: Any, calls: list[int]) -> Graph[Trail]:
@@ -120,6 +120,52 @@ async def test_an_item_is_tried_again_by_itself() -> None:
 
     assert result.doubled == [2, 4, 6]
     assert sorted(calls) == [(1, 1), (2, 1), (2, 2), (3, 1)]
+
+
+async def test_a_node_inside_is_tried_again_there() -> None:
+    """By its own `Retry` and `Timeout`: what was done before it, inside or around, is not done again."""
+    calls: list[str] = []
+    inner, outer = chain("before", name="inner", ran=calls), chain("first", name="outer", ran=calls)
+
+    @inner.node(after="before", retry=Retry(attempts=3, backoff=0.0), timeout=0.05)
+    async def flaky(state: Trail, ctx: Context) -> Update:
+        calls.append(f"flaky {ctx.attempt}")
+        if ctx.attempt == 1:
+            raise ConnectionError
+        if ctx.attempt == 2:
+            await anyio.sleep_forever()
+        return {"trace": ["flaky"]}
+
+    outer.subgraph(inner, after="first")
+
+    async with VirtualClock(), Runtime("memory://", restarts=RestartPolicy(max_restarts=0)) as rt:
+        with anyio.fail_after(20):
+            result = await rt.run(outer, Trail())
+
+    assert result.trace == ["first", "before", "flaky"]
+    assert calls == ["first", "before", "flaky 1", "flaky 2", "flaky 3"]
+
+
+async def test_who_failed_together_does_not_come_back_together() -> None:
+    """Each takes something off its pause at random. Planted: the runtime draws no chance."""
+    calls: dict[str, list[float]] = {}
+    graph = Graph("together", Trail)
+
+    async with VirtualClock() as clock, Runtime("memory://") as rt:
+
+        @graph.node(retry=Retry(attempts=2, backoff=100.0, max_backoff=100.0))
+        async def flaky(state: Trail, ctx: Context) -> Update:
+            calls.setdefault(ctx.run_id, []).append(clock.elapsed)
+            if ctx.attempt == 1:
+                raise ConnectionError
+            return {}
+
+        for _ in range(8):
+            await rt.spawn(graph, Trail())
+
+    pauses = [again - first for first, again in calls.values()]
+    assert all(50.0 <= pause <= 100.1 for pause in pauses)
+    assert max(pauses) - min(pauses) > 1.0
 
 
 @pytest.mark.parametrize("wrong", [3, [], [Retry(), 3], "Retry"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorflow import Context, Graph, RestartPolicy, Retry, Runtime, Timeout, Update
+from actorflow import Context, Graph, RestartPolicy, Retry, Runtime, State, Timeout, Update
 from actorflow.errors import GraphError, NodeTimeout, RunFailed
 from actorflow.runtime.limits import Course
 from actorflow.testing import VirtualClock
@@ -118,6 +118,34 @@ async def test_the_total_outlives_the_process(store_url: str) -> None:
     assert isinstance(error, NodeTimeout)
     assert error.limit == "total"
     assert calls == [1]
+
+
+async def test_each_item_has_its_own_time() -> None:
+    """One that hangs is called again by itself; its total began with its own first call, not with that of the map."""
+
+    class Numbers(State):
+        """Some numbers, and what was made of them."""
+
+        numbers: list[int]
+        doubled: list[int] = []
+
+    calls: list[tuple[int, int]] = []
+    graph = Graph("numbers", Numbers)
+
+    async def double(number: int, ctx: Context) -> int:
+        calls.append((number, ctx.attempt))
+        await (anyio.sleep_forever() if (number, ctx.attempt) == (2, 1) else anyio.sleep(0.2))
+        return 2 * number
+
+    limits = Timeout(attempt=0.3, total=0.6)
+    graph.map(double, over="numbers", into="doubled", limit=1, timeout=limits, retry=Retry(attempts=2, backoff=0.0))
+
+    async with VirtualClock() as clock, Runtime("memory://", restarts=NO_RESTART) as rt:
+        with anyio.fail_after(20):
+            result = await rt.run(graph, Numbers(numbers=[1, 2, 3]))
+
+    assert (result.doubled, calls) == ([2, 4, 6], [(1, 1), (2, 1), (2, 2), (3, 1)])
+    assert clock.elapsed == pytest.approx(0.9, abs=0.01)
 
 
 @pytest.mark.parametrize("sign", ["emit", "progress", "heartbeat"])
