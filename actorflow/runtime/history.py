@@ -191,7 +191,7 @@ def _record(
         seq = commit[0].frame.header.seq
         msg = f"run {run_id!r} has no record {number} in commit {seq}: it has records 0 to {len(commit) - 1}"
         raise LookupError(msg)
-    return view(commit[number], commit, graph, end=commit[number], time_limit=time_limit)
+    return view(commit[number], commit, graph, stands_for=[commit[number]], time_limit=time_limit)
 
 
 def stretches(store: Store, run_id: str) -> Iterator[list[Frame]]:

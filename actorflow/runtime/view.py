@@ -18,7 +18,7 @@ from actorflow.store.frames import Owner
 from actorflow.store.transfer import tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from actorflow.engine.records import Record
 
@@ -93,13 +93,14 @@ def views(moments: Iterable[Moment], graph: Graph[Any] | None, *, time_limit: fl
 
     In a commit that ends with a record without node (the run ended, or
     failed), the last activation's view stands for both and shows the final
-    status and the error.
+    status, the error, and who asked for what has no view of its own.
     """
     for group in commits(moments):
         shown = list(_shown(group)) or group[-1:]
+        apart = {one.index for one in shown[:-1]}
         for one in shown:
-            end = group[-1] if one is shown[-1] else one
-            yield view(one, group, graph, end=end, time_limit=time_limit)
+            stands_for = [one] if one.index in apart else [each for each in group if each.index not in apart]
+            yield view(one, group, graph, stands_for=stands_for, time_limit=time_limit)
 
 
 def commits(moments: Iterable[Moment]) -> Iterator[list[Moment]]:
@@ -113,10 +114,15 @@ def commits(moments: Iterable[Moment]) -> Iterator[list[Moment]]:
 
 
 def view(
-    moment: Moment, group: Iterable[Moment], graph: Graph[Any] | None, *, end: Moment, time_limit: float
+    moment: Moment,
+    group: Iterable[Moment],
+    graph: Graph[Any] | None,
+    *,
+    stands_for: Sequence[Moment],
+    time_limit: float,
 ) -> View[Any]:
-    """One moment of a commit, with the run as it was at the ``end``: then, or after the records that it stands for."""
-    frame, header, record = moment.frame, moment.frame.header, moment.record
+    """One moment of a commit, with the run as it was after the last of those that it stands for."""
+    frame, header, record, end = moment.frame, moment.frame.header, moment.record, stands_for[-1]
     return View(
         run_id=frame.file.run_id,
         seq=header.seq,
@@ -131,7 +137,7 @@ def view(
         took=getattr(record, "took", None),  # of those kinds that say that an activation finished
         cached=getattr(record, "cached", False),
         error=end.record.error if isinstance(end.record, Failed | Attempted) else None,
-        by=getattr(end.record, "by", None),  # of those kinds that somebody asks for
+        by=_asker(stands_for),
         time=header.time,
         epoch=header.epoch,
         opening=header.opening,
@@ -165,6 +171,12 @@ def _operations(record: Record) -> tuple[Operation, ...]:
     """What a record changed; nothing if it is of a kind that changes no state."""
     operations: tuple[Operation, ...] = getattr(record, "operations", ())
     return operations
+
+
+def _asker(moments: Iterable[Moment]) -> str | None:
+    """Who asked for these, of those kinds that somebody asks for: the last of them that says so."""
+    said = [by for one in moments if (by := getattr(one.record, "by", None)) is not None]
+    return said[-1] if said else None
 
 
 def _writes(shown: Record, group: Iterable[Moment]) -> dict[str, tuple[Operation, ...]]:

@@ -150,7 +150,11 @@ async def test_who_answered_is_in_the_history() -> None:
         seq = await run.answer("yes", by="Ada")
 
         await run.result()
-        assert (await run.at(seq)).seq == seq
+        answered = await run.at(seq)
+        assert (answered.kind, answered.by) == ("answered", "Ada")
+        assert [(one.kind, one.value, one.by) async for one in run.events("waits") if one.seq == seq] == [
+            ("answered", "yes", "Ada")
+        ]
         with pytest.raises(TypeError, match="by"):
             await run.update({}, by=7)  # type: ignore[arg-type]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -14,12 +14,15 @@ from actorflow import Graph, Retention, Retry, Runtime, State, Update, migrate
 from actorflow.engine.operations import Extended, Put
 from actorflow.errors import CheckpointGone, CorruptCheckpoint, NoSuchRun, RunDeleted, RunError
 from actorflow.store.memory import MemoryBackend
+from tests.runtime.asking import asker
 from tests.runtime.graphs import Trail, add, chain, counter
 from tests.runtime.scenes import scene, waiting
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from actorflow import Run
     from actorflow.store.backend import Backend
 
 
@@ -39,15 +42,16 @@ def fan(names: tuple[str, ...]) -> Graph[Trail]:
 
 
 async def test_every_point_of_a_history_is_found_as_it_was(place: str | Backend) -> None:
-    """By number, as text, by record; each with the state, the frontier and the parent of then."""
+    """By number, as text, by record; each with the state, the frontier, the parent and the tags of then."""
     async with Runtime(place) as rt:
-        await rt.run(counter(150), Trail(), id="r")
-        run = rt.get("r")
+        run = await rt.spawn(counter(150), Trail(), id="r", tags={"team": "x"})
+        await run.result()
         views = [view async for view in run.views()]
 
         for view in views[::17]:
             found = await run.at(view.seq)
             assert (found.seq, found.values, found.frontier) == (view.seq, view.values, view.frontier)
+            assert found.tags == {"team": "x"}
             assert found == await run.at(str(view.seq))
             assert (await run.at(f"{view.seq}.{view.record}")).values == view.values
             assert (await run.at(view.seq, record=view.record)).parent == (view.seq - 1 if view.seq else None)
@@ -216,6 +220,50 @@ async def test_what_is_tried_again_later_is_a_wait(store_url: str) -> None:
         assert wait.due > time.time() + 100
         assert view.error is not None
         assert ((await other.get("r").at()).kind, (await other.get("r").at()).by) == ("ended", "me")
+
+
+async def test_a_question_is_a_wait_of_then_and_not_of_now() -> None:
+    """With what was asked, of whom it was asked, and nothing that was answered later."""
+    async with Runtime("memory://") as rt:
+        run = await rt.spawn(asker(str), Trail(n=7), id="r")
+        await run.wait()
+        seq = (await run.at()).seq
+        await run.answer("yes")
+        await run.result()
+
+        (wait,) = (await run.at(seq)).waits
+        assert (wait.node, [(ask.question, ask.payload) for ask in wait.asks]) == ("ask", [("Go on?", {"n": 7})])
+        assert (await run.at()).waits == ()
+
+
+async def test_who_asked_for_it_is_named_at_the_point_of_each_verb() -> None:
+    """Also where the run is let go of in the same commit. Planted: only the last record of a commit is asked."""
+    async with Runtime("memory://") as rt:
+        run = await rt.spawn(asker(), Trail(), id="r")
+        await run.wait()
+        asked = {
+            await run.update({"n": 1}, by="updates"): "updates",
+            await run.input({"n": 2}, on_pending="queue", by="gives input"): "gives input",
+            await run.pause(by="pauses"): "pauses",
+            await run.unpause(by="unpauses"): "unpauses",
+            await run.tag("here", by="tags"): "tags",
+            await run.untag("here", by="untags"): "untags",
+            await run.answer(1, by="answers"): "answers",
+        }
+        await run.wait()
+        asked[await run.rewind(0, by="rewinds")] = "rewinds"
+
+        assert {seq: (await run.at(seq)).by for seq in asked} == asked
+        assert {event.seq: event.by async for event in _until(run, max(asked)) if event.seq in asked} == asked
+        await run.cancel()
+
+
+async def _until(run: Run[Any], seq: int) -> AsyncIterator[Any]:
+    """What is told of the commits of a run, up to this one."""
+    async for event in run.events("commits"):
+        yield event
+        if event.seq == seq:
+            break
 
 
 async def test_an_older_schema_is_migrated_for_the_state_and_left_in_the_values(store_url: str) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from actorflow import Context, Graph, Runtime, Update
 from actorflow.engine.policy import RestartPolicy
+from actorflow.engine.records import Forked
 from actorflow.errors import BadRunId, BadUpdate, CommitRefused, NoSuchRun, NoSuchTarget, RunExists, RunFailed
+from actorflow.runtime.replay import unpack
 from tests.runtime.asking import Gate, asker, commits, gated
 from tests.runtime.graphs import Trail, add, chain
 from tests.runtime.test_rewinds import keyed, seq_after
@@ -29,6 +31,10 @@ async def test_a_fork_of_a_finished_run_goes_on_from_the_middle() -> None:
         fork = await run.fork(await seq_after(run, "a"), id="f", update={"trace": ["fork"]}, by="Ada", tags={"k": "v"})
 
         assert (await fork.result()).trace == ["a", "fork", "b", "c"]
+        first = await fork.at(0)
+        assert (first.values["trace"], first.by) == (["a", "fork"], "Ada")
+        _, records = unpack([*rt.living().store.log("f").backwards()][-1][0], None)
+        assert [(one.run_id, one.seq) for one in records if isinstance(one, Forked)] == [("x", 1)]
         assert (await run.result()).trace == ["a", "b", "c"]
         assert await commits(run) == before
         assert [info.id for info in await rt.runs(tags={"k": "v"})] == ["f"]
