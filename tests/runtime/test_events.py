@@ -309,6 +309,69 @@ async def test_retries_and_failures_are_told_with_their_errors(store_url: str) -
     assert live[2].error.type == live[4].error.type == later[1].error.type
 
 
+async def test_what_became_of_a_node_is_told_with_all_that_belongs_to_it(store_url: str) -> None:
+    """Whose it is, which attempt, what it wrote or made, what it raised, when it goes on, and the commit that says so.
+
+    Planted: each of these is left out of its event.
+    """
+    graph, tries = Graph("eventful", Work, record_backoff_over=0), list[int]()
+
+    @graph.node(retry=Retry(attempts=2, backoff=0.0))
+    async def flaky(state: Work, ctx: Context) -> Update:
+        tries.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise ConnectionError("once")
+        return {"n": 2}
+
+    async def double(item: int) -> int:
+        if item == 1:
+            raise ValueError("odd")
+        return item * 2
+
+    graph.map(double, after=flaky, over=lambda state: state.n, into="made", on_error="collect", errors="odd")
+
+    @graph.node(after="double", on_error="mend")
+    async def fails(state: Work) -> None:
+        raise KeyError("broken")
+
+    @graph.node
+    async def mend(state: Work) -> Update:
+        return {"n": 7}
+
+    async with Runtime(store_url) as rt:
+        run = await rt.spawn(graph, Work(), id="r")
+        await run.result()
+        seen = [event for event in await told(run, "nodes") if isinstance(event, NodeEvent) and event.kind != "opened"]
+        commits = [(await run.at(node=name)).seq for name in ("flaky", "double", "mend")]
+
+    facts = {
+        (event.kind, event.node, event.index): {
+            name: (value if name != "error" else value.message)
+            for name in ("attempt", "error", "handled", "result")
+            if (value := getattr(event, name))
+        }
+        | {operation.field: True for operation in event.update}
+        for event in seen
+    }
+    assert facts == {
+        ("retrying", "flaky", None): {"attempt": 1, "error": "once"},
+        ("finished", "flaky", None): {"n": True},
+        ("finished", "double", 0): {},
+        ("failed", "double", 1): {"error": "odd"},
+        ("finished", "double", None): {"made": True, "odd": True},
+        ("failed", "fails", None): {"error": "'broken'", "handled": True},
+        ("finished", "mend", None): {"n": True},
+    }
+    whole = {(event.kind, event.node, event.index): event for event in seen}
+    due = whole["retrying", "flaky", None].due
+    assert due is not None
+    assert abs(due - whole["retrying", "flaky", None].time) < 60
+    assert whole["finished", "double", 0].result == 0
+    assert all(event.took is not None for event in seen if event.kind == "finished")
+    assert [whole["finished", name, None].seq for name in ("flaky", "double", "mend")] == commits
+    assert tries == [1, 2]
+
+
 async def test_a_crash_and_the_restart_after_it_are_one_story(store_url: str) -> None:
     """The claim of the restart is told, too; no commit is missing, and none is told twice."""
     async with Runtime(store_url, restarts=RestartPolicy(backoff=0.001)) as rt:
@@ -343,9 +406,12 @@ async def test_two_watch_and_each_hears_everything(store_url: str) -> None:
     assert len([event for event in seen[1] if event.mode == "commits"]) == 51
 
 
-async def test_who_is_too_slow_loses_no_commit(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit is read again from the log; what is live only is counted."""
-    monkeypatch.setattr(observers, "BUFFER", 8)
+@pytest.mark.parametrize("limit", [("BUFFER", 8), ("BUFFER_BYTES", 500)])
+async def test_who_is_too_slow_loses_no_commit(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
+) -> None:
+    """What does not fit, by number or by size, is read again from the log; what is live only is counted."""
+    monkeypatch.setattr(observers, *limit)
     async with Runtime(store_url) as rt:
         run = await rt.spawn(counter(60), id="r")
         events = run.events()

@@ -11,12 +11,12 @@ import pytest
 
 from actorflow import Commit, Context, Graph, RestartPolicy, Retry, Runtime, Update
 from actorflow.errors import CommitRefused, RunFailed
-from actorflow.runtime import hooks
+from actorflow.runtime import hooks, observers
 from tests.runtime.asking import asker
 from tests.runtime.graphs import Trail, chain, counter, failing
 
 if TYPE_CHECKING:
-    from actorflow.runtime.events import CommitEvent, Event, NodeEvent, WaitEvent
+    from actorflow.runtime.events import CommitEvent, DataEvent, DroppedEvent, Event, NodeEvent, WaitEvent
 
 
 class Ears:
@@ -73,6 +73,87 @@ async def test_a_hook_hears_of_retries_and_failures(store_url: str) -> None:
 
     assert [what for what, node in ears.heard if node == "flaky"] == ["start", "retry", "start", "error"]
     assert ears.heard[-1] == ("end", "failed")
+
+
+HEARD: dict[str, set[tuple[str, str | None]]] = {
+    "on_node_open": {("nodes", "opened")},
+    "on_node_start": {("nodes", "started")},
+    "on_node_retry": {("nodes", "retrying")},
+    "on_node_error": {("nodes", "failed")},
+    "on_node_wait": {("nodes", "waiting")},
+    "on_node_complete": {("nodes", "finished")},
+    "on_wait": {("waits", "asked")},
+    "on_answer": {("waits", "answered")},
+    "on_values": {("values", None)},
+    "on_update": {("updates", None)},
+    "on_data": {("data", None)},
+    "on_progress": {("progress", None)},
+    "on_commit": {("commits", "claim"), ("commits", "commit"), ("commits", "release")},
+    "on_run_end": {("commits", "release")},
+}
+HEARD["on_event"] = set[tuple[str, str | None]]().union(*HEARD.values())
+
+
+@pytest.mark.parametrize("name", HEARD)
+async def test_a_hook_with_one_method_hears_what_that_is_for(name: str) -> None:
+    """Of a run in which there is something for each of them.
+
+    Planted: a method is left out where a hook says which modes it wants, or another one is called in its place.
+    """
+    graph, heard = Graph("all", Trail, on_error=lambda state, error: None), set[tuple[str, str | None]]()
+
+    @graph.node(retry=Retry(attempts=2, backoff=0.0))
+    async def work(state: Trail, ctx: Context) -> Update:
+        ctx.emit("word")
+        ctx.progress(1, 1)
+        if ctx.attempt == 1:
+            raise ConnectionError
+        return {"n": await ctx.interrupt("n?", type=int)}
+
+    @graph.node(after=work)
+    async def fails(state: Trail) -> None:
+        raise ValueError
+
+    async def hears(event: Any) -> None:
+        assert name != "on_run_end" or event.status == "finished"
+        heard.add((event.mode, getattr(event, "kind", None)))
+
+    hook = type("Ear", (), {name: staticmethod(hears)})()
+    async with Runtime("memory://", hooks=[hook]) as rt:
+        run = await rt.spawn(graph, id="r")
+        await run.wait()
+        await run.answer(3)
+        await run.result()
+
+    assert heard == HEARD[name]
+
+
+async def test_a_hook_that_hears_all_too_slowly_is_told_how_much_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is live only; and every name that a hook may have is for something."""
+    monkeypatch.setattr(observers, "BUFFER", 8)
+    go, words, missed = anyio.Event(), list[int](), list[int]()
+    graph = Graph("talks", Trail)
+
+    @graph.node
+    async def talk(state: Trail, ctx: Context) -> None:
+        for word in range(100):
+            ctx.emit(word)
+
+    class Slow:
+        async def on_data(self, event: DataEvent) -> None:
+            await go.wait()
+            words.append(event.data)
+
+        async def on_dropped(self, event: DroppedEvent) -> None:
+            missed.append(event.count)
+
+    async with Runtime("memory://", hooks=[Slow()]) as rt:
+        await rt.run(graph, id="r")
+        go.set()
+
+    assert sum(missed) > 0
+    assert len(words) + sum(missed) == 100
+    assert {*HEARD, "on_dropped"} == hooks.NAMES
 
 
 async def test_a_hook_is_called_after_the_commit(store_url: str) -> None:

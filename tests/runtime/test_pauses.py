@@ -81,6 +81,35 @@ async def test_a_paused_run_whose_question_expires_is_left_alone(store_url: str)
         assert (await rt.get("x").result()).trace == ["late"]
 
 
+async def test_draining_one_run_waits_for_what_runs_in_it_and_begins_nothing_new() -> None:
+    """It is back when what ran is committed and the run is let go of; other runs go on.
+
+    Planted: it is back when the pause is.
+    """
+    gate, elsewhere, ended = Gate(), Gate(), list[tuple[str, list[str]]]()
+    async with Runtime("memory://") as rt:
+        run, other = await rt.spawn(gated(gate), id="x"), await rt.spawn(gated(elsewhere), id="other")
+        await gate.inside.wait()
+        await elsewhere.inside.wait()
+
+        async def drain() -> None:
+            ended.append((await run.drain(by="Ada"), (await run.state()).trace))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain)
+            while await run.status() != "paused":
+                await anyio.lowlevel.checkpoint()
+            assert ended == []
+            gate.open.set()
+
+        assert (ended, rt.life_of("x")) == ([("paused", ["first", "middle n=0"])], None)
+        assert await other.status() == "running"
+        elsewhere.open.set()
+        await run.unpause()
+        assert (await run.result()).trace == ["first", "middle n=0", "last"]
+    assert gate.calls == 1
+
+
 async def test_draining_does_not_wait_for_a_question_or_a_retry() -> None:
     """Planted: it waits for the time at which the one expires, or the other is due."""
     graph = Graph("retries", Trail)

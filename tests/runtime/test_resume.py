@@ -100,6 +100,53 @@ async def test_a_finished_v1_run_goes_on_under_a_v2_graph_that_grew(store_url: s
         assert await handle.result() == V3(title="T", pages=[3], risk="unknown")
 
 
+@pytest.mark.parametrize("ends", ["leaf", "END"])
+async def test_a_finished_run_with_a_loop_goes_on_at_its_new_node_alone(store_url: str, ends: str) -> None:
+    """Once, though its leaf ran in each round, and no round again; what has gone on to END stays there.
+
+    Planted: a node whose branch ended the loop is offered that branch again, as if it were a leaf.
+    """
+    ran: list[str] = []
+
+    def rounds(*, grown: bool) -> Graph[Trail]:
+        graph = Graph("rounds", Trail)
+
+        @graph.node(entry=True)
+        async def again(state: Trail) -> Update:
+            ran.append("again")
+            return {"n": state.n + 1}
+
+        add(graph, "last", after=None, ran=ran)
+        graph.branch(
+            lambda state: "again" if state.n % 3 else "last" if grown or ends == "leaf" else END,
+            after=again,
+            to=("again", "last", END),
+        )
+        if ends == "leaf":
+            add(graph, "aside", after="again", ran=ran)
+        if grown:
+            add(graph, "new", after="last", ran=ran)
+            if ends == "leaf":
+                add(graph, "beside", after="aside", ran=ran)
+                graph.branch(lambda state: "again" if state.n < 6 else END, after="new", to=("again", END))
+        return graph
+
+    async with Runtime(store_url) as rt:
+        await rt.run(rounds(grown=False), id="x")
+    before = [*ran]
+    ran.clear()
+    async with Runtime(store_url) as rt:
+        with anyio.fail_after(20):
+            await (await rt.resume(rounds(grown=True), "x")).result()
+
+    assert before.count("again") == 3
+    if ends == "END":
+        assert ran == []
+    else:  # the grown graph has a round of its own: three more of the loop, and each thing after it
+        assert (ran.count("new"), ran.count("beside"), ran.count("again")) == (2, 4, 3)
+        assert sorted(ran[:2]) == ["beside", "new"]
+
+
 async def test_v1_to_v3_is_chained_in_one_go(store_url: str) -> None:
     """The shortest chain is found; history stays readable in each schema."""
     async with Runtime(store_url) as rt:
