@@ -59,6 +59,20 @@ def test_every_fence_is_understood(page: Path) -> None:
     assert [f"<!-- {block.mark} -->" for block in found if block.mark] == marks
 
 
+@pytest.mark.parametrize("system", ["LangGraph", "LangGraph4j", "OpenArmature", "SynapseKit", "Burr"])
+def test_each_system_that_users_come_from_is_shown_beside_actorflow(system: str, tmp_path: Path) -> None:
+    """Their code, which is not run here, and ours, which is; what is the same, what is better, what is not there."""
+    sections = (ROOT / "docs/coming-from.md").read_text("utf-8").split("\n## ")
+    (section,) = (text for text in sections if text.startswith(f"{system}\n"))
+    (tmp_path / "section.md").write_text(section, "utf-8")
+
+    marks = [(block.language, block.mark.partition(":")[0]) for block in blocks(tmp_path / "section.md")]
+
+    assert marks[0][1] == "not run"
+    assert ("python", "") in marks
+    assert [part for part in ("**The same.**", "**Better.**", "**Not there.**") if part not in section] == []
+
+
 def test_a_page_that_silences_the_log_does_so_for_itself(tmp_path: Path) -> None:
     """The tests after it hear what is logged."""
     (tmp_path / "planted.md").write_text("```python\nimport logging\n\nlogging.disable()\n```\n", "utf-8")
