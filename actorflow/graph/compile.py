@@ -135,13 +135,19 @@ class _Compilation:
     def _check_sent(self, plan: Plan) -> None:
         """Things are sent to the nodes that take them, and nothing else leads there."""
         note = self._problems.note
+        routed: set[str | End | None] = set()
+        for node in plan.nodes.values():
+            routed.update(node.goto, () if node.on_error is None else (node.on_error.node,))
         for name, node in plan.nodes.items():
             for target in node.send:
-                if plan.nodes[target].takes is None and plan.nodes[target].inner is None:
+                if plan.nodes[target].fan is not None:
+                    note(node.place, [f"it sends to {target!r}, a map, whose items are what over= says; say goto="])
+                elif plan.nodes[target].takes is None and plan.nodes[target].inner is None:
                     note(node.place, [f"it sends to {target!r}, which takes the state; give that one takes="])
             sent = node.takes is not None and node.fan is None
-            if sent and (name in plan.entries or self._wiring.leads_to(name)):
-                note(node.place, ["it takes what is sent to it, so no edge, branch or entry can lead there"])
+            if sent and (name in plan.entries or name in routed or self._wiring.leads_to(name)):
+                what = "edge, branch, Goto, error or entry"
+                note(node.place, [f"it takes what is sent to it, so no {what} can lead there"])
 
 
 def _is_state(kind: object) -> bool:

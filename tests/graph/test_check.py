@@ -488,6 +488,45 @@ def test_a_fan_out_takes_no_goto() -> None:
     assert "goto= is for what may return a Goto, and items return results" in only_error(graph)
 
 
+def test_what_is_sent_goes_to_who_takes_it() -> None:
+    """Not to a node of the state, nor to a map, which has items of its own; a graph inside takes its state."""
+    for options, part in (
+        ({}, "it sends to 't', which takes the state; give that one takes="),
+        ({"over": 3}, "it sends to 't', a map, whose items are what over= says"),
+    ):
+        graph = Graph("g", Empty)
+        graph.node(lambda state: None, name="a", send="t")
+        declare = graph.map if options else graph.node
+        declare(lambda one: None, name="t", **options)
+
+        assert part in only_error(graph)
+
+    graph = Graph("g", Empty)
+    graph.node(lambda state: None, name="a", send="t")
+    graph.subgraph(graph_of("x"), name="t")
+
+    assert graph.check() == []
+
+
+@pytest.mark.parametrize("how", ["edge", "branch", "goto", "error", "entry"])
+def test_only_what_is_sent_leads_to_who_takes_it(how: str) -> None:
+    """A token brings nothing that it could take: the function would be given the state."""
+    graph = Graph("g", Empty)
+    graph.node(
+        lambda state: None,
+        name="a",
+        entry=True,
+        send="t",
+        goto="t" if how == "goto" else (),
+        on_error="t" if how == "error" else None,
+    )
+    graph.node(lambda text: None, name="t", takes=str, entry=how == "entry", after="a" if how == "edge" else None)
+    if how == "branch":
+        graph.branch(_vague, after="a", to=("t", END))
+
+    assert "it takes what is sent to it, so no edge, branch, Goto, error or entry" in only_error(graph)
+
+
 @pytest.mark.parametrize("name", ["a/b", "review@night"])
 def test_a_name_that_reads_like_a_way_through_graphs_inside_is_refused(name: str) -> None:
     """``scope/node`` and ``node@key`` are how steering finds an activation."""
