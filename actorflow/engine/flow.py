@@ -35,6 +35,7 @@ from actorflow.graph.state import State
 if TYPE_CHECKING:
     from actorflow.engine.decision import Decision, Place
     from actorflow.engine.operations import Operation
+    from actorflow.graph.node import Node
 
 AFTER = "(after)"
 """The key of the question that `interrupt_after` asks; no question of a user's gets it."""
@@ -71,8 +72,7 @@ def take_apart(place: Place, value: Any) -> Outcome:
         value, goto = None, plan.route(node.name, value, (END,))
     elif isinstance(value, Goto):
         leaves = value.parent
-        declared = tuple(dict.fromkeys((*node.goto, END)))  # END goes without saying
-        goto = _around(place, value) if leaves else plan.route(node.name, value.targets, declared)
+        goto = _around(place, value) if leaves else plan.route(node.name, value.targets, may_go_to(node))
         value = value.update
     elif isinstance(value, Send) or _is_sends(place, value):
         several = [value] if isinstance(value, Send) else cast("list[Send]", value)
@@ -102,6 +102,11 @@ def _reply(place: Place, reply: Reply) -> tuple[Any]:
         raise BadUpdate(place.node.name, f"its reply can't be encoded: {error}") from error
 
 
+def may_go_to(node: Node) -> tuple[str | End, ...]:
+    """Where a Goto of a node, or out of the graph that it is, may lead: END goes without saying."""
+    return tuple(dict.fromkeys((*node.goto, END)))
+
+
 def _around(place: Place, goto: Goto) -> tuple[str | End, ...]:
     """The nodes of the graph around that a ``Goto(parent=True)`` means."""
     around = place.around
@@ -109,7 +114,7 @@ def _around(place: Place, goto: Goto) -> tuple[str | End, ...]:
         raise BadUpdate(place.node.name, "it goes to the graph around with Goto(parent=True), and there is none")
     if around.is_item:
         raise BadUpdate(place.node.name, "an item of a fan-out can't leave to the graph around it; let it finish")
-    return around.plan.route(around.node.name, goto.targets, around.node.goto)
+    return around.plan.route(around.node.name, goto.targets, may_go_to(around.node))
 
 
 def _is_sends(place: Place, value: Any) -> bool:

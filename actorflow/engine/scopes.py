@@ -9,7 +9,7 @@ import msgspec
 
 from actorflow.engine.decision import depth_of
 from actorflow.engine.fans import checked_result, finish_item
-from actorflow.engine.flow import Outcome, deliver
+from actorflow.engine.flow import Outcome, deliver, may_go_to
 from actorflow.engine.inputs import checked_input
 from actorflow.engine.keys import key_of
 from actorflow.engine.merge import typed
@@ -161,7 +161,7 @@ def leave(decision: Decision, path: str, goto: tuple[str | End, ...] | None = No
             kept = [one for update in updates for one in keep(owner.schema, update)]
             finish_item(decision, owner, [msgspec.to_builtins(one) for one in kept])
         else:
-            targets = None if goto is None else owner.plan.route(owner.node.name, goto, owner.node.goto)
+            targets = None if goto is None else owner.plan.route(owner.node.name, goto, may_go_to(owner.node))
             deliver(decision, owner, Outcome(None, targets), updates=updates)
     if scope.kept and not decision.run.ended:
         waiting = _next(decision, owner)

@@ -55,7 +55,7 @@ class Goto:
 
     Inside a subgraph, ``parent=True`` leaves it: what else goes on in it is
     cancelled, its results are handed up, and the graph around it goes to these
-    nodes, which are declared with ``goto=`` of the subgraph.
+    nodes, which are declared with ``goto=`` of the subgraph, again except for `END`.
 
     Example:
         >>> from actorflow import Goto

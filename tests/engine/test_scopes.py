@@ -13,7 +13,7 @@ from actorflow.graph.fan import ItemError
 from actorflow.graph.graph import Graph
 from actorflow.graph.reducers import Overwrite, extend
 from actorflow.graph.retry import Retry
-from actorflow.graph.routing import Goto, Send
+from actorflow.graph.routing import END, Goto, Send
 from actorflow.graph.state import State, Update
 from tests.engine.driver import Driver
 
@@ -422,6 +422,15 @@ def test_a_target_around_must_be_declared() -> None:
 
     assert isinstance(run.cause, UndeclaredTarget)
     assert (run.scope("sub").values["own"], run.open_at("sub/x").merged) == (0, False)
+
+
+def test_the_end_around_need_not_be_declared() -> None:
+    """As little as for a Goto that stays inside: it ends the owner's token, and what was written is handed up."""
+    run = around(inner())
+
+    run.returns("sub/x", Goto(END, parent=True, update={"n": 3}))
+
+    assert (run.run.status, run.frontier, run.state.n) == ("finished", [], 3)
 
 
 def test_there_is_nothing_around_the_outermost_graph() -> None:
