@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from actorflow import END, Graph, RestartPolicy, Retry, Runtime, State, Update, extend, migrate
+from actorflow import END, Graph, RestartPolicy, Retry, Runtime, Send, State, Update, extend, migrate
 from actorflow.errors import GraphError, RunFailed, StateTooLarge, TooDeep, TooManyActivations, TooManyItems
 from tests.runtime.graphs import Trail
 
@@ -196,6 +196,26 @@ async def test_of_ten_thousand_items_only_those_that_are_open_take_memory() -> N
         results = (await rt.run(graph)).results
 
     assert (results, most) == ([*range(10_000)], 20)
+
+
+async def test_too_many_inputs_that_are_sent_begin_none_of_theirs() -> None:
+    """They are a fan-out like any other. Planted: only those of a map are counted."""
+    calls: list[int] = []
+    graph = Graph("g", Trail, max_items=10)
+
+    @graph.node(send="work")
+    async def first(state: Trail) -> list[Send]:
+        return [Send("work", number) for number in range(11)]
+
+    async def work(number: int) -> None:
+        calls.append(number)
+
+    graph.node(work, takes=int)
+
+    error = await cause(graph, Trail())
+
+    assert isinstance(error, TooManyItems)
+    assert (error.node, error.items, error.limit, calls) == ("work", 11, 10, [])
 
 
 async def test_a_graph_that_contains_itself_without_an_end_is_stopped() -> None:
