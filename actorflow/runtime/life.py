@@ -84,6 +84,7 @@ class Life(Struct, eq=False):
     error: Exception | None = None  # set when this process had to let go of it
     stopping: Stop | None = None
     parking: bool = False
+    aside: str | None = None  # the supervisor for which it is to wait when it was let go of
     hurried: Signal = field(default_factory=Signal)  # set when a restart must not be waited for
     halted: Halt | None = None  # somebody wants the run to stand still
     recalled: Recall | None = None  # its supervisor restarts it with others
@@ -112,9 +113,13 @@ class Life(Struct, eq=False):
         self._hurry()
         self.actor.stop(stop)
 
-    def let_go(self) -> None:
-        """Cancel what runs, unrecorded, and let go of the run, so that it can be claimed."""
-        self.parking = True
+    def let_go(self, *, aside: str | None = None) -> None:
+        """Cancel what runs, unrecorded, and let go of the run, so that it can be claimed.
+
+        Args:
+            aside: the path of the supervisor that it is then to wait for; None: whoever looks may take it up.
+        """
+        self.parking, self.aside = True, aside
         self._hurry()
         self.actor.leave()
 

@@ -257,6 +257,8 @@ class Lives(StoreAccess):
             life.supervisor.left(life)
         if life.error is not None:
             self.blocked.stopped(life.run_id, life.error)
+        if life.aside is not None and life.outcome is None:  # now, or a scan would take it for an orphan
+            self.blocked.set_aside(life.run_id, life.aside)
 
     # -- supervisors ------------------------------------------------------------------
 

@@ -124,7 +124,8 @@ async def recover(
 
     async def take(run_id: str, graph: Graph[Any]) -> None:
         async with limiter:
-            if run_id not in lives and not lives.leaving:
+            passed_over = not awaited and run_id in lives.blocked  # perhaps since it was looked for
+            if run_id not in lives and not (passed_over or lives.leaving):
                 life = await _take_up(lives, graph, run_id, awaited=awaited)
                 found.extend([] if life is None else [life])
 

@@ -305,10 +305,8 @@ class Supervisor(Superior):
         """Stop the children, the last that was started first: what runs is cancelled, unrecorded, and let go of."""
         self.leaving = True
         while lives := list(self._lives()):
-            lives[-1].let_go()
+            lives[-1].let_go(aside=self.path)
             await lives[-1].done.wait()
-            if lives[-1].outcome is None:
-                self._living.blocked.set_aside(lives[-1].run_id, self.path)
 
     def close(self) -> None:
         """Take no more children."""

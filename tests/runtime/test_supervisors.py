@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -20,12 +21,16 @@ from actorflow.errors import (
     SupervisorClosed,
     SupervisorExists,
 )
+from actorflow.runtime import recovery
+from actorflow.runtime.lives import Lives
+from actorflow.runtime.recovery import orphans
 from tests.runtime.graphs import Trail
 from tests.runtime.mailing import Close, Deposit, Gate, banking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actorflow.runtime.life import Life
     from actorflow.runtime.supervisor import Supervisor
 
 
@@ -194,6 +199,61 @@ async def test_children_are_counted_together_and_one_crash_too_many_stops_all(st
             await until(lambda: len(stage.log) == 3)
             stage.finish(*"abd")
             assert {(await rt.get(name).result()).n for name in "abd"} == {1}
+
+
+async def test_a_scan_that_began_before_leaves_alone_whom_a_group_that_gave_up_has_left(
+    store_url: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds an orphan that was no run when it asked who lives here. Planted: who is blocked is asked only then."""
+    looks, go_on = [threading.Event() for _ in range(3)], threading.Event()
+    begun = iter(looks)
+
+    def slow(*args: Any, **options: Any) -> list[tuple[str, str]]:
+        next(begun, looks[-1]).set()
+        go_on.wait(PATIENCE)
+        return orphans(*args, **options)
+
+    monkeypatch.setattr(recovery, "orphans", slow)
+    async with Runtime(store_url, scan_every=0.01) as rt:
+        rt.register(stage.graph)
+        await until(looks[0].is_set)
+        with pytest.raises(RestartIntensity):  # noqa: PT012 - where it is raised is what is tested
+            async with rt.supervise("group", max_restarts=0) as group:
+                for name in "ab":
+                    await group.spawn(stage.graph, Trail(), id=name)
+                await stage.until(starts="ab")
+                stage.crash("b")
+                await anyio.sleep_forever()
+
+        go_on.set()
+        await until(looks[2].is_set)
+
+        assert await rt.get("a").status() == "blocked"
+        assert (await rt.tip("a")).header.kind == "release"
+
+
+async def test_whom_a_group_lets_go_of_is_set_aside_before_anybody_else_looks(
+    store_url: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From when it lives here no more. Planted: the group sees to it when it comes to know that."""
+    aside: dict[str, bool] = {}
+    is_over = Lives._is_over
+
+    def noted(lives: Lives, life: Life) -> None:
+        is_over(lives, life)
+        aside[life.run_id] = life.run_id in lives.blocked
+
+    monkeypatch.setattr(Lives, "_is_over", noted)
+    async with Runtime(store_url, recover="never") as rt:
+        with pytest.raises(RestartIntensity):  # noqa: PT012 - where it is raised is what is tested
+            async with rt.supervise("group", max_restarts=0) as group:
+                for name in "ab":
+                    await group.spawn(stage.graph, Trail(), id=name)
+                await stage.until(starts="ab")
+                stage.crash("b")
+                await anyio.sleep_forever()
+
+    assert aside == {"a": True, "b": False}  # what crashed has failed
 
 
 async def test_a_supervisor_that_gives_up_is_restarted_by_the_one_around_it(store_url: str, stage: Stage) -> None:
