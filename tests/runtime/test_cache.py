@@ -180,6 +180,22 @@ async def test_an_entry_that_is_out_of_date_is_computed_again(monkeypatch: pytes
     assert (dry.cached, real.cached, none.cached) == (1, 1, 0)
 
 
+async def test_a_result_counts_as_long_as_who_kept_it_and_who_asks_both_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shorter time in newer code holds for what was kept for ever, and a longer one for nothing that is over."""
+    calls: list[str] = []
+    now = Clock(monkeypatch)
+    short, lasting = fetching(calls, Cache(key=by_url, ttl=60, version=1)), fetching(calls, LASTING)
+    counts: list[int] = []
+
+    async with Runtime("memory://") as rt:
+        for later, graph in ((0, lasting), (59, short), (61, short), (100, lasting), (122, lasting)):
+            now.set(later)
+            await rt.run(graph, Page(url="a"))
+            counts.append(len(calls))
+
+    assert counts == [1, 1, 2, 2, 3]
+
+
 class Clock:
     """What the cache takes for the time."""
 
