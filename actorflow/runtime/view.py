@@ -180,7 +180,7 @@ def _asker(moments: Iterable[Moment]) -> str | None:
 
 
 def _writes(shown: Record, group: Iterable[Moment]) -> dict[str, tuple[Operation, ...]]:
-    """What a record changed. An activation's update, if branches follow it, is a record of its own before."""
+    """What a record changed. Where an activation was routed later, its update is a record of its own before."""
     records = [
         one.record
         for one in group
