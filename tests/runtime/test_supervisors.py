@@ -201,6 +201,17 @@ async def test_children_are_counted_together_and_one_crash_too_many_stops_all(st
             assert {(await rt.get(name).result()).n for name in "abd"} == {1}
 
 
+async def give_up(rt: Runtime, stage: Stage) -> None:
+    """A group of a and b gives up because b crashed: b has failed, and a is let go of."""
+    with pytest.raises(RestartIntensity):  # noqa: PT012 - it is raised where the group is left
+        async with rt.supervise("group", max_restarts=0) as group:
+            for name in "ab":
+                await group.spawn(stage.graph, Trail(), id=name)
+            await stage.until(starts="ab")
+            stage.crash("b")
+            await anyio.sleep_forever()
+
+
 async def test_a_scan_that_began_before_leaves_alone_whom_a_group_that_gave_up_has_left(
     store_url: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,13 +228,7 @@ async def test_a_scan_that_began_before_leaves_alone_whom_a_group_that_gave_up_h
     async with Runtime(store_url, scan_every=0.01) as rt:
         rt.register(stage.graph)
         await until(looks[0].is_set)
-        with pytest.raises(RestartIntensity):  # noqa: PT012 - where it is raised is what is tested
-            async with rt.supervise("group", max_restarts=0) as group:
-                for name in "ab":
-                    await group.spawn(stage.graph, Trail(), id=name)
-                await stage.until(starts="ab")
-                stage.crash("b")
-                await anyio.sleep_forever()
+        await give_up(rt, stage)
 
         go_on.set()
         await until(looks[2].is_set)
@@ -245,13 +250,7 @@ async def test_whom_a_group_lets_go_of_is_set_aside_before_anybody_else_looks(
 
     monkeypatch.setattr(Lives, "_is_over", noted)
     async with Runtime(store_url, recover="never") as rt:
-        with pytest.raises(RestartIntensity):  # noqa: PT012 - where it is raised is what is tested
-            async with rt.supervise("group", max_restarts=0) as group:
-                for name in "ab":
-                    await group.spawn(stage.graph, Trail(), id=name)
-                await stage.until(starts="ab")
-                stage.crash("b")
-                await anyio.sleep_forever()
+        await give_up(rt, stage)
 
     assert aside == {"a": True, "b": False}  # what crashed has failed
 
