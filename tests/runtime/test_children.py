@@ -65,7 +65,7 @@ async def test_a_result_is_awaited_in_the_node_that_begins_the_child(store_url: 
     assert sorted(calls) == [1, 2]
 
 
-async def test_parents_and_children_are_killed_at_every_operation() -> None:
+async def test_parents_and_children_are_killed_at_every_write() -> None:
     """Each child is begun once, under an id that is the same in every execution."""
     calls: list[int] = []
 

@@ -157,7 +157,7 @@ async def _has(rt: Runtime, sum_: int) -> bool:
     return bool((await rt.get("till").state()).sum == sum_)
 
 
-async def test_sender_and_receiver_are_killed_at_every_operation() -> None:
+async def test_sender_and_receiver_are_killed_at_every_write() -> None:
     """Both live in one process, whose death is at each write to the store: the sum is exact, the order is kept."""
 
     async def scene(rt: Runtime, graphs: list[Graph[Any]]) -> None:
