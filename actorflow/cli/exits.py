@@ -52,6 +52,7 @@ _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.Quarantined, Exit.CORRUPT),
     (errors.CorruptCheckpoint, Exit.CORRUPT),
     (errors.Blocked, Exit.BLOCKED),
+    (errors.ChildNotBegun, Exit.BLOCKED),
     (errors.MigrationError, Exit.BLOCKED),
     (errors.UnknownNode, Exit.BLOCKED),
     (errors.RunFailed, Exit.FAILED),

@@ -48,6 +48,7 @@
     │   ├── RunOwned                         a live actor elsewhere owns the run
     │   │   └── ImportUnfinished             it is being imported, or its import was cut off
     │   ├── RunDeleted (LookupError)         the id was deleted
+    │   ├── ChildNotBegun                    it can't be deleted before a run that it has spawned is begun
     │   ├── CheckpointGone (LookupError)     retention let go of this checkpoint
     │   ├── RunWaiting                       it waits for somebody, so that it has no result yet
     │   ├── RunEnded                         it is over, and this is only for a run that is not
@@ -162,6 +163,7 @@ from actorflow.errors.run import (
     Blocked,
     CheckpointGone,
     ChildFailed,
+    ChildNotBegun,
     IdempotencyConflict,
     ImportUnfinished,
     InputPending,
@@ -237,6 +239,7 @@ __all__ = [
     "Blocked",
     "CheckpointGone",
     "ChildFailed",
+    "ChildNotBegun",
     "CommitRefused",
     "CommitTooLarge",
     "CommitUnknown",

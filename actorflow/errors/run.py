@@ -102,6 +102,22 @@ class RunDeleted(RunError, LookupError):
         )
 
 
+class ChildNotBegun(RunError):
+    """Another run is still to begin as a child of this one, so that this one can't be deleted yet. It is as it was.
+
+    A spawn that was committed happens, but nobody has begun the child so far: no process with its graph was there.
+    """
+
+    def __init__(self, run_id: str, children: Mapping[str, str]) -> None:
+        named = ", ".join(f"{child!r} of graph {graph!r}" for child, graph in children.items())
+        super().__init__(
+            run_id,
+            f"run {run_id!r} is not deleted: what it has spawned is not begun yet: {named}; a runtime of this store "
+            "that knows the graph (Runtime(graphs=[...])) begins it by itself, and then this one can be deleted",
+        )
+        self.children = dict(children)
+
+
 class CheckpointGone(RunError, LookupError):
     """Retention let go of this checkpoint. The run itself is whole: its history begins with ``oldest``."""
 

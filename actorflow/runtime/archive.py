@@ -23,7 +23,7 @@ from actorflow.errors import (
     RunOwned,
     StoreError,
 )
-from actorflow.runtime.care import claim_as_is, delete_run, release_as_is
+from actorflow.runtime.care import check_may_go, claim_as_is, delete_run, release_as_is
 from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
 from actorflow.runtime.claiming import EndedMeanwhile, near_ids
 from actorflow.runtime.large import references
@@ -73,6 +73,7 @@ def archive_run(store: Store, run_id: str, to: Opening, *, by: str | None) -> Ar
         BadRunId: its id is too long for what it would be called in the archive.
         ImportUnfinished: it is a copy itself, of which a part is missing.
         CorruptCheckpoint: it is damaged, and nothing is written after a damaged commit.
+        ChildNotBegun: it has spawned another run, which nobody has begun yet.
     """
     log = store.log(run_id)
     tip = log.tip()
@@ -83,6 +84,7 @@ def archive_run(store: Store, run_id: str, to: Opening, *, by: str | None) -> Ar
     if tip.header.status == IMPORTING:
         raise ImportUnfinished(run_id, tip.header.owner.host, tip.header.owner.pid)
     encode_id(f"{run_id}@{tip.file.life}")  # before anything is made of it
+    check_may_go(store, log, tip)
     target = to(readonly=False)
     try:
         archive_id, claim = _copy(store, log, target)

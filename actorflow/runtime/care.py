@@ -26,7 +26,7 @@ from actorflow.runtime.claiming import EndedMeanwhile, Tombstone, check_there, n
 from actorflow.runtime.large import Joiner, referenced
 from actorflow.runtime.letters import marks_of
 from actorflow.runtime.listing import log_of
-from actorflow.runtime.parting import take_leave
+from actorflow.runtime.parting import check_begun, take_leave
 from actorflow.runtime.replay import reading, replay
 from actorflow.runtime.sleeping import got_up, is_asleep, lying_down, mark_getting_up, next_opening
 from actorflow.store.backend import whole
@@ -154,6 +154,7 @@ def delete_run(store: Store, run_id: str, *, by: str | None, seen: Tip | None = 
         RunOwned: a live actor owns it.
         CorruptCheckpoint: it is damaged, and nothing is written after a damaged commit.
         EndedMeanwhile: it is another end than the one that was seen.
+        ChildNotBegun: it has spawned another run, which nobody has begun yet.
     """
     log = store.log(run_id)
     tip = log.tip()
@@ -189,13 +190,11 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise EndedMeanwhile(f"run {log.run_id!r} went on meanwhile")
         header = tip.header
         opening = header.opening if header.status == DELETED else header.opening + 1
-        frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
+        run = _leaving(store, log, tip, opening)
         marks = past(marks_of(run.mail), store.inbox.letters(log.run_id))
-        statuses = [frame.header.status for frame in frames if frame.header.status != DELETED]
-        ended = bool(statuses) and statuses[-1] in ENDED
-        if ended and not any(number < opening for number in store.markers.openings(log.run_id)):
-            run.mail.outbox.clear()  # others have it all
-        before[frames[-1].digest] = run, header, marks
+        if header.status != DELETED:
+            check_begun(store, run)
+        before[tip.digest] = run, header, marks
         if opening > header.opening:
             store.markers.put_active(log.run_id, opening)
         body = encode_body(Body((Claimed(header.epoch + 1, opening), Ended(DELETED, by))))
@@ -226,6 +225,26 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
         _commit(ownership, "release", Body((Ended(DELETED, by),), left), snapshot=True)
     finally:
         ownership.close()
+
+
+def check_may_go(store: Store, log: RunLog, tip: Tip) -> None:
+    """Refuse now what `delete_run` would refuse later, after much work.
+
+    Raises:
+        ChildNotBegun: it has spawned another run, which nobody has begun yet.
+        CorruptCheckpoint: it is damaged.
+    """
+    check_begun(store, _leaving(store, log, tip, tip.header.opening + 1))
+
+
+def _leaving(store: Store, log: RunLog, tip: Tip, opening: int) -> RunState:
+    """A run that is to be deleted in this opening: its outbox has what others do not have yet."""
+    frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
+    statuses = [frame.header.status for frame in frames if frame.header.status != DELETED]
+    ended = bool(statuses) and statuses[-1] in ENDED
+    if ended and not any(number < opening for number in store.markers.openings(log.run_id)):
+        run.mail.outbox.clear()
+    return run
 
 
 def _emptied(run: RunState, marks: Marks) -> RunState:

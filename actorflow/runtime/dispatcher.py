@@ -120,6 +120,7 @@ class Dispatcher:
             if again:
                 sender.upto.clear()
                 sender.told.clear()
+            sender.waits = False
             sender.news.set()
         elif parcels:
             self._lives.wanting.set()  # replies may come from elsewhere
@@ -142,8 +143,17 @@ class Dispatcher:
     async def drained(self) -> None:
         """Wait until nothing is on its way."""
         while self:
+            await self._next_change()
+
+    async def tried(self, run_id: str) -> None:
+        """Wait until nothing that this run has sent is on its way, or the rest waits for a better time."""
+        while (sender := self._senders.get(run_id)) is not None and not sender.waits:
+            await self._next_change()
+
+    async def _next_change(self) -> None:
+        if self._changed.is_set():  # or another one waits for it, too
             self._changed = anyio.Event()
-            await self._changed.wait()
+        await self._changed.wait()
 
     async def _serve(self, sender: _Sender) -> None:
         pause = AGAIN[0]

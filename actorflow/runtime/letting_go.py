@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from actorflow.engine.events import Stop
 from actorflow.engine.records import ENDED
+from actorflow.errors import ChildNotBegun
 from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import EndedMeanwhile, end_unowned
+from actorflow.runtime.large import Joiner
+from actorflow.runtime.replay import reading, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,17 +46,34 @@ async def stop_run(lives: Lives, run_id: str, stop: Stop) -> str:
 
 
 async def cancel_and_delete(lives: Lives, run_id: str, *, by: str | None) -> None:
-    """Delete a run, having cancelled it first if it lives here.
+    """Delete a run, having cancelled it first if it lives here, or has yet to begin others.
 
     Raises:
-        NoSuchRun, RunOwned, CorruptCheckpoint, StoreError
+        NoSuchRun, RunOwned, ChildNotBegun, CorruptCheckpoint, StoreError
     """
     if (life := lives.get(run_id)) is not None:
         life.stop(Stop("cancelled", by))
         await life.done.wait()
+    try:
+        await _delete(lives, run_id, by)
+    except ChildNotBegun:
+        await stop_run(lives, run_id, Stop("cancelled", by))
+        await _carry_out(lives, run_id)
+        await _delete(lives, run_id, by)
+    lives.blocked.lift(run_id)
+
+
+async def _delete(lives: Lives, run_id: str, by: str | None) -> None:
     async with lives.claimants.one(run_id):
         await lives.in_store(lambda: delete_run(lives.store, run_id, by=by))
-    lives.blocked.lift(run_id)
+
+
+async def _carry_out(lives: Lives, run_id: str) -> None:
+    """Let others have what a run has sent that is over, as far as that is possible here and now."""
+    store, log = lives.store, lives.store.log(run_id)
+    _, run = await lives.in_store(lambda: reading(log, lambda frames: replay(frames, Joiner(store.blobs(run_id)))))
+    lives.dispatcher.told(run, tuple(run.mail.outbox), over=True)
+    await lives.dispatcher.tried(run_id)
 
 
 async def set_apart(lives: Lives, run_id: str, work: Callable[[], T]) -> T:

@@ -4,7 +4,9 @@ Word of its end to those who watch it and to those whose messages it did not
 come to, the end of its children, and what it had sent and others may not have.
 All of it goes as files into their inboxes, between the claim that says that
 the run is deleted and the tombstone: a deleter that dies in between leaves a
-run whose deletion the next one begins again, under the same numbers.
+run whose deletion the next one begins again, under the same numbers. Only the
+beginning of a child is nothing that a file could stand for: it needs the
+child's graph, so that a run which owes one is not deleted.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from actorflow.engine.fold import fold
 from actorflow.engine.mail import Parcel
 from actorflow.engine.posting import farewell
 from actorflow.engine.records import ENDED
-from actorflow.errors import IdempotencyConflict
+from actorflow.errors import ChildNotBegun, IdempotencyConflict
 from actorflow.runtime import clock
 from actorflow.runtime.letters import posted
 from actorflow.store.deletion import DELETED
@@ -25,8 +27,28 @@ if TYPE_CHECKING:
     from actorflow.engine.run import RunState
     from actorflow.store.store import Store
 
-_ANSWERS = ("reply", "down")
-"""What a run that is over may still want, if it goes on some day."""
+_LASTING = ("message", "reply", "down")
+"""What a run that is over still gets: a message is a dead letter there, and it may go on and want an answer."""
+
+
+def check_begun(store: Store, run: RunState) -> None:
+    """Refuse to delete a run before others whose beginning only it knows of. Blocks.
+
+    One that is to be cancelled at once need not begin for that.
+
+    Raises:
+        ChildNotBegun: naming them, and their graphs.
+    """
+    cancelled = {parcel.target for parcel in run.mail.outbox if parcel.kind == "cancel"}
+    if run.status not in ENDED:
+        cancelled |= {target for target, child in run.mail.children.items() if child.on_close == "cancel"}
+    owed = {
+        parcel.target: parcel.graph or ""
+        for parcel in run.mail.outbox
+        if parcel.kind == "spawn" and parcel.target not in cancelled and store.log(parcel.target).tip() is None
+    }
+    if owed:
+        raise ChildNotBegun(run.run_id, owed)
 
 
 def take_leave(store: Store, run: RunState) -> None:
@@ -41,7 +63,7 @@ def take_leave(store: Store, run: RunState) -> None:
         run = fold(run, record)
     for parcel in run.mail.outbox:
         if (status := _status_of(store, run, parcel.target)) is not None:
-            wanted = parcel.kind in _ANSWERS or (status not in ENDED and parcel.kind != "spawn")
+            wanted = parcel.kind in _LASTING or (status not in ENDED and parcel.kind != "spawn")
             # what is not is filled all the same: who goes on some day finds no gap before an answer
             sent = parcel if wanted else Parcel(parcel.target, parcel.number, "reply")
             with suppress(IdempotencyConflict):  # something else was kept under this number, say that it bounced

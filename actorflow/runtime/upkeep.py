@@ -184,6 +184,7 @@ class Upkeep(OpenRuntime):
             RunDeleted: it was deleted, and not by archiving it there.
             RunOwned: a live actor in another process owns it.
             BadStoreUrl: this store has no folders of its own; say where ``to``.
+            ChildNotBegun: as for `delete`.
             CorruptCheckpoint: it is damaged: nothing was deleted.
         """
         if by is not None:
@@ -250,6 +251,7 @@ class Upkeep(OpenRuntime):
         Raises:
             NoSuchRun: with ids that look alike.
             RunOwned: a live actor in another process owns it.
+            ChildNotBegun: it has spawned another run, which has to begin first, and can't in this process.
             CorruptCheckpoint: it is damaged: nothing is written after a damaged commit.
         """
         if by is not None:
