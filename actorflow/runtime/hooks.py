@@ -18,7 +18,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from actorflow.engine.records import ENDED
-from actorflow.runtime.events import CommitEvent, Event, Mode, NodeEvent, WaitEvent
+from actorflow.runtime.events import LIVE_ONLY, CommitEvent, Event, Mode, NodeEvent, WaitEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,8 @@ class Hook:
                 raise TypeError(f"hook {hook!r} is no function and has none of {', '.join(sorted(NAMES))}")
             self._calls = {"on_event": hook}
         self.modes = frozenset[Mode](mode for mode in MODES if "on_event" in self._calls or self._wants(mode))
+        if "on_dropped" in self._calls and not self.modes & LIVE_ONLY:
+            self.modes |= MODES & LIVE_ONLY  # it asks how much is missed of all that may be
 
     def _wants(self, mode: Mode) -> bool:
         names: Iterable[str]

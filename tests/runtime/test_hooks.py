@@ -156,6 +156,30 @@ async def test_a_hook_that_hears_all_too_slowly_is_told_how_much_it_missed(monke
     assert {*HEARD, "on_dropped"} == hooks.NAMES
 
 
+async def test_a_hook_that_hears_only_of_what_is_missed_hears_of_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens for what is live only but for that.
+
+    Planted: a hook wants the events that it has methods for, and no others, as it was: it hears nothing.
+    """
+    monkeypatch.setattr(observers, "BUFFER", 8)
+    missed = list[int]()
+    graph = Graph("talks", Trail)
+
+    @graph.node
+    async def talk(state: Trail, ctx: Context) -> None:
+        for word in range(100):
+            ctx.emit(word)
+
+    class Counts:
+        async def on_dropped(self, event: DroppedEvent) -> None:
+            missed.append(event.count)
+
+    async with Runtime("memory://", hooks=[Counts()]) as rt:
+        await rt.run(graph, id="r")
+
+    assert 50 < sum(missed) <= 100 + 3  # words, and that the node was opened, was started and has finished
+
+
 async def test_a_hook_is_called_after_the_commit(store_url: str) -> None:
     """Whoever hears that a node completed finds it in the store."""
     found: list[bool] = []
