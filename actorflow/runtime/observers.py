@@ -157,7 +157,7 @@ class Observers:
     are held weakly, so that a loop over events which is left leaves nothing behind.
     """
 
-    __slots__ = ("__weakref__", "_begun", "_feeds", "_home", "_told", "live", "run_id", "seq")  # there may be thousands
+    __slots__ = ("__weakref__", "_feeds", "_home", "_newer", "_told", "live", "run_id", "seq")  # there may be thousands
 
     def __init__(self, run_id: str, home: Home) -> None:
         self.run_id = run_id
@@ -165,7 +165,7 @@ class Observers:
         self._feeds: tuple[weakref.ref[Feed], ...] = ()
         self.seq = -1  # the newest commit of whoever owns the run here
         self._told = 0  # live-only events since
-        self._begun: anyio.Event | None = None  # only while somebody waits for the next life
+        self._newer: anyio.Event | None = None  # only while somebody waits for a newer commit
         self._home = home
 
     def __bool__(self) -> bool:
@@ -183,17 +183,24 @@ class Observers:
 
     def begins(self, header: Header) -> None:
         """The run was claimed here."""
-        self.seq, self._told = header.seq, 0
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            begun.set()
+        self._at(header.seq)
         self.wake()
 
-    async def next_life(self) -> None:
-        """Wait until the run is claimed here."""
-        if self._begun is None:
-            self._begun = anyio.Event()
-        await self._begun.wait()
+    async def newer(self, seq: int) -> None:
+        """Wait until the run was claimed here, or has committed something, since ``self.seq`` was this.
+
+        So whoever remembers that before a look misses nothing that came while it looked.
+        """
+        while self.seq == seq:
+            if self._newer is None:
+                self._newer = anyio.Event()
+            await self._newer.wait()
+
+    def _at(self, seq: int) -> None:
+        self.seq, self._told = seq, 0
+        newer, self._newer = self._newer, None
+        if newer is not None:
+            newer.set()
 
     def wake(self) -> None:
         """Let all look again: the run began or ended to live here, or the runtime is left."""
@@ -204,7 +211,7 @@ class Observers:
 
     def committed(self, draft: Draft, ownership: Ownership, *, short: bool) -> None:
         """A commit is durable, the newest of this owner's; see `Fresh`."""
-        self.seq, self._told = ownership.header.seq, 0
+        self._at(ownership.header.seq)
         if self._feeds:
             frame = Frame(
                 header=ownership.header,

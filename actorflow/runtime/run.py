@@ -120,9 +120,8 @@ class Run(Steered[S]):
                 return await self.result()  # somebody answered it here, or its time had come
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            if observers.seq == seq:  # else it lived here while that was read, which may be of before
-                await clock.rest(pause, until=observers.next_life)
-                pause = min(pause * 2, _POLL[1])
+            await clock.rest(pause, until=partial(observers.newer, seq))
+            pause = min(pause * 2, _POLL[1])
         _, run = await self._runtime.load(self.id)
         return self._judge(
             run.status, run.root.values, tip.file, seq=tip.header.seq, node=run.failed_in, cause=_remote(run.error)
@@ -183,7 +182,7 @@ class Run(Steered[S]):
                 return status
             if (reason := self._runtime.why_blocked(self.id)) is not None:
                 raise Blocked(self.id, reason)
-            await clock.rest(pause, until=observers.next_life)
+            await clock.rest(pause, until=partial(observers.newer, seq))
             pause = min(pause * 2, _POLL[1])
 
     def _handle(self, life: Life) -> Run[S]:

@@ -34,6 +34,8 @@ from actorflow.store.backend import Missing
 from actorflow.store.keys import caller_name
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from actorflow.engine.events import Receiving
     from actorflow.engine.mail import Said
     from actorflow.graph.graph import Graph
@@ -138,6 +140,8 @@ class Sending(Steering):
                 await next_actor(life)
                 _check_goes_on(life)
             return request
+        observers = lives.observers(note.run_id)
+        seq = observers.seq
         note.sight = sight = await lives.look(note.run_id)
         tip, graph = sight.tip, self._graph_for(sight.tip)
         event = note.event(graph)
@@ -153,7 +157,7 @@ class Sending(Steering):
             taken = await self._take_up_for(lives, note.run_id, request, event, context)
         except MailboxFull:
             if tip.header.status == "paused" or anyio.current_time() >= deadline:
-                await self._until_room(lives, note.run_id, deadline)
+                await self._until_room(note.run_id, deadline, partial(observers.newer, seq))
             else:
                 await lives.take_up(graph, note.run_id, context=context, reopen=None)
             return None
@@ -167,7 +171,7 @@ class Sending(Steering):
             _check_goes_on(taken)
         return request
 
-    async def _until_room(self, lives: Lives, run_id: str, deadline: float) -> None:
+    async def _until_room(self, run_id: str, deadline: float, goes_on: Callable[[], Awaitable[None]]) -> None:
         """Wait a little for a run to go on that takes nothing, because it is full and stands still.
 
         Raises:
@@ -177,7 +181,7 @@ class Sending(Steering):
             _, run = await self.load(run_id)
             raise MailboxFull(run_id, len(run.mail.queue), run.mail.size)
         pause = min(_POLL[1], deadline - anyio.current_time())
-        await clock.rest(pause, until=lives.observers(run_id).next_life)
+        await clock.rest(pause, until=goes_on)
 
     # -- where somebody else has the run -----------------------------------------------
 
@@ -211,7 +215,9 @@ class Sending(Steering):
             AskFailed: it ended, or set the message aside, without one.
         """
         run_id, pause, seq = kept.run_id, _POLL[0], -1
+        observers = lives.observers(run_id)
         while True:
+            here = observers.seq
             tip = (await lives.look(run_id)).tip
             if tip.header.seq != seq:
                 seq, pause = tip.header.seq, _POLL[0]
@@ -221,7 +227,8 @@ class Sending(Steering):
                     raise AskFailed(run_id, f"it is {tip.header.status}, and did not come to this message")
             if (reason := await lives.in_store(partial(_set_aside, lives, kept.letter))) is not None:
                 raise AskFailed(run_id, reason)
-            await clock.rest(pause, until=lives.observers(run_id).next_life)
+            await clock.rest(_POLL[0])  # however often it commits, if it lives here now
+            await clock.rest(pause, until=partial(observers.newer, here))
             pause = min(pause * 2, _POLL[1])
 
     async def _said(self, run_id: str, kept: Kept) -> Said | None:
