@@ -59,15 +59,15 @@ def take_apart(place: Place, value: Any) -> Outcome:
         BadUpdate: it is none of what a node may return.
         UndeclaredTarget: it leads where it must not.
     """
+    reply: tuple[Any] | None = None
+    if isinstance(value, Reply):
+        reply, value = _reply(place, value), value.update
     if value is None or value.__class__ is dict:  # what most nodes return
-        return Outcome(value)
+        return Outcome(value, reply=reply)
     plan, node = place.plan, place.node
     goto: tuple[str | End, ...] | None = None
     leaves = False
     sends: tuple[tuple[str, list[Any]], ...] = ()
-    reply: tuple[Any] | None = None
-    if isinstance(value, Reply):
-        reply, value = _reply(place, value), value.update
     if isinstance(value, End):
         value, goto = None, plan.route(node.name, value, (END,))
     elif isinstance(value, Goto):
@@ -264,7 +264,7 @@ def route(
         puts, opens = puts_and_opens(plan, activation.key, node, outcome.goto)
         for target, inputs in outcome.sends:
             opens.append(Open(target, key_of(activation.key, b"send", target.encode()), sent=inputs))
-    else:
+    elif not plan.is_leaf(node):
         try:
             targets = [*_branched(decision, place, operations, gathers), *plan.edges.get(node, ())]
         except Exception as error:  # noqa: BLE001 - the work is kept, and the run fails at its routing

@@ -193,12 +193,14 @@ def _finish(run: RunState, record: Finished) -> None:
     _write(run, activation, operations, record.handed)
     if activation.letter is not None:
         end_turn(run, activation)
-    close(run, activation, done=not any(opened.error for opened in record.opens))  # else a node handles its failure
+    opens = record.opens
+    close(run, activation, done=not (opens and any(one.error for one in opens)))  # else a node handles its failure
     scope = run.scopes[activation.scope]
     _put(scope, record.puts, activation.key, activation.unseen)
     if record.parks:
         scope.parked[activation.node] = Token(activation.key, activation.unseen)
-    _open(run, activation.scope, record.opens, activation.unseen)
+    if opens:
+        _open(run, activation.scope, opens, activation.unseen)
     run.last_node = activation.node
 
 

@@ -43,10 +43,12 @@ if TYPE_CHECKING:
 
 def typed(schema: Schema, values: Values) -> State:
     """The values as a State of the caller's own: nothing the caller does to it is seen by anybody else."""
-    fields = schema.fields
-    return schema.state_type(
-        **{name: fields[name].load(thaw(value)) for name, value in values.items() if name in fields}
-    )
+    known = schema.fields
+    given = values if values.keys() <= known.keys() else {name: values[name] for name in values if name in known}
+    if schema.copied:
+        own = {field.name: field.load(thaw(given[field.name])) for field in schema.copied if field.name in given}
+        given = {**given, **own}
+    return schema.state_type(**given)
 
 
 def merge(schema: Schema, values: Values, update: Mapping[str, Any], *, node: str | None) -> list[Operation]:
@@ -69,7 +71,7 @@ def merge(schema: Schema, values: Values, update: Mapping[str, Any], *, node: st
         except Exception as error:  # the value's own types may raise anything
             hint = "; is an await missing?" if isawaitable(value) else ""
             raise BadUpdate(node, f"{error} (the field is {field.type_text}){hint}", field=name) from error
-    if operations and hasattr(schema.state_type, "__post_init__"):
+    if operations and schema.is_ruled:
         _check_whole(schema, operations, values, node=node)
     return operations
 

@@ -217,8 +217,10 @@ def next_letter(decision: Decision) -> Letter | None:
     run = decision.run
     if run.turn is not None or not run.mail.queue or run.paused or run.closing:
         return None
-    handlers = decision.plan.handlers
-    return next((one for one in run.mail.queue.values() if run.forms[one.form].name in handlers), None)
+    for letter in run.mail.queue.values():
+        if run.forms[letter.form].name in decision.plan.handlers:
+            return letter
+    return None
 
 
 def open_turn(decision: Decision, letter: Letter) -> None:

@@ -95,10 +95,15 @@ class Plan(Struct, frozen=True, eq=False, dict=True):
         """What undoes steps of this graph and of those inside it, by name."""
         return undos_within(self)
 
+    @cached_property
+    def leaves(self) -> frozenset[str]:
+        """The nodes that nothing leaves; an edge to END does."""
+        led = self.edges.keys() | self.legs.keys() | self.branches.keys()
+        return frozenset(name for name, its in self.nodes.items() if not (name in led or its.goto or its.send))
+
     def is_leaf(self, node: str) -> bool:
-        """Whether nothing leaves this node; an edge to END does."""
-        its = self.nodes[node]
-        return not (node in self.edges or node in self.legs or node in self.branches or its.goto or its.send)
+        """Whether nothing leaves this node."""
+        return node in self.leaves
 
     def is_handler(self, node: str) -> bool:
         """Whether messages lead to this node, and nothing else."""

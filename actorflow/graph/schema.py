@@ -77,6 +77,8 @@ class Field(Struct, frozen=True):
 
     def check(self, value: Any) -> Any:
         """A user's value as a plain one, checked against the field's type."""
+        if value.__class__ is self.type and _is_plain(value):
+            return value
         return self._checked(self._as_type(value, self.type))
 
     def check_update(self, value: Any) -> Any:
@@ -120,6 +122,8 @@ def _is_plain(value: Any) -> bool:
 
 def kept(value: Any, codecs: Codecs) -> Any:
     """A value that is for no field as a plain one, which comes back as it is. Raises one of `ENCODE_ERRORS`."""
+    if _is_plain(value):
+        return value
     plain = codecs.plain(value)
     _refuse_unreadable(plain)
     return plain
@@ -162,6 +166,8 @@ class Schema(Struct, frozen=True):
     table: tuple[tuple[str, str, bool], ...]  # name, type and whether there is a default, of each field: for the files
     problems: tuple[str, ...]
     codecs: Codecs
+    copied: tuple[Field, ...]  # those of whose values each reader gets his own
+    is_ruled: bool  # a whole State may be refused whose fields fit
 
     def load(self, plain: Mapping[str, Any]) -> State:
         """A typed State of the caller's own; fields that are not there take their default."""
@@ -201,6 +207,8 @@ def _schema_of(state_type: Any, registered: tuple[Codec[Any], ...]) -> Schema:
         table=tuple((field.name, field.type_text, not field.required) for field in fields.values()),
         problems=tuple(problems),
         codecs=codecs,
+        copied=tuple(field for field in fields.values() if field.copying != "share"),
+        is_ruled=hasattr(state_type, "__post_init__"),
     )
 
 
