@@ -9,7 +9,6 @@ releases (the start of successors, under ``sync``) waits for it.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +51,6 @@ if TYPE_CHECKING:
     from actorflow.runtime.writer import Writer
     from actorflow.store.frames import Header
 
-_AT_ONCE = frozenset({Crash, Tell})
-"""Commands that are not carried out before all that was decided is committed, whatever the durability."""
-
 _UNBROKEN = 8
 """So many nodes are run inline before others get their turn, while none of them waits for anything."""
 
@@ -93,6 +89,7 @@ class Actor(Resting):
         "_stop",
         "_swept",
         "_tasks",
+        "_tells",
         "_turns",
         "_unbroken",
         "_unclean",
@@ -145,6 +142,7 @@ class Actor(Resting):
         self._swept = bool(first)
         self._unclean = True  # what ran when the process before died may still have to be seen to
         self._commands: list[Command] = first or []
+        self._tells: list[Tell] = []  # those of the commands that come in great numbers
         self._unbroken = 0  # nodes that ran inline since others got their turn
         self._turns = 0  # handled since the last commit
         self._since = 0.0  # when the first of them began, on the monotonic clock
@@ -273,7 +271,7 @@ class Actor(Resting):
                     return None
                 self._fresh = True
             elif self._is_lone():
-                await self._run_inline(tasks, *self._ready.popitem())
+                await self._run_inline(*self._ready.popitem())
             else:
                 self._start_ready(tasks)
                 if not self._events and not self._requests and self._interrupt is None:
@@ -296,7 +294,11 @@ class Actor(Resting):
     def _take(self, decision: Decision) -> None:
         self.run = decision.run
         self.writer.add(decision.records)
-        self._commands += decision.commands
+        for command in decision.commands:
+            if isinstance(command, Tell):
+                self._tells.append(command)
+            else:
+                self._commands.append(command)
         if decision.cause is not None:
             self.cause = decision.cause
 
@@ -329,9 +331,9 @@ class Actor(Resting):
 
     def _is_forced(self) -> bool:
         """Whether what waits is to be committed now, whatever the durability."""
-        if self._accepted or self.run.standing != "running":  # it waits, or is over
+        if self._accepted or self._tells or self.run.standing != "running":  # it waits, or is over
             return True
-        return not _AT_ONCE.isdisjoint(map(type, self._commands))
+        return Crash in map(type, self._commands)
 
     def _begin_turn(self, turn: int) -> bool:
         """Let the turn that was just opened begin, though it is not committed; whether it did.
@@ -366,14 +368,15 @@ class Actor(Resting):
                     self._expire_later(tasks, id_, due)
                 case Crash():
                     self._crash = command
-                case Tell(message=message, said=said):
-                    for request in self._askers.pop(message, ()):
-                        request.said = said
-                        request.done.set()
                 case Warn(text=text):
                     _logger.warning("run %r: %s", self.run.run_id, text)
                 case _:
                     pass  # what it was about is over, or runs
+        tells, self._tells = self._tells, []
+        for tell in tells:
+            for request in self._askers.pop(tell.message, ()):
+                request.said = tell.said
+                request.done.set()
 
     # -- nodes --------------------------------------------------------------------
 
@@ -385,7 +388,7 @@ class Actor(Resting):
             return False
         return self.run.open[next(iter(self._ready))].due is None
 
-    async def _run_inline(self, tasks: TaskGroup, id_: int, attempt: int) -> None:
+    async def _run_inline(self, id_: int, attempt: int) -> None:
         """Run a lone node in the loop's own task. Who asks something meanwhile is served beside it.
 
         What is not committed yet, because a turn began before that, is committed when it first waits.
@@ -402,12 +405,13 @@ class Actor(Resting):
                     await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
             if id_ in self.run.open and not self.run.paused:
                 attempted = self._attempt(id_, attempt)
-                event = await (Noticed(attempted, partial(self._begin_service, tasks)) if self._turns else attempted)
+                event = await (Noticed(attempted, self._begin_service) if self._turns else attempted)
                 self._events.append(event)
         finally:
             del self._flying[id_]
             self._inline = False
-        await self._await_service()
+        if self._serving is not None:
+            await self._await_service()
 
     async def _await_service(self) -> None:
         """Wait until those are served who asked while the loop ran a node."""
@@ -418,13 +422,13 @@ class Actor(Resting):
     def _look_up(self) -> None:
         """Something happened: the loop is to look, or to be served while it runs a node."""
         self._stir()
-        if self._inline and self._tasks is not None:
-            self._begin_service(self._tasks)
+        if self._inline:
+            self._begin_service()
 
-    def _begin_service(self, tasks: TaskGroup) -> None:
-        if self._serving is None or self._serving.is_set():
+    def _begin_service(self) -> None:
+        if self._tasks is not None and (self._serving is None or self._serving.is_set()):
             self._serving = Event()
-            tasks.start_soon(self._serve, tasks, self._serving)
+            self._tasks.start_soon(self._serve, self._tasks, self._serving)
 
     async def _serve(self, tasks: TaskGroup, served: Event) -> None:
         """Do what there is to do while the loop itself runs a node, and waits for this before it goes on."""

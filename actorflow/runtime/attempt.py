@@ -70,12 +70,11 @@ class Caller(Struct, frozen=True):
             record: commits what it records while it goes on; back when that is durable.
         """
         place = place_of(self.plan, run, activation)
-        course = Course(partial(self.tell, activation, attempt))
-        ctx = self._context(place, attempt, course, record) if _looks_around(place) else None
+        ctx = self._context(place, attempt, record) if _looks_around(place) else None
         started = time.perf_counter()
         value = None
         try:
-            value = await self._value(place, ctx, course)
+            value = await self._value(place, ctx)
         except Exception as error:  # noqa: BLE001 - whatever a node raises is decided upon
             if ctx is None or not ctx.asked:  # a node that failed because it waits is asked again when it need not
                 error.add_note(f"in node {place.node.name!r} of run {run.run_id!r}, after commit {seq}")
@@ -85,16 +84,17 @@ class Caller(Struct, frozen=True):
             if ctx is None or not ctx.asked or _rest(error) is not None:
                 raise  # not ours, or it was cancelled from outside meanwhile
         finally:
-            course.ended = True
-        if ctx is not None and ctx.asked:
+            if ctx is not None:
+                ctx.course.ended = True
+        took, now, chance = time.perf_counter() - started, clock.now(), random.random()
+        if ctx is None:
+            return Returned(activation.id, value, took, attempt, now, chance)
+        if ctx.asked:
             return Suspended(activation.id, tuple(ctx.asked), attempt, tuple(ctx.outgoing))
-        took, now = time.perf_counter() - started, clock.now()
-        sent = () if ctx is None else tuple(ctx.outgoing)
-        return Returned(activation.id, value, took, attempt, now, random.random(), course.cached, sent)
+        return Returned(activation.id, value, took, attempt, now, chance, ctx.course.cached, tuple(ctx.outgoing))
 
-    def _context(
-        self, place: Place, attempt: int, course: Course, record: Callable[[Recorded], Awaitable[None]]
-    ) -> NodeContext:
+    def _context(self, place: Place, attempt: int, record: Callable[[Recorded], Awaitable[None]]) -> NodeContext:
+        course = Course(partial(self.tell, place.activation, attempt))
         return NodeContext(
             place.activation,
             attempt,
@@ -105,18 +105,21 @@ class Caller(Struct, frozen=True):
             means=Means(place, self.threads, record, self.undoing, course, self.graphs),
         )
 
-    async def _value(self, place: Place, context: NodeContext | None, course: Course) -> Any:
+    def _value(self, place: Place, context: NodeContext | None) -> Awaitable[Any]:
         ctx = cast("NodeContext", context)  # None: nothing that is called takes it
         activation, node, schema = place.activation, place.node, place.schema
         if activation.handling and node.on_error is not None:
-            return await self._handle(node.on_error, typed(schema, activation.base), ctx)
+            return self._handle(node.on_error, typed(schema, activation.base), ctx)
         if activation.fan is not None:
-            return await self._call(place, item_of(place), ctx, course)
+            return self._call(place, item_of(place), ctx)
         state = typed(schema, activation.base)
-        before = _images(schema, state) if self.debug else None
-        value = await self._call(place, state, ctx, course)
-        if before is not None and (mutated := _changed(before, _images(schema, state))):
-            raise StateMutated(node.name, mutated)
+        return self._watched(place, state, ctx) if self.debug else self._call(place, state, ctx)
+
+    async def _watched(self, place: Place, state: State, ctx: NodeContext) -> Any:
+        before = _images(place.schema, state)
+        value = await self._call(place, state, ctx)
+        if mutated := _changed(before, _images(place.schema, state)):
+            raise StateMutated(place.node.name, mutated)
         return value
 
     async def _handle(self, handler: Handler, state: State, ctx: NodeContext) -> Any:
@@ -124,37 +127,37 @@ class Caller(Struct, frozen=True):
         arguments: tuple[Any, ...] = (state, ctx.error, ctx) if handler.takes_context else (state, ctx.error)
         return await invoke(handler.fn, arguments, self.threads)
 
-    async def _call(self, place: Place, argument: Any, ctx: NodeContext, course: Course) -> Any:
+    async def _call(self, place: Place, argument: Any, ctx: NodeContext) -> Any:
         node: Node = place.node
         taken = (argument,) if place.activation.letter is None else (argument, message_of(place))
         try:
             if node.isolated is not None:  # its time does not run while it waits for a process
                 async with self.workers.one(node, node.isolated) as worker:
                     function = partial(worker.call, place.plan, node, place.schema, taken, ctx)
-                    return await self._around(place, argument, ctx, course, function)
+                    return await self._around(place, argument, ctx, function)
             arguments: tuple[Any, ...] = (*taken, ctx) if node.takes_context else taken
             if node.timeout is None and not node.middleware and node.cache is None:
                 if node.is_async:
                     return await node.fn(*arguments)
                 return await invoke(node.fn, arguments, self.threads)
-            return await self._around(place, argument, ctx, course, partial(self._function, node, arguments))
+            return await self._around(place, argument, ctx, partial(self._function, node, arguments))
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise  # this task was cancelled, by whoever closes or stops the run
             message = f"node {node.name!r} raised {type(error).__name__} itself"
             raise RuntimeError(message) from error
 
-    async def _around(self, place: Place, argument: Any, ctx: NodeContext, course: Course, function: Call) -> Any:
+    async def _around(self, place: Place, argument: Any, ctx: NodeContext, function: Call) -> Any:
         """Call a function with what is around it, from outside to inside: time limits, middleware, the cache."""
         node, activation = place.node, place.activation
         call = function
         if node.cache is not None and not activation.answers:  # what it was answered is in no key
-            call = partial(self.results.of, place, node.cache, argument, function, ctx=ctx, course=course)
+            call = partial(self.results.of, place, node.cache, argument, function, ctx=ctx)
         if node.middleware:
             call = _surrounded(node, argument, ctx, call)
         if node.timeout is None:
             return await call()
-        return await within(node.timeout, call, node=node.name, began=activation.began, course=course)
+        return await within(node.timeout, call, node=node.name, began=activation.began, course=ctx.course)
 
     async def _function(self, node: Node, arguments: tuple[Any, ...]) -> Any:
         if node.is_async:
@@ -163,11 +166,11 @@ class Caller(Struct, frozen=True):
 
 
 def _looks_around(place: Place) -> bool:
-    """Whether anything that is called for an activation takes the context. Most nodes don't, and are spared it."""
+    """Whether anything that is called for an activation needs the context. Most nodes don't, and are spared it."""
     node = place.node
     if node.takes_context or node.middleware or place.activation.handling:
         return True
-    return node.cache is not None or node.isolated is not None
+    return node.timeout is not None or node.cache is not None or node.isolated is not None
 
 
 def message_of(place: Place) -> State:

@@ -159,8 +159,9 @@ class Attending(Flights):
     def _acknowledge(self) -> None:
         """Tell those whose requests are committed now."""
         accepted, self._accepted = self._accepted, []
+        seq = self.header.seq
         for request in accepted:
-            request.seq = self.header.seq
+            request.seq = seq
             request.done.set()
 
     def _turn_away(self) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from actorflow.graph.effects import Mode, Reconcile
     from actorflow.graph.retry import Retries
     from actorflow.graph.timeouts import Timeout
+    from actorflow.runtime.limits import Course
     from actorflow.runtime.means import Means
 
 _OF_GRAPHS = frozenset({BEFORE, AFTER})
@@ -119,6 +120,11 @@ class NodeContext(Contacts):
             within=within,
             key=key,
         )
+
+    @property
+    def course(self) -> Course:
+        """How far the attempt is."""
+        return self._means.course
 
     @property
     def node(self) -> str:

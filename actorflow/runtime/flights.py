@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import CancelScope
@@ -12,6 +12,8 @@ from actorflow.engine.events import Due, Raised, Recorded, Retry, Returned, Susp
 from actorflow.runtime import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from anyio.abc import TaskGroup
 
     from actorflow.engine.run import RunState
@@ -76,11 +78,11 @@ class Flights(ABC):
         del self._flying[id_]
         self._look_up()
 
-    async def _attempt(self, id_: int, attempt: int) -> Returned | Raised | Suspended:
+    def _attempt(self, id_: int, attempt: int) -> Coroutine[Any, Any, Returned | Raised | Suspended]:
         activation = self.run.open[id_]
         if self._observers.live:
             self._observers.started(activation, attempt)
-        return await self._caller.attempt(self.run, activation, attempt, seq=self.header.seq, record=self._record)
+        return self._caller.attempt(self.run, activation, attempt, seq=self.header.seq, record=self._record)
 
     def _expire_later(self, tasks: TaskGroup, id_: int, due: float) -> None:
         if self._expiring.get(id_) != due:

@@ -28,7 +28,7 @@ BRIEF = 1.0
 GLANCE = 0.05
 """Seconds for which it does so where very many do: a task takes as much memory as all the rest of an actor."""
 
-_OF_THE_LOOP = ("_accepted", "_commands", "_events", "_expiring", "_flying", "_ready", "_row", "_sleeping")
+_OF_THE_LOOP = ("_accepted", "_commands", "_events", "_expiring", "_flying", "_ready", "_row", "_sleeping", "_tells")
 """What nothing is put into but by the loop, and by the tasks that it began."""
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from actorflow.graph.cache import Cached
     from actorflow.graph.middleware import Call
     from actorflow.runtime.context import NodeContext
-    from actorflow.runtime.limits import Course
     from actorflow.store.cache import ResultCache
 
 FORMAT = 1
@@ -46,9 +45,7 @@ class Results:
         self._cache = cache
         self._in_store = in_store
 
-    async def of(
-        self, place: Place, cached: Cached, argument: Any, function: Call, *, ctx: NodeContext, course: Course
-    ) -> Any:
+    async def of(self, place: Place, cached: Cached, argument: Any, function: Call, *, ctx: NodeContext) -> Any:
         """What a function returns, or has returned before.
 
         Args:
@@ -56,8 +53,7 @@ class Results:
             cached: the cache of its node.
             argument: what the function takes.
             function: calls it.
-            ctx: its context: what waits for an answer is not kept.
-            course: is told if the function was not called.
+            ctx: its context, which is told if the function was not called; what waits for an answer is not kept.
 
         Raises:
             What ``key=`` or the function raises.
@@ -65,7 +61,7 @@ class Results:
         digest = self._cache.digest(_what(place, cached, argument))
         known = await self._in_store(partial(self._cache.get, digest, now=clock.now(), ttl=cached.ttl))
         if known is not None and (found := _read(place, known)) is not None:
-            course.cached = True
+            ctx.course.cached = True
             return found[0]
         value = await function()
         if not ctx.asked and (data := _written(place, value)) is not None:
