@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, field
 
+from actorflow.runtime.adopt import current_part
 from actorflow.runtime.claiming import preview_run
+from actorflow.runtime.following import Following
 from actorflow.runtime.together import Together
 from actorflow.store.keys import Letter
 from actorflow.store.log import Tip
@@ -66,6 +68,8 @@ class Abroad:
         self._graphs = graphs
         self._known: dict[str, _Known] = {}  # the one that was asked for last is the last
         self._looks = Together(self._look)
+        self._following = Following(lives)
+        self._runs = Together(self._run)
         self._views = Together(self._view)
         self._counts = Together(self._count)
 
@@ -77,8 +81,18 @@ class Abroad:
         """
         return await self._looks.ask(run_id)
 
+    async def run(self, run_id: str) -> RunState | None:
+        """A run as its commits have it, whatever code made them, as it is now; None: there is none.
+
+        To be looked at only, and before anything else is awaited.
+
+        Raises:
+            CorruptCheckpoint
+        """
+        return await self._runs.ask(run_id)
+
     async def view(self, run_id: str) -> RunState | None:
-        """A run of a graph that is known here, wholly, as it is now; None: there is none. To be looked at only.
+        """A run of a graph that is known here, in the form that this code has its state in; otherwise as `run`.
 
         Raises:
             Blocked: this code can't run it.
@@ -137,11 +151,17 @@ class Abroad:
         known.tip = None if sight is None else sight.tip
         return sight
 
+    async def _run(self, run_id: str) -> RunState | None:
+        sight = await self._look(run_id)
+        return None if sight is None else await self._following.run(run_id, sight.tip)
+
     async def _view(self, run_id: str) -> RunState | None:
         sight = await self._look(run_id)
         graph = None if sight is None else self._graphs.get(sight.tip.file.graph)
         if sight is None or graph is None:
             return None
+        if current_part(graph, sight.tip.file) is sight.tip.file:  # by code like this: it can be looked at as it is
+            return await self._following.run(run_id, sight.tip)
         store, limits = self._lives.store, self._lives.limits
         log, tip = store.log(run_id), sight.tip
         preview = await self._lives.in_store(lambda: preview_run(store, graph, log, tip, limits))

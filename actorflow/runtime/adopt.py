@@ -83,6 +83,17 @@ def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: floa
     return run
 
 
+def check_form(graph: Graph[Any], saved: FilePart) -> None:
+    """Refuse a run whose state can't be brought to what this code has, whatever is in it.
+
+    Raises:
+        MigrationError: there is no way from the saved version to the code's.
+    """
+    form = _form(saved)
+    if saved.graph == graph.name and form != form_of(graph.schema):
+        Conversion(graph.schema, form, graph.migrations, time_limit=0.0)
+
+
 def _convert(run: RunState, scope: Scope, graph: Graph[Any], saved: FilePart, *, time_limit: float) -> None:
     schema = graph.schema
     form, ours = _form(saved) if scope.path == ROOT else run.forms[scope.schema], form_of(schema)

@@ -31,7 +31,7 @@ from actorflow.errors import (
     WrongGraph,
 )
 from actorflow.runtime import clock
-from actorflow.runtime.adopt import adopt, current_part, file_part
+from actorflow.runtime.adopt import adopt, check_form, current_part, file_part
 from actorflow.runtime.large import BLOB_MIN, Joiner, Known, Splitter
 from actorflow.runtime.replay import reading, replay
 from actorflow.runtime.sleeping import got_up, mark_getting_up, next_opening
@@ -336,6 +336,10 @@ def preview_run(store: Store, graph: Graph[Any], log: RunLog, tip: Tip, limits: 
         joiner = Joiner(store.blobs(log.run_id))
         return replay(frames, joiner), joiner.known
 
+    try:
+        check_form(graph, tip.file)  # what its header says already is not read for
+    except MigrationError as error:
+        raise Blocked(log.run_id, str(error)) from error
     frames, (run, known) = reading(log, read, tip=tip)
     try:
         run = adopt(graph, run, tip.file, time_limit=limits.migration_timeout)

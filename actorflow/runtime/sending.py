@@ -108,7 +108,7 @@ class Sending(Steering):
                 kept = await self._drop_in(lives, note, deadline)
                 return await self._replied_elsewhere(lives, kept)
             except RunEnded as ended:  # what it replied before that is known
-                said = await self._said(note.run_id, note.kept) if note.id is not None else None
+                said = await self._said(lives, note.kept) if note.id is not None else None
                 if said is not None:
                     return said
                 if note.again:
@@ -221,7 +221,7 @@ class Sending(Steering):
             tip = (await lives.look(run_id)).tip
             if tip.header.seq != seq:
                 seq, pause = tip.header.seq, _POLL[0]
-                if (said := await self._said(run_id, kept)) is not None:
+                if (said := await self._said(lives, kept)) is not None:
                     return said
                 if tip.header.status in ENDED:
                     raise AskFailed(run_id, f"it is {tip.header.status}, and did not come to this message")
@@ -231,14 +231,14 @@ class Sending(Steering):
             await clock.rest(pause, until=partial(observers.newer, here))
             pause = min(pause * 2, _POLL[1])
 
-    async def _said(self, run_id: str, kept: Kept) -> Said | None:
+    async def _said(self, lives: Lives, kept: Kept) -> Said | None:
         """What the run has replied to a message with an id, as of its newest commit."""
-        _, run = await self.load(run_id)
-        seen = run.mail.seen.get(kept.letter.sender)
+        run = await lives.abroad.run(kept.run_id)
+        seen = None if run is None else run.mail.seen.get(kept.letter.sender)
         if seen is None:
             return None
         if seen.content != kept.content:
-            raise IdempotencyConflict(run_id, f"id {kept.caller!r}")
+            raise IdempotencyConflict(kept.run_id, f"id {kept.caller!r}")
         return seen.said
 
 
