@@ -19,6 +19,9 @@ HANDLED_IN_CRASHES = 3
 DEAD_LETTERS = 1_000
 """So many dead letters a run keeps; the oldest go first."""
 
+QUESTIONS = 256
+"""So many waits of one run for the end of another one are known there; the oldest go first, since most are over."""
+
 HOUR = 3600.0
 
 _CHILD = "(child)"
@@ -103,10 +106,11 @@ class Child(Struct, frozen=True, array_like=True):
 
 
 class Watch(Struct, frozen=True, array_like=True):
-    """A run that is told when this one ends."""
+    """A run that is told when this one ends, once for each of its questions."""
 
     ask: str | None = None  # the question that this answers
     linked: bool = False  # it ends, too, if this one ends badly
+    others: tuple[Watch, ...] = ()  # its other questions: several of its activations may wait for the result
 
 
 class Mail(Struct):
@@ -136,6 +140,19 @@ def question_of(child: Child) -> str:
 def is_wait(ask: str | None) -> bool:
     """Whether the question of a monitor is that of an activation which waits for the result."""
     return ask is not None and not ask.startswith(_CHILD)
+
+
+def questions_of(watch: Watch | None) -> dict[str | None, bool]:
+    """What a watcher asks, and whether it is linked: those first that no activation waits for."""
+    return {} if watch is None else {one.ask: one.linked for one in (watch, *watch.others)}
+
+
+def watch_of(questions: dict[str | None, bool]) -> Watch:
+    """A watcher that asks these; at least one."""
+    waits, others = [ask for ask in questions if is_wait(ask)], [ask for ask in questions if not is_wait(ask)]
+    asks = others[-QUESTIONS:] + waits[-QUESTIONS:]
+    first, *rest = (Watch(ask, questions[ask]) for ask in asks)
+    return Watch(first.ask, first.linked, tuple(rest))
 
 
 def next_number(mail: Mail, target: str) -> int:

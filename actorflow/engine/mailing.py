@@ -8,7 +8,19 @@ from msgspec.structs import replace
 
 from actorflow.engine.closing import close
 from actorflow.engine.forgetting import child_ended, end_lane, let_go
-from actorflow.engine.mail import DEAD_LETTERS, Child, Dead, Letter, Parcel, Said, Seen, Timer, Watch, next_number
+from actorflow.engine.mail import (
+    DEAD_LETTERS,
+    Child,
+    Dead,
+    Letter,
+    Parcel,
+    Said,
+    Seen,
+    Timer,
+    next_number,
+    questions_of,
+    watch_of,
+)
 from actorflow.engine.records import (
     Buried,
     Closing,
@@ -85,10 +97,17 @@ def fold_mail(run: RunState, record: MailRecord) -> None:  # noqa: C901, PLR0912
             mail.marks = dict(marks)
         case Undelivered():
             _set_aside(mail, record)
-        case Watched(run_id=run_id, on=on):
-            mail.watchers.pop(run_id, None)
-            if on:
-                mail.watchers[run_id] = Watch(record.ask, record.linked)
+        case Watched():
+            _watch(mail, record)
+
+
+def _watch(mail: Mail, record: Watched) -> None:
+    """A watcher asks one more question, or none any more."""
+    before = mail.watchers.pop(record.run_id, None)
+    if record.on:
+        questions = questions_of(before)
+        questions[record.ask] = questions.pop(record.ask, False) or record.linked
+        mail.watchers[record.run_id] = watch_of(questions)
 
 
 def end_turn(run: RunState, activation: Activation) -> None:
@@ -190,7 +209,10 @@ def _post(mail: Mail, record: Posted) -> None:
         )
     )
     if record.kind == "down":  # once
-        mail.watchers.pop(record.target, None)
+        questions = questions_of(mail.watchers.pop(record.target, None))
+        questions.pop(record.ask, None)
+        if questions:
+            mail.watchers[record.target] = watch_of(questions)
         end_lane(mail, record.target)  # who takes it may forget this run
     child = mail.children.get(record.target)
     if child is not None and record.kind == "monitor":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.engine.events import Receiving
 from actorflow.engine.keys import key_of
-from actorflow.engine.mail import is_wait, question_of
+from actorflow.engine.mail import is_wait, question_of, questions_of
 from actorflow.engine.operations import thaw
 from actorflow.engine.records import (
     Buried,
@@ -122,11 +122,12 @@ def farewell(run: RunState, schema: Schema | None = None, *, now: float) -> list
         if child.on_close == "cancel":
             records.append(Posted(target, "cancel"))
     for target, watch in run.mail.watchers.items():
-        values = {**down_values(run.run_id, run.status, run.error), "linked": watch.linked}
-        if is_wait(watch.ask) and run.status == "finished" and schema is not None:
-            form = Form(schema.name, schema.version, schema.table)
-            values["result"] = result_values(run, form)
-        records.append(Posted(target, "down", values=values, ask=watch.ask, error=run.error))
+        for ask, linked in questions_of(watch).items():
+            values = {**down_values(run.run_id, run.status, run.error), "linked": linked}
+            if is_wait(ask) and run.status == "finished" and schema is not None:
+                form = Form(schema.name, schema.version, schema.table)
+                values["result"] = result_values(run, form)
+            records.append(Posted(target, "down", values=values, ask=ask, error=run.error))
     return records
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from actorflow import Down, Graph, Message, State
 from actorflow.engine.events import Bounced, Dispatched, Outgoing, Receiving, Returned, Suspended, Taking
-from actorflow.engine.mail import Watch
+from actorflow.engine.fold import fold
+from actorflow.engine.mail import QUESTIONS, Watch
 from actorflow.engine.posting import down_values, result_values
-from actorflow.engine.records import Ask, ErrorInfo, Posted
+from actorflow.engine.records import Ask, ErrorInfo, Posted, Watched
 from actorflow.engine.run import Form
 from actorflow.engine.turns import name_of_wait
 from actorflow.graph.schema import schema_of
@@ -195,6 +196,25 @@ def test_a_run_that_ends_tells_its_watchers_and_cancels_its_children() -> None:
     assert sent["w", "down"].values == {"run_id": "run", "status": "finished", "error": "", "linked": False}
     assert sent["asks", "down"].values["result"] == result_values(run.run, form_of(Work))
     assert sent["tied", "down"].values["linked"]
+    assert run.run.mail.watchers == {}
+
+
+def test_each_question_of_a_watcher_is_answered_and_the_oldest_waits_are_forgotten() -> None:
+    """A run may wait for another one again and again, and give up: what is kept of that is bounded.
+
+    Planted: keeping all of them; and dropping the oldest, whether or not an activation waits for it.
+    """
+    run = run_of()
+    for ask in (None, *(f"wait {n}" for n in range(QUESTIONS + 5))):
+        fold(run.run, Watched("w", ask, linked=ask is None))
+    fold(run.run, Watched("w", "wait 7"))
+    fold(run.run, Watched("gone", "q"))
+    fold(run.run, Watched("gone", on=False))
+    run.settle(Returned(run.open_at("a").id, {"n": 3}))
+
+    downs = [(one.target, one.ask) for one in run.run.mail.outbox if one.kind == "down"]
+    assert downs[:2] == [("w", None), ("w", "wait 5")]
+    assert len(set(downs)) == len(downs) == QUESTIONS + 1
     assert run.run.mail.watchers == {}
 
 
