@@ -50,8 +50,9 @@ def play(name: str, backend: str, url: str, *args: str) -> None:
 
 
 def say(*words: object) -> None:
-    """Say a line to the test."""
-    print(*words, flush=True)
+    """Say a line to the test, in one write: a kill between two words would leave half of it."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def waiting(inside: Callable[[], None] = lambda: None) -> Graph[Trail]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorflow import Context, Graph, Runtime, State, Update
+from actorflow import Context, Down, Graph, Runtime, State, Update
 from actorflow.errors import AskFailed, BadMessage, NoSuchRun, WaitInMiddleware
 from actorflow.runtime import claiming, making
 from actorflow.store.memory import MemoryBackend
@@ -421,18 +421,27 @@ async def test_the_next_life_of_a_sender_is_not_taken_for_the_one_before(store_u
     @graph.on(Pay)
     async def pay(state: Till, msg: Pay, ctx: Context) -> None:
         await ctx.send("till", msg)
-        form = ("Unknown", 1, ())
-        ctx.begin_child("child", "a graph that nobody has", (form, {}), monitor=False)  # type: ignore[attr-defined]
+        if msg.amount == 1:
+            form = ("Unknown", 1, ())
+            ctx.begin_child("child", "a graph that nobody has", (form, {}), monitor=True)  # type: ignore[attr-defined]
+        if msg.amount == 2:
+            ctx.cancel_child("child")  # or its parent could not be deleted
+
+    @graph.on(Down)
+    async def down(state: Till, msg: Down) -> None:
+        pass
 
     async with Runtime(store_url) as rt:
         box = await rt.spawn(till(), id="till")
         run = await rt.spawn(graph, id="payer")
         await run.send(Pay(amount=1))
         await until(lambda: _has(rt, 1))
+        await run.send(Pay(amount=2))
+        await until(lambda: _has(rt, 3))
         await run.delete()
 
         run = await rt.spawn(graph, id="payer", reuse=True)
-        await run.send(Pay(amount=2))
-        await until(lambda: _has(rt, 3))
+        await run.send(Pay(amount=4))
+        await until(lambda: _has(rt, 7))
         await run.cancel()
         await box.cancel()

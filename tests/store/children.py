@@ -22,7 +22,8 @@ from actorflow.store.store import open_store
 from tests.store.drafts import ACTOR, claiming, draft, part
 
 def say(*words):
-    print(*words, flush=True)
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")  # in one: a kill between two words would leave half a line
+    sys.stdout.flush()
 
 url = sys.argv[1]
 """
