@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from actorflow.graph.fan import Fan
     from actorflow.graph.schema import Field
 
-SENT_AT_ONCE = 100
-"""How many of the inputs that were sent to a node are worked on at a time."""
-
 
 def fan_out(decision: Decision, place: Place) -> None:
     """Begin the fan-out of an activation: its items are fixed from now on.
@@ -38,7 +35,7 @@ def fan_out(decision: Decision, place: Place) -> None:
     activation, fan = place.activation, place.node.fan
     if fan is None:
         assert activation.sent is not None, "only what was sent to is a fan-out without being a map"
-        record = Fanned(activation.id, len(activation.sent), SENT_AT_ONCE)
+        record = Fanned(activation.id, len(activation.sent), place.node.limit)
     else:
         record = _mapped(place, fan)
     if record.total > place.plan.max_items:

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from actorflow.graph.cache import Cache
 from actorflow.graph.codec import Codec
+from actorflow.graph.fan import AT_ONCE
 from actorflow.graph.message import Mailbox
 from actorflow.graph.middleware import Middleware
 from actorflow.graph.migrate import Migration
@@ -47,6 +48,7 @@ class NodeOptions(FlowOptions, total=False):
 
     goto: Target | Sequence[Target]
     send: NodeRef | Sequence[NodeRef]
+    limit: int
     retry: Retries
     timeout: float | Timeout | None
     cache: Cache | None
@@ -89,6 +91,7 @@ class SubgraphOptions(FlowOptions, total=False):
     """What `Graph.subgraph` takes beside the graph; each is described there."""
 
     goto: Target | Sequence[Target]
+    limit: int
     enter: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     leave: Mapping[str, str] | Sequence[str] | Callable[..., Any] | None
     lifetime: Literal["visit", "run"]
@@ -101,7 +104,7 @@ class DeclaredFan(Struct, frozen=True, kw_only=True):
 
     over: str | int | Callable[..., Any]
     into: str | Mapping[str, str] | None
-    limit: int | Callable[..., Any] = 100
+    limit: int | Callable[..., Any] = AT_ONCE
     on_error: str = "fail"
     on_empty: str = "skip"
     errors: str | None = None
@@ -127,6 +130,7 @@ class DeclaredNode(Struct, frozen=True, kw_only=True):
     after: NodeRef | Sequence[NodeRef] | None = None
     goto: Target | Sequence[Target] = ()
     send: NodeRef | Sequence[NodeRef] = ()
+    limit: int | UnsetType = UNSET  # of what is sent to it
     entry: bool = False
     join: Join = "all"
     defer: bool = False

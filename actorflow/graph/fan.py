@@ -22,6 +22,10 @@ WHOLE = ""
 """Stands for the whole result of an item, where a part of it might be named."""
 
 
+AT_ONCE = 100
+"""How many items are open at a time, unless somebody says otherwise."""
+
+
 class ItemError(Struct, frozen=True):
     """An item that failed, as ``errors=`` (or, without it, its place in ``into``) has it."""
 

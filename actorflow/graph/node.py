@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from actorflow.graph.cache import Cached
-from actorflow.graph.fan import Fan
+from actorflow.graph.fan import AT_ONCE, Fan
 from actorflow.graph.inner import Inner
 from actorflow.graph.middleware import Middleware
 from actorflow.graph.remote import Remote
@@ -76,6 +76,7 @@ class Node(Struct, frozen=True, kw_only=True):
     isolated: Remote | None = None  # how a worker process finds it, if it is to run there
     goto: tuple[str | End, ...] = ()  # what a returned Goto may name
     send: tuple[str, ...] = ()  # what a returned Send may name
+    limit: int = AT_ONCE  # how many of the inputs that are sent to it are open at a time
     entry: bool = False  # marked as such; the entry of most graphs follows from its edges
     join: int | None = None  # how many legs of an inlet open it; None: all
     defer: bool = False  # opened when nothing else goes on in its scope

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from actorflow.graph.accepting import problems_of_validate
 from actorflow.graph.cache import cached_of, problems_of_cache
-from actorflow.graph.fan import fan_of, item_type, problems_of_fan
+from actorflow.graph.fan import AT_ONCE, fan_of, item_type, problems_of_fan
 from actorflow.graph.importable import NotImportable
 from actorflow.graph.inner import inner_of, problems_of_inner
 from actorflow.graph.message import problems_of_message
@@ -106,6 +106,7 @@ class NodeReader:
             isolated=isolated,
             goto=self._names.targets(as_tuple(declared.goto), f"{place}, goto="),
             send=tuple(str(name) for name in self._names.targets(as_tuple(declared.send), f"{place}, send=")),
+            limit=self._limit(place, declared),
             entry=declared.entry,
             join=_need(declared.join),
             defer=declared.defer,
@@ -114,6 +115,16 @@ class NodeReader:
             site=declared.site,
             on_error=self._taking_over(name, place, declared),
         )
+
+    def _limit(self, place: str, declared: DeclaredNode) -> int:
+        """How many of the inputs that are sent to a node are open at a time."""
+        if (limit := declared.limit) is UNSET:
+            return AT_ONCE
+        if type(limit) is not int or limit < 1:
+            self._note(place, [f"limit={limit!r}: give a number of at least 1"])
+        elif declared.takes is None and declared.inner is None:
+            self._note(place, ["limit= is for what is sent to a node; this one takes the state: give takes=, too"])
+        return limit
 
     def _around(
         self, place: str, declared: DeclaredNode, *, stoppable: bool

@@ -72,6 +72,7 @@ class DeclaringNodes(Declaring[S]):
                 - ``defer``: open it only when nothing else goes on in the graph.
                 - ``goto``: the targets that a returned `Goto` may name.
                 - ``send``: the nodes that a returned `Send` may name.
+                - ``limit``: where a `Send` sends to it: how many inputs are open at a time; by default 100.
                 - ``entry``: start here. Needed only where the edges don't say it, as in a
                   graph whose first node is also the target of a loop.
                 - ``retry``: a `Retry`, or several of which the first that applies counts. Overrides the
@@ -246,6 +247,7 @@ class DeclaringNodes(Declaring[S]):
                   state that returns an update; by default the fields of the same name. Of a field only what was
                   written inside comes out; if it has the same reducer outside, each inner update is merged there.
                 - ``lifetime``: ``"visit"`` (default): a new state each time; ``"run"``: it is kept for the next visit.
+                - ``limit``: where a `Send` sends to it: how many inputs are open at a time; by default 100.
 
         Example:
             >>> from actorflow import Graph, State

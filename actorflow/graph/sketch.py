@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from actorflow.graph.fan import AT_ONCE
 from actorflow.graph.inner import MAX_DEPTH
 from actorflow.graph.progress import Path
 from actorflow.graph.routing import END, End, label
@@ -146,13 +147,13 @@ def _remarks(plan: Plan, node: Node) -> Iterator[str]:
     fan, inner, handler = node.fan, node.inner, node.on_error
     if node.message is not None:
         yield f"on {node.message}"
-    if fan is not None:
-        if callable(fan.limit):
-            yield f"at most {_called(fan.limit)} at a time"
-        elif fan.limit != 100:
-            yield f"at most {fan.limit:,} at a time"
-        if fan.on_error == "collect":
-            yield "errors collected"
+    limit = node.limit if fan is None else fan.limit
+    if callable(limit):
+        yield f"at most {_called(limit)} at a time"
+    elif limit != AT_ONCE:
+        yield f"at most {limit:,} at a time"
+    if fan is not None and fan.on_error == "collect":
+        yield "errors collected"
     if inner is not None and inner.kept:
         yield "state kept"
     if node.defer:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import operator
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from msgspec import field
 
 from actorflow.engine.events import Start
-from actorflow.engine.fans import SENT_AT_ONCE
 from actorflow.engine.records import Fanned, Finished, Gather, ItemDone
-from actorflow.errors import BadUpdate, ConcurrentWrite, NoItems, ReducerError, TooManyItems
+from actorflow.errors import BadUpdate, ConcurrentWrite, GraphError, NoItems, ReducerError, TooManyItems
 from actorflow.graph.fan import ItemError
 from actorflow.graph.graph import Graph
 from actorflow.graph.reducers import Overwrite, extend
@@ -377,15 +377,48 @@ def test_updates_of_what_was_sent_are_merged_in_its_order() -> None:
     assert (run.state.more, run.state.total, run.frontier) == ([1, 2], 3, ["after"])
 
 
-def test_only_so_many_that_were_sent_are_open_at_once() -> None:
+@pytest.mark.parametrize(("options", "at_once"), [({}, 100), ({"limit": 3}, 3)])
+def test_only_so_many_that_were_sent_are_open_at_once(options: dict[str, Any], at_once: int) -> None:
     """As with the items of a map, the next one opens when one is done."""
-    run = sending()
+    run = sending(**options)
 
-    run.returns("first", [Send("worker", number) for number in range(SENT_AT_ONCE + 1)])
-    assert len(run.running) == SENT_AT_ONCE
+    run.returns("first", [Send("worker", number) for number in range(at_once + 1)])
+    assert len(run.running) == at_once
     run.returns("worker[0]")
 
-    assert (len(run.running), run.running[-1]) == (SENT_AT_ONCE, f"worker[{SENT_AT_ONCE}]")
+    assert (len(run.running), run.running[-1]) == (at_once, f"worker[{at_once}]")
+
+
+def test_only_so_many_that_were_sent_to_a_subgraph_are_open_at_once() -> None:
+    """Likewise."""
+    inner, graph = Graph("inner", Work), Graph("g", Work)
+    inner.node(node, name="inside")
+    graph.node(node, name="first", entry=True, send="inner")
+    graph.subgraph(inner, limit=2)
+    run = Driver(graph, Work())
+
+    run.returns("first", [Send("inner", Work()) for _ in range(3)])
+
+    assert len(run.running) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"takes": int, "limit": 0}, "limit=0: give a number of at least 1"),
+        ({"takes": int, "limit": True}, "limit=True: give a number of at least 1"),
+        ({"takes": int, "limit": "all"}, "limit='all': give a number of at least 1"),
+        ({"limit": 5}, "limit= is for what is sent to a node; this one takes the state: give takes=, too"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_told(options: dict[str, Any], problem: str) -> None:
+    """When the graph is checked, and not when somebody sends."""
+    graph = Graph("g", Work)
+    graph.node(node, name="first", entry=True, send="worker")
+    graph.node(_worker() if "takes" in options else node, name="worker", **options)
+
+    with pytest.raises(GraphError, match=re.escape(problem)):
+        _ = graph.plan
 
 
 @pytest.mark.parametrize("value", [1, Overwrite([1])])
