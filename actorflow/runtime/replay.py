@@ -57,14 +57,16 @@ class Moment(Struct, frozen=True):
     record: Record
     last: bool
     values: Values
+    inside: dict[str, Values]  # of the other scopes that there are, by path
     open: tuple[Opened, ...]
     status: str
     node: str | None  # of the activation that finished, if one did
     scope: str  # the path of the scope that the record is about; "" is the root
 
-    def plain(self) -> dict[str, Any]:
-        """The values as they would be encoded, in a dict of the caller's own."""
-        return {name: thaw(value) for name, value in self.values.items()}
+    def plain(self, scope: str = ROOT) -> dict[str, Any]:
+        """The values of a scope as they would be encoded, in a dict of the caller's own."""
+        values = self.values if scope == ROOT else self.inside[scope]
+        return {name: thaw(value) for name, value in values.items()}
 
 
 def reading(
@@ -118,6 +120,7 @@ def moments(frames: Iterable[Frame], joiner: Joiner | None = None) -> Iterator[M
                 record=step.record,
                 last=step.last,
                 values=run.root.values,
+                inside={path: scope.values for path, scope in run.scopes.items() if path != ROOT},
                 open=tuple(map(opened, run.open.values())),
                 status=run.status,
                 node=step.node if finishes(step.record) else None,

@@ -74,6 +74,15 @@ class View(Struct, Generic[S_co], frozen=True):
         return self._moment.plain()
 
     @property
+    def inside(self) -> dict[str, dict[str, Any]]:
+        """The states inside the run's, by the path of their scopes, as plain data in dicts of the caller's own.
+
+        Of the subgraphs and items that were open, each as an activation in `open` names its scope, and of
+        subgraphs whose state is kept for the next visit.
+        """
+        return {path: self._moment.plain(path) for path in self._moment.inside}
+
+    @property
     def state(self) -> S_co:
         """The typed state, migrated to the code's version if it is an older one.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import pytest
 
 import actorflow.runtime.history
 import actorflow.runtime.replay
-from actorflow import Graph, Retention, Retry, Runtime, State, Update, migrate
+from actorflow import Context, Graph, Retention, Retry, Runtime, State, Update, extend, migrate
 from actorflow.engine.operations import Extended, Put
 from actorflow.errors import CheckpointGone, CorruptCheckpoint, NoSuchRun, RunDeleted, RunError
 from actorflow.store.memory import MemoryBackend
@@ -326,3 +326,82 @@ async def test_a_deleted_run_has_no_past(place: str | Backend) -> None:
         for point in (None, 0, "0.0"):
             with pytest.raises(RunDeleted):
                 await rt.get("r").at(point)
+
+
+class Trip(State, version=1):
+    """Of all graphs of a trip."""
+
+    stops: Annotated[list[str], extend] = []
+    legs: list[str] = []
+
+
+def trip() -> Graph[Trip]:
+    """A graph in a graph in a graph, which asks, beside a map over a graph that asks for each item."""
+    deep, middle, leg, whole = (Graph(name, Trip) for name in ("deep", "middle", "leg", "whole"))
+
+    @deep.node
+    async def dive(state: Trip, ctx: Context) -> Update:
+        return {"stops": [await ctx.interrupt("How deep?")]}
+
+    @middle.node
+    async def walk(state: Trip) -> Update:
+        return {"stops": ["forest"]}
+
+    middle.subgraph(deep, after=walk)
+
+    @leg.node
+    async def pack(state: Trip) -> Update:
+        return {"stops": ["packed"]}
+
+    @leg.node(after=pack)
+    async def ride(state: Trip, ctx: Context) -> Update:
+        return {"stops": [await ctx.interrupt("Which?", state.legs[0])]}
+
+    @whole.node
+    async def start(state: Trip) -> Update:
+        return {"stops": ["home"], "legs": ["train", "boat"]}
+
+    whole.subgraph(middle, after=start)
+    whole.map(
+        leg,
+        after=start,
+        over="legs",
+        into="legs",
+        enter=lambda item, state: Trip(legs=[item]),
+        leave=lambda state: state.stops[-1],
+    )
+    return whole
+
+
+async def test_the_states_inside_are_told_with_the_one_around_them(place: str | Backend) -> None:
+    """Of subgraphs at any depth and of items, by their scopes; as of then, and of nobody when all is over.
+
+    Planted: only the root's, as it was.
+    """
+    async with Runtime(place, linger=0.0) as rt:
+        run = await rt.spawn(trip(), id="r")
+        assert await run.wait() == "waiting"
+
+    async with Runtime(place, readonly=True) as looker:
+        view = await looker.get("r").at()
+    assert view.values == {"stops": ["home"], "legs": ["train", "boat"]}
+    assert view.inside == {
+        "middle": {"stops": ["home", "forest"], "legs": ["train", "boat"]},
+        "middle/deep": {"stops": ["home", "forest"], "legs": ["train", "boat"]},
+        "leg[0]": {"stops": ["packed"], "legs": ["train"]},
+        "leg[1]": {"stops": ["packed"], "legs": ["boat"]},
+    }
+    assert {one.scope for one in view.waits} <= view.inside.keys()
+    view.inside["middle"]["stops"].append("changed by whoever looks")
+    assert view.inside["middle"]["stops"] == ["home", "forest"]
+
+    async with Runtime(place, graphs=[trip()]) as rt:
+        run = rt.get("r")
+        for question in await run.interrupts():
+            await run.answer(f"answer {question.payload}", to=question.id)
+        done = await run.result()
+        assert done.legs == ["answer train", "answer boat"]
+        assert (await run.at()).inside == {}
+        assert (await run.at(view.seq)).inside == view.inside
+        assert (await run.at(node="walk")).inside["middle"]["stops"] == ["home", "forest"]
+        assert (await run.at(0)).inside == {}

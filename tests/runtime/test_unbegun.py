@@ -17,7 +17,7 @@ from actorflow.runtime.claiming import Limits, claim_run
 from actorflow.runtime.conversion import form_of
 from actorflow.store.frames import Draft
 from actorflow.store.store import open_store
-from tests.runtime.correspondents import Pay, Work, killed_everywhere, runtime, sleeper, till, until
+from tests.runtime.correspondents import Pay, Work, killed_everywhere, runtime, sleeper, till, until, worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +147,20 @@ async def test_a_child_that_would_be_cancelled_at_once_is_not_waited_for(store_u
         await rt.delete("mum")
 
         assert not await is_there(rt, "kid")
+
+
+async def test_an_id_under_which_there_was_another_run_is_not_waited_for(store_url: str) -> None:
+    """As nothing would begin there any more: so a run whose child's graph is gone for good can be deleted."""
+    child, graph = sleeper(), asking()
+    await asleep(store_url, graph)
+    send_and_die(store_url, graph, kid(child))
+
+    async with Runtime(store_url, recover="never") as rt:
+        await rt.run(worker(), id="kid")
+        await rt.delete("kid")
+        await rt.delete("mum")
+
+        assert await rt.runs() == []
 
 
 async def test_whoever_is_killed_when_the_child_of_a_deleted_run_begins() -> None:
