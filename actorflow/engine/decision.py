@@ -106,8 +106,9 @@ class Place(Struct, frozen=True):
 
 def place_of(plan: Plan, run: RunState, activation: Activation) -> Place:
     """An activation with all that its graph says about it, given the plan of the root."""
-    its = plan_of(plan, run, activation.scope)
-    return Place(activation, its, its.nodes[activation.node], run.scopes[activation.scope], run, plan)
+    scope = run.scopes[activation.scope]
+    its = plan if scope.owner is None else plan_of(plan, run, activation.scope)
+    return Place(activation, its, its.nodes[activation.node], scope, run, plan)
 
 
 def plan_of(plan: Plan, run: RunState, path: str) -> Plan:

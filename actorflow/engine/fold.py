@@ -226,10 +226,13 @@ def _write(
     _apply(scope, operations)
     if scope.owner is not None:
         _note_written(scope, operations, handed)
+    alone = len(run.open) == 1
+    if alone and activation.letter is not None:
+        return  # nobody overlooks it
     writes = plain_writes(operations)
     if not writes:
         return
-    others = [other for other in run.open_in(scope.path) if other is not activation] if len(run.open) > 1 else []
+    others = [] if alone else [other for other in run.open_in(scope.path) if other is not activation]
     if activation.letter is not None:  # as an update from outside: nobody fails for it
         for other in others:
             other.turned |= writes

@@ -10,13 +10,26 @@ _BLANK = hashlib.blake2b(digest_size=16, person=b"actorflow-key")  # to make a c
 
 def key_of(*parts: bytes) -> bytes:
     """A hash of what caused an activation; each part is framed, so that no two lists of parts look alike."""
-    hashed = _BLANK.copy()
+    return _of(_BLANK, *parts).digest()
+
+
+def _of(begun: hashlib.blake2b, *parts: bytes) -> hashlib.blake2b:
+    hashed = begun.copy()
     for part in parts:
         hashed.update(len(part).to_bytes(4, "big") + part)
-    return hashed.digest()
+    return hashed
+
+
+def turn_key(run_id: str, life: int, message: bytes) -> bytes:
+    """The key of the turn that handles a message."""
+    return _of(_turns_of(run_id, life), message).digest()
 
 
 @lru_cache(maxsize=1024)  # every message that a run handles asks for it
+def _turns_of(run_id: str, life: int) -> hashlib.blake2b:
+    return _of(_BLANK, run_key(run_id, life), b"turn")
+
+
 def run_key(run_id: str, life: int) -> bytes:
     """What stands for a life of a run in the keys of all that it causes."""
     return key_of(b"run", run_id.encode(), life.to_bytes(8, "big"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from actorflow.engine.events import Expire, Tell
-from actorflow.engine.keys import key_of, run_key
+from actorflow.engine.keys import key_of, run_key, turn_key
 from actorflow.engine.mail import HANDLED_IN_CRASHES, HOUR, Letter, Said, follows, is_wait, question_of
 from actorflow.engine.merge import typed
 from actorflow.engine.records import (
@@ -226,9 +226,8 @@ def next_letter(decision: Decision) -> Letter | None:
 def open_turn(decision: Decision, letter: Letter) -> None:
     """Begin to handle a message."""
     run = decision.run
-    seed = run_key(run.run_id, run.life)
     node = decision.plan.handlers[run.forms[letter.form].name]
-    decision.note(TurnOpened(letter.id, node, key_of(seed, b"turn", letter.id)))
+    decision.note(TurnOpened(letter.id, node, turn_key(run.run_id, run.life, letter.id)))
 
 
 def bury(decision: Decision, turn: Activation | None, message: bytes, reason: Any, error: BaseException) -> None:

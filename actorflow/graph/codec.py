@@ -48,6 +48,7 @@ class Codecs:
 
     def __init__(self, codecs: tuple[Codec[Any], ...] = ()) -> None:
         self.by_type = {codec.type: codec for codec in codecs}
+        self.registered = tuple(self.by_type.values())
         self._encoder = msgpack.Encoder(enc_hook=self._encode) if codecs else msgpack.Encoder()
         self._steady = msgpack.Encoder(enc_hook=self._encode if codecs else None, order="deterministic")
 

@@ -208,7 +208,7 @@ def upgrade(schema: Schema, steps: Iterable[Migration], plain: Mapping[str, Any]
     for step in steps:
         facts: dict[str, Any] = {"schema": schema.name, "found": step.from_, "wanted": step.to}
         try:
-            given = values if step.takes is None else schema_of(step.takes, tuple(codecs.by_type.values())).load(values)
+            given = values if step.takes is None else schema_of(step.takes, codecs.registered).load(values)
             result = step.function(given)
         except Exception as error:
             raise MigrationFailed(f"migration {step!r} of {schema.name!r} raised {error!r}", **facts) from error

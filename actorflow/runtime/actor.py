@@ -34,7 +34,7 @@ from actorflow.engine.events import (
 from actorflow.engine.records import Released
 from actorflow.runtime import clock
 from actorflow.runtime.groups import first_of
-from actorflow.runtime.noticing import Noticed
+from actorflow.runtime.noticing import noticed
 from actorflow.runtime.resting import Resting
 
 if TYPE_CHECKING:
@@ -340,13 +340,15 @@ class Actor(Resting):
 
         Not after a process died with this run: then it must be known which message was being handled.
         """
-        if self._flying or self._expiring or self._ready or self.header.crashes or self._parking:
+        if self._flying or self._expiring or self._ready or self._parking:
             return False
         start = Start(turn)
         if start not in self._commands or self._turns >= _TURNS or (self._turns % 16 == 15 and self.writer.is_much()):
             return False
         now = clock.monotonic()
         if not self._turns:
+            if self.header.crashes:
+                return False
             self._since = now
         elif now - self._since > _TURNS_SECONDS:
             return False
@@ -405,7 +407,7 @@ class Actor(Resting):
                     await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
             if id_ in self.run.open and not self.run.paused:
                 attempted = self._attempt(id_, attempt)
-                event = await (Noticed(attempted, self._begin_service) if self._turns else attempted)
+                event = await (noticed(attempted, self._begin_service) if self._turns else attempted)
                 self._events.append(event)
         finally:
             del self._flying[id_]

@@ -91,7 +91,7 @@ def write(run_id: str, msg: object, *, codecs: Codecs = NO_CODECS) -> Written:
         raise BadMessage(run_id, name, (), problem)
     if not isinstance(msg, Message):
         raise BadMessage(run_id, repr(msg), (), f"it is the type; give a message of it, {msg}(...)")
-    schema = schema_of(type(msg), tuple(codecs.by_type.values()))
+    schema = schema_of(type(msg), codecs.registered)
     if schema.problems:
         raise BadMessage(run_id, name, (), "; ".join(schema.problems))
     values: dict[str, Any] = {}

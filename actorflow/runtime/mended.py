@@ -23,7 +23,7 @@ MIGRATION_TIMEOUT = 60.0
 
 def shape_of(value: State, codecs: Codecs) -> Shape:
     """In which schema a value is kept."""
-    schema = schema_of(type(value), tuple(codecs.by_type.values()))
+    schema = schema_of(type(value), codecs.registered)
     return schema.name, schema.version, schema.table
 
 
@@ -42,7 +42,7 @@ async def mended(value: Any, shape: Shape | None, wanted: Any, place: Place) -> 
     """
     codecs = place.schema.codecs
     if shape is not None and _is_state(wanted):
-        schema, form = schema_of(wanted, tuple(codecs.by_type.values())), Form(*shape)
+        schema, form = schema_of(wanted, codecs.registered), Form(*shape)
         if form != form_of(schema):
             conversion = Conversion(schema, form, (), time_limit=MIGRATION_TIMEOUT)
             values = await to_thread.run_sync(conversion.values, value)  # user code, which may take its time

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -10,27 +11,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Noticed(Generic[T]):
-    """Awaited in place of a coroutine: calls a function the first time that one waits, and before it does."""
+@coroutine
+def noticed(awaited: Coroutine[Any, Any, T], waits: Callable[[], object]) -> Generator[Any, Any, T]:
+    """Await a coroutine, and call a function the first time that it waits, before it does.
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], waits: Callable[[], object]) -> None:
-        self._coroutine = coroutine
-        self._waits = waits
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        """Pass everything on, in both directions."""
+    Everything is passed on, in both directions.
+    """
+    try:
+        waited = awaited.send(None)
+    except StopIteration as over:
+        return over.value  # type: ignore[no-any-return]
+    waits()
+    while True:
+        sent, thrown = None, None
         try:
-            waited = self._coroutine.send(None)
+            sent = yield waited
+        except BaseException as error:  # noqa: BLE001 - a cancellation is for the coroutine
+            thrown = error
+        try:
+            waited = awaited.send(sent) if thrown is None else awaited.throw(thrown)
         except StopIteration as over:
             return over.value  # type: ignore[no-any-return]
-        self._waits()
-        while True:
-            sent, thrown = None, None
-            try:
-                sent = yield waited
-            except BaseException as error:  # noqa: BLE001 - a cancellation is for the coroutine
-                thrown = error
-            try:
-                waited = self._coroutine.send(sent) if thrown is None else self._coroutine.throw(thrown)
-            except StopIteration as over:
-                return over.value  # type: ignore[no-any-return]

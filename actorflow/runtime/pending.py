@@ -12,7 +12,7 @@ from actorflow.runtime.large import BLOB_MIN
 from actorflow.store.blobs import Blob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from actorflow.engine.run import RunState
     from actorflow.runtime.large import Snapshot, Splitter
@@ -89,11 +89,10 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self._records)
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Sequence[Record]) -> None:
         """Let these wait, too: what was decided together, and is kept together or not at all (guarantee 5)."""
-        before = len(self._records)
-        self._records += records
-        if len(self._records) > before:
+        if records:
+            self._records += records
             self._ends.append(len(self._records))
 
     def is_much(self) -> bool:

@@ -132,8 +132,9 @@ class Sending(Steering):
         """
         life = lives.get(note.run_id)
         if life is not None and not life.done.is_set():
-            event = note.event(life.graph)
-            request = await _admitted(life.actor, event, reply=reply, deadline=deadline)
+            patient = deadline == math.inf or deadline > anyio.current_time()
+            request = Request(note.event(life.graph), reply, patient=patient)
+            await _admitted(life.actor, request, deadline)
             if request.error is not None:
                 raise request.error
             if request.seq is None and request.said is None:
@@ -283,23 +284,24 @@ class _Note:
         return write(self.run_id, self._msg, codecs=NO_CODECS if graph is None else graph.plan.schema.codecs)
 
 
-async def _admitted(actor: Actor, event: Receiving, *, reply: bool, deadline: float) -> Request:
-    """What came of a message: it is let into the mailbox when there is room, in the order of asking.
+def _admitted(actor: Actor, request: Request, deadline: float) -> Awaitable[None]:
+    """See what comes of a message: it is let into the mailbox when there is room, in the order of asking.
 
     Raises:
         MailboxFull: there was none in time.
     """
-    endless = deadline == math.inf
-    request = Request(event, reply, patient=endless or deadline > anyio.current_time())
-    if reply or endless or not request.patient:  # who asks has a scope of his own that ends
-        await actor.ask(request)
-        return request
+    if request.reply or deadline == math.inf or not request.patient:  # who asks has a scope of his own that ends
+        return actor.ask(request)
+    return _admitted_in_time(actor, request, deadline)
+
+
+async def _admitted_in_time(actor: Actor, request: Request, deadline: float) -> None:
     with anyio.move_on_at(deadline):
         await actor.ask(request)
-        return request
+        return
     if request.accepted or request.done.is_set():  # a commit is in flight that holds it, or it is over
         await request.done.wait()
-        return request
+        return
     mail = actor.run.mail
     raise MailboxFull(actor.run.run_id, len(mail.queue), mail.size)
 

@@ -19,7 +19,7 @@ from actorflow.store.frames import Draft, FilePart, Header, Kind
 from actorflow.store.lanes import header_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -153,7 +153,7 @@ class Writer:
         """The newest header that was committed."""
         return self.ownership.header
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Sequence[Record]) -> None:
         """Let these wait for the next commit."""
         self._pending.add(records)
 
