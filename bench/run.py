@@ -323,7 +323,8 @@ def bucket(lab: Lab) -> Iterator[Row]:
         title = f"{name}: {runs} runs x {each}, {backend}"
         limit = min(4, round(0.9 * gain, 2))
         yield Row.at_least(f"{title}: rate / 1 run", rate(many), rate(one), many / one, limit)
-        yield Row.told(f"{title}: rate / bare puts, {threads} at once", rate(many), rate(floors), many / floors)
+        share = f"{title}: share of what the client makes, {threads} bare puts at once"
+        yield Row.told(share, rate(many), rate(floors), many / floors)
         begun = runs * objects / said[f"many_{backend}"]["whole"]
         yield Row.told(f"{title}, begun and ended: objects / bare puts", rate(begun), rate(floors), begun / floors)
 

@@ -55,6 +55,42 @@ def test_on_s3_each_call_is_one_request(moto: Any, door: Proxy) -> None:
     assert asked(door) == ["GET"]
 
 
+@pytest.mark.parametrize(("size", "asked"), [(0, False), (450, False), (256 * 1024, False), (1024 * 1024, True)])
+def test_only_what_is_large_is_announced_to_s3_before_it_is_sent(moto: Any, size: int, asked: bool) -> None:
+    """Each commit would wait for two answers; of a large value a refusal saves more than that.
+
+    Seen to fail for the small ones with plain bytes, as which the client announces everything.
+    """
+    url, options = moto.place()
+    backend = S3Backend(parse_place(url), options)
+    sent: list[dict[str, Any]] = []
+    backend._fs.s3.meta.events.register(
+        "before-send.s3.PutObject", lambda request, **_: sent.append({**request.headers})
+    )
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+
+    assert backend.put_new("k/a", data)
+
+    assert ["Expect" in headers for headers in sent] == [asked]
+    assert backend.get("k/a") == data
+
+
+def test_s3_is_told_in_few_words_who_asks(moto: Any, door: Proxy) -> None:
+    """What the client would say of itself and its machine takes as long to put together as to sign the request.
+
+    Seen to fail without ``user_agent``.
+    """
+    url, options = moto.place(through=door.endpoint)
+    backend = S3Backend(parse_place(url), {**options, "config_kwargs": {"user_agent_extra": "team-7"}})
+
+    backend.put_new("k/a", b"x")
+
+    (agent,) = (dict(request.headers)["User-Agent"] for request in door.seen)
+    assert agent.split()[0] == "actorflow"
+    assert agent.split()[-1] == "team-7"  # what a user adds is there
+    assert len(agent.split()) <= 3
+
+
 def test_on_s3_many_are_deleted_by_a_thousand(moto: Any, door: Proxy) -> None:
     """By their exact names, the last one too."""
     backend = bare(moto.place(through=door.endpoint))

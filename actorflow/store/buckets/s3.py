@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _BULK = 1000  # keys in one DeleteObjects, by its definition
 _CONNECTIONS = 64
+_UNASKED = 256 * 1024  # bytes that are sent without asking whether the server would take them
 
 # A put that the client repeats meets its own object. So nothing is repeated, but what aiohttp does by itself
 # when a kept-alive connection turns out to be dead.
@@ -36,6 +37,8 @@ _CONFIG: Options = {
     # Our frames carry their own digests, and many servers don't know the checksums that would be added.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
+    # Otherwise the client describes itself and its machine anew in each request: a tenth of what a small put costs it.
+    "user_agent": "actorflow",
 }
 
 
@@ -72,7 +75,9 @@ class S3Backend(BucketBackend):
         return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else url
 
     def _create(self, name: str, data: bytes) -> None:
-        self._call("put_object", Key=name, Body=data, IfNoneMatch="*")
+        # Of bytes the client makes a file, and asks the server for leave to send that: each commit would wait twice.
+        body = bytearray(data) if len(data) <= _UNASKED else data
+        self._call("put_object", Key=name, Body=body, IfNoneMatch="*")
 
     def _read(self, name: str) -> bytes:
         return run(self._fs, self._fetch, name)
