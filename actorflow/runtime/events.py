@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
@@ -24,7 +24,7 @@ _OFFSET = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,18})(?:\.([0-9]{1,18}))?|\+([0
 _ALL = sys.maxsize
 
 
-class Offset(NamedTuple):
+class Offset(Struct, frozen=True, order=True):
     """The place of an event in the story of its run. Offsets of one run are in a total order.
 
     As text ``12.1.0`` is the first event of record 1 of commit 12; it is the same whenever and wherever it is told.

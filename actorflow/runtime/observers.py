@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import from_thread
 from anyio.lowlevel import current_token
-from msgspec import Struct
 
 from actorflow.engine.events import Crash, Raised, Retry
 from actorflow.engine.records import Attempted, describe
@@ -59,16 +58,15 @@ class Home:
         return threading.get_ident() == self._thread
 
 
-class Fresh(Struct, frozen=True):
-    """A commit as its owner made it; ``short`` if its body holds nothing but records, and refers to nothing."""
+class Fresh(Frame, frozen=True, kw_only=True):
+    """A commit as its owner made it; ``short`` if its records say all that is new, and refer to no large values."""
 
-    frame: Frame
     short: bool
 
     @property
     def seq(self) -> int:
         """Its number."""
-        return self.frame.header.seq
+        return self.header.seq
 
 
 class Feed:
@@ -90,7 +88,12 @@ class Feed:
 
     def __bool__(self) -> bool:
         """Whether something is in it."""
-        return bool(self._pieces) or self._dropped > 0
+        return bool(self._pieces) or self.has_dropped
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether live-only events were dropped of which nobody was told."""
+        return self._dropped > 0
 
     def put(self, piece: Fresh | Event, size: int = 0) -> None:
         """Add what just happened, and what it takes; never waits."""
@@ -108,16 +111,12 @@ class Feed:
         """The oldest piece; None if there is none."""
         return self._pieces[0] if self._pieces else None
 
-    def take(self) -> deque[Fresh | Event]:
-        """All that is in it, oldest first."""
-        pieces, self._pieces, self._bytes = self._pieces, deque(), 0
-        return pieces
-
-    def put_back(self, pieces: deque[Fresh | Event]) -> None:
-        """Give back what is left of what `take` gave."""
-        if pieces:
-            self._bytes += sum(one.frame.size for one in pieces if isinstance(one, Fresh))
-            self._pieces.extendleft(reversed(pieces))
+    def take(self) -> Fresh | Event:
+        """The oldest piece, which is taken out."""
+        piece = self._pieces.popleft()
+        if isinstance(piece, Fresh):
+            self._bytes -= piece.size
+        return piece
 
     def dropped(self) -> int:
         """How many live-only events were dropped since this was last asked."""
@@ -213,7 +212,7 @@ class Observers:
         """A commit is durable, the newest of this owner's; see `Fresh`."""
         self._at(ownership.header.seq)
         if self._feeds:
-            frame = Frame(
+            fresh = Fresh(
                 header=ownership.header,
                 file=draft.file,
                 body=draft.body,
@@ -221,10 +220,10 @@ class Observers:
                 path=ownership.path,
                 offset=0,
                 size=len(draft.body),
+                short=short,
             )
-            fresh = Fresh(frame, short)
             for feed in self._all():
-                feed.put(fresh, frame.size)
+                feed.put(fresh, fresh.size)
 
     def started(self, activation: Activation, attempt: int) -> None:
         """A node is about to be called."""

@@ -35,7 +35,7 @@ class Sealed(Struct, frozen=True):
     """What one commit takes: a body, and what the header says of it."""
 
     body: bytes
-    short: bool  # the body holds nothing but records, and refers to no blobs
+    short: bool  # its records say all that is new, and refer to no blobs
     blobs: tuple[Blob, ...]  # to be put before
     snapshot: bool
     progressed: bool  # it says that some work was done: whoever owned the run got on with it
@@ -115,6 +115,7 @@ class Pending:
         self._ends = [end - len(records) for end in self._ends if end > len(records)]
         self._weighed = self._weight = 0
         self._sends = False
+        short = not (self._must or self._parted)
         snapshot, self._snapshot, self._must = self._snapshot, None, False
         self._since += len(body) + sum(blob.ref.size for blob in blobs)
         self._commits += 1
@@ -122,7 +123,6 @@ class Pending:
             self._since, self._commits, self._size = 0, 0, snapshot.weight
             self._large.sealed(snapshot)
             blobs += snapshot.blobs
-        short = snapshot is None and not self._parted
         self._parted = self._parted and bool(self._records)
         progressed = not _PROGRESS.isdisjoint(map(type, records))
         return Sealed(body, short, blobs, snapshot is not None, progressed)

@@ -192,6 +192,15 @@ def unpack(frame: Frame, joiner: Joiner | None) -> tuple[RunState | None, tuple[
     return None if body.snapshot is None else _guarded(frame, load, body.snapshot, restore=restore), records
 
 
+def records_of(frame: Frame) -> tuple[Record, ...]:
+    """The records of a frame, none of which refers to a large value.
+
+    Raises:
+        CorruptCheckpoint: as `unpack`.
+    """
+    return _guarded(frame, decode_body, frame.body).records
+
+
 def advance(run: RunState | None, record: Record, frame: Frame) -> RunState:
     """The run after a record of a frame; None is the run before it began. The run passed in is spent.
 

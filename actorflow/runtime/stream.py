@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorflow.engine.records import ENDED
 from actorflow.errors import ActorflowError, Blocked, RuntimeClosed
 from actorflow.runtime import clock
 from actorflow.runtime.events import CommitEvent, DroppedEvent, Event, Offset
-from actorflow.runtime.observers import Feed
+from actorflow.runtime.observers import Feed, Fresh
 from actorflow.runtime.reading import Reader
 from actorflow.runtime.telling import Teller
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.events import Mode
     from actorflow.runtime.lives import Lives
-    from actorflow.runtime.observers import Fresh, Observers
+    from actorflow.runtime.observers import Observers
+
+T = TypeVar("T")
 
 _POLL = (0.02, 1.0)  # seconds: the first and the longest pause between two looks at a run that does not live here
 
@@ -97,7 +99,7 @@ class EventStream:
 
     async def batch(self) -> list[Event]:
         """All events that are there, at least one; none when it is over."""
-        await self._fill()
+        await self._fill(whole=True)
         batch = list(self._ready)
         self._ready.clear()
         return batch
@@ -116,19 +118,21 @@ class EventStream:
         self._teller = Teller(self._modes, graphs=self._graphs, time_limit=lives.limits.migration_timeout)
         self._reader = Reader(self._run_id, self._teller, after=self._after)
 
-    async def _fill(self) -> None:
+    async def _fill(self, *, whole: bool = False) -> None:
+        """Wait until something is told: the next piece, which is told only now, or the ``whole`` of what is there."""
         if self._feed is None and not self._over:
             self.begin()
-        while not self._ready and not self._over:
+        while not self._over and (whole or not self._ready):
             assert self._feed is not None, "it is there until this is over"  # noqa: S101
             try:
-                await self._go_on(self._feed)
+                if not self._take(self._feed):
+                    if self._ready:
+                        break
+                    await self._go_on(self._feed)
             except RuntimeClosed:
                 self._over = True
             except ActorflowError as error:
                 self._over, self._error = True, error  # raised after what was told before it
-            finally:
-                self._tell(self._reader.take())
         if self._over:
             self._feed = None
         if not self._ready and self._error is not None:
@@ -136,17 +140,20 @@ class EventStream:
             raise broken
 
     async def _go_on(self, feed: Feed) -> None:
-        """Take the next step: read a page, take what was handed over, or wait."""
+        """Take the next step, where `_take` could not: read a page, or large values, or wait."""
         if self._lives.closed:
             self._over = True
         elif self._behind:
             to = self._newest(feed)
-            self._behind = await self._lives.in_store(lambda: self._reader.read(self._lives.store, to=to))
+            self._behind = await self._read(lambda: self._reader.read(self._lives.store, to=to))
         elif dropped := feed.dropped():
             self._told = Offset(self._told.seq, self._told.live + 1)
             self._ready.append(DroppedEvent(run_id=self._run_id, offset=self._told, time=clock.now(), count=dropped))
-        elif feed:
-            await self._take(feed)
+        elif isinstance(large := feed.first(), Fresh):  # else `_take` would have told it
+            feed.take()
+            self._behind = True  # if this is cancelled: then it is looked up in the log
+            await self._read(partial(self._reader.tell, self._lives.store, large))
+            self._behind = False
         elif self._teller.status in ENDED if self._stays else not self._is_here:
             self._over = True
         else:
@@ -161,26 +168,33 @@ class EventStream:
         before = first.seq if isinstance(first, Event) else first.seq - 1
         return before if newest is None else min(before, newest)  # also of a run that is over: it was handed over here
 
-    async def _take(self, feed: Feed) -> None:
-        """Tell what was handed over, up to where something is missing."""
-        pieces, teller = feed.take(), self._teller
+    async def _read(self, work: Callable[[], T]) -> T:
+        """Let the reader read something, and tell what it read, also if it did not come to its end."""
         try:
-            while pieces and self._follows(pieces[0]):
-                piece = pieces.popleft()
-                if isinstance(piece, Event):
-                    if piece.seq < (teller.seq or 0):
-                        feed.drop()  # its place in the story has been told already, out of the log
-                    else:
-                        self._tell([piece])
-                elif piece.seq > (teller.seq or 0):
-                    if piece.short:
-                        self._tell(teller.tell(piece.frame))
-                    else:
-                        await self._lives.in_store(partial(self._reader.tell, self._lives.store, piece.frame))
-                        self._tell(self._reader.take())
-            self._behind = bool(pieces)
+            return await self._lives.in_store(work)
         finally:
-            feed.put_back(pieces)
+            self._tell(self._reader.take())
+
+    def _take(self, feed: Feed) -> bool:
+        """Tell the next piece that was handed over; False if there is none for which that can be done at once."""
+        piece = feed.first()
+        if piece is None or self._behind or feed.has_dropped:
+            return False
+        if not self._follows(piece):
+            self._behind = True
+            return False
+        told = self._teller.seq or 0
+        if isinstance(piece, Event):
+            if piece.seq < told:
+                feed.drop()  # its place in the story has been told already, out of the log
+            else:
+                self._tell([piece])
+        elif piece.seq > told:
+            if not piece.short:
+                return False
+            self._tell(self._teller.tell(piece))
+        feed.take()
+        return True
 
     def _follows(self, piece: Fresh | Event) -> bool:
         """Whether all before this has been told: otherwise it was not handed over, or was dropped."""

@@ -32,7 +32,7 @@ from actorflow.runtime.recorded import (
     path_of,
     written,
 )
-from actorflow.runtime.replay import advance, unpack
+from actorflow.runtime.replay import advance, records_of, unpack
 from actorflow.store.transfer import status_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Teller:
 
         Args:
             frame: the commit.
-            joiner: reads the large values that its body refers to; needed if it does.
+            joiner: reads the large values that its body refers to; None: its records refer to none, and are enough.
 
         Raises:
             CorruptCheckpoint: it makes no sense.
@@ -101,8 +101,11 @@ class Teller:
         self._events, self._frame, self._run_id, self._time = [], frame, frame.file.run_id, header.time
         self.seq, self.status = header.seq, status_of(header)
         if self._follows or self._commits:
-            snapshot, records = unpack(frame, joiner)
-            self._run = snapshot or self._run
+            if joiner is None:
+                records = records_of(frame)
+            else:
+                snapshot, records = unpack(frame, joiner)
+                self._run = snapshot or self._run
             if self._follows:
                 for self._number, record in enumerate(records):
                     self._tell(record)
