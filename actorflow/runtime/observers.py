@@ -222,8 +222,9 @@ class Observers:
                 size=len(draft.body),
                 short=short,
             )
-            for feed in self._all():
-                feed.put(fresh, fresh.size)
+            for ref in self._feeds:
+                if (feed := ref()) is not None:
+                    feed.put(fresh, fresh.size)
 
     def started(self, activation: Activation, attempt: int) -> None:
         """A node is about to be called."""
@@ -302,8 +303,8 @@ class Observers:
         return place
 
     def _put(self, event: Event) -> None:
-        for feed in self._all():
-            if event.mode in feed.live:
+        for ref in self._feeds:
+            if (feed := ref()) is not None and event.mode in feed.live:
                 feed.put(event)
 
     def _all(self) -> list[Feed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from actorflow.engine.fold import gathered
 from actorflow.engine.records import (
@@ -18,6 +18,7 @@ from actorflow.engine.records import (
     ItemDone,
     ItemFailed,
     Rebased,
+    Record,
     Rewound,
     Taken,
     Updated,
@@ -26,8 +27,11 @@ from actorflow.engine.run import ROOT
 
 if TYPE_CHECKING:
     from actorflow.engine.operations import Operation
-    from actorflow.engine.records import ErrorInfo, Record
+    from actorflow.engine.records import ErrorInfo
     from actorflow.engine.run import Activation, RunState
+
+NAMES = {kind: str(kind.__struct_config__.tag) for kind in get_args(Record)}
+"""What each kind of record is called, here and in files."""
 
 # Which records say what. Sets, since each record is looked up in all of them, and most say little.
 WENT_BACK = frozenset({Rewound, Forked})  # to another state, with what was open then

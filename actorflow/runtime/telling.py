@@ -23,6 +23,7 @@ from actorflow.runtime.events import (
 from actorflow.runtime.recorded import (
     ELSEWHERE,
     ENDING,
+    NAMES,
     OF_FANS,
     OF_NODES,
     WENT_BACK,
@@ -83,6 +84,8 @@ class Teller:
         # of the commit that is told:
         self._events: list[Event] = []
         self._frame: Frame
+        self._file: FilePart | None = None  # that it is in, or was to be in
+        self._typed: Callable[[Values], Any]
         self._run_id = ""
         self._time = 0.0
         self._number = 0  # of the record that is told
@@ -97,8 +100,11 @@ class Teller:
         Raises:
             CorruptCheckpoint: it makes no sense.
         """
-        header = frame.header
-        self._events, self._frame, self._run_id, self._time = [], frame, frame.file.run_id, header.time
+        header, file = frame.header, frame.file
+        if file is not self._file:
+            self._file, self._run_id = file, file.run_id
+            self._typed = partial(_state, self._graphs, file, self._time_limit)
+        self._events, self._frame, self._time = [], frame, header.time
         self.seq, self.status = header.seq, status_of(header)
         if self._follows or self._commits:
             if joiner is None:
@@ -170,7 +176,7 @@ class Teller:
                 node=header.node,
                 kind=header.kind,
                 status=cast("Status", self.status),
-                records=tuple([str(record.__struct_config__.tag) for record in records]),
+                records=tuple([NAMES[record.__class__] for record in records]),
                 epoch=header.epoch,
                 opening=header.opening,
                 size=header.raw,
@@ -228,7 +234,7 @@ class Teller:
                 time=self._time,
                 scope=path,
                 _values=values,
-                _typed=self._typed(path),
+                _typed=self._typed if path == ROOT else partial(_no_state, self._run_id, path),
             )
         )
 
@@ -273,11 +279,6 @@ class Teller:
                         legs=opens[number].takes if number < len(opens) else (),
                     )
                 )
-
-    def _typed(self, path: str) -> Callable[[Values], Any]:
-        if path != ROOT:
-            return partial(_no_state, self._frame.file.run_id, path)
-        return partial(_state, self._graphs, self._frame.file, self._time_limit)
 
 
 def _values(run: RunState | None, path: str) -> Values | None:
