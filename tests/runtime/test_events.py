@@ -13,6 +13,7 @@ from actorflow import Context, Graph, Message, Reply, RestartPolicy, Retention, 
 from actorflow.errors import CheckpointGone, NoSuchRun, RunError, RuntimeClosed
 from actorflow.runtime import observers, stream
 from actorflow.runtime.events import DroppedEvent, Event, NodeEvent, Offset
+from actorflow.store.object_log import SNAPSHOT_EVERY
 from tests.runtime.graphs import Trail, chain, counter, failing
 
 if TYPE_CHECKING:
@@ -155,6 +156,20 @@ async def test_what_is_told_live_says_what_the_log_says_of_it(store_url: str) ->
 
     assert everything_in(live) == everything_in(later)
     assert [event.value for event in live if event.mode == "waits" and event.kind == "answered"] == [[4, 5], [6]]
+
+
+async def test_commits_with_a_snapshot_are_told_live_as_the_others() -> None:
+    """Of one that was due, its records are enough: they go on from what whoever listens knows."""
+    gate = anyio.Event()
+    async with Runtime("memory://") as rt:
+        run = await rt.spawn(counter(SNAPSHOT_EVERY * 2 + 5, after=gate), id="r")
+        events = run.events()
+        live = [await anext(events)]
+        gate.set()
+        live += [event async for event in _rest(events)]
+        later = await told(run)
+
+    assert everything_in(live) == everything_in(later)
 
 
 async def test_offsets_are_in_order_and_none_is_told_twice(store_url: str) -> None:

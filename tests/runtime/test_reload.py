@@ -332,7 +332,10 @@ async def test_a_run_that_waits_to_be_restarted_is_restarted_with_the_new_code_a
 
 
 async def test_who_listens_to_events_misses_nothing(store_url: str) -> None:
-    """The same events as told from the log afterwards, and states of both schemas."""
+    """The same events as told from the log afterwards, and states of both schemas.
+
+    Planted: whoever listens is handed the records of the first commit of the new schema, and not its snapshot.
+    """
     gate = Gate()
     old = trip("old", "a", "b", "c", gates={"b": gate})
     new = trip("new", "a", "b", "c", state=Trip2, migrations=[to_2])
@@ -351,6 +354,8 @@ async def test_who_listens_to_events_misses_nothing(store_url: str) -> None:
 
         told = [event async for event in run.events(["values", "commits"])]
         assert [event.offset for event in heard] == [event.offset for event in told]
+        values = [[event.values for event in events if event.mode == "values"] for events in (heard, told)]
+        assert values[0] == values[1]
         assert [event.seq for event in heard if event.mode == "commits"] == sorted(await seqs(run))
 
 
