@@ -11,14 +11,16 @@ import os
 from typing import TYPE_CHECKING
 
 from actorflow.store.append_ownership import AppendOwnership, creating_file, inode_of
+from actorflow.store.backend import Missing
 from actorflow.store.chain import FileChain
 from actorflow.store.faults import translated
-from actorflow.store.framing import encode_file, encode_frame
+from actorflow.store.framing import encode_file, encode_frame, is_frame
 from actorflow.store.keys import log_prefix
 from actorflow.store.log import RunLog, of_one_life, part_of, tip_of
 from actorflow.store.ownership import NONCE, make_header
 from actorflow.store.pruning import shrink_files, snapshots_of_files
 from actorflow.store.sealing import PLAIN, Sealing
+from actorflow.store.transfer import IMPORTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,13 +64,12 @@ class AppendLog(RunLog):
         """The last frame of the newest file."""
         if known is not None and (later := self._chain.follow(known)) is not None:
             return later
-        newest = self._chain.newest()
-        return None if newest is None else tip_of(newest[1][-1])
+        _, frames = self._chain.newest(keyless=True)
+        return tip_of(frames[-1]) if frames else None
 
     def read(self, *, first: int | None = None, tip: Tip | None = None) -> list[Frame]:
-        """The frames that count, from as few files as hold them. Listing them is no effort, so ``tip`` is not used."""
-        del tip
-        return of_one_life(self._chain.read(first))
+        """The frames that count, from as few files as hold them."""
+        return of_one_life(self._chain.read(first, tip))
 
     def page(self, first: int) -> list[Frame]:
         """The rest of the file that holds it."""
@@ -97,15 +98,13 @@ class AppendLog(RunLog):
         part = part_of(tip, draft)
         copy = b""
         if tip is not None:
-            newest = self._chain.newest()
-            if newest is None or newest[1][-1].digest != tip.digest:
+            newest = self._newest(tip)
+            if newest is None:
                 return None
-            key, frames, data = newest
             if part is tip.file:
                 # Byte for byte: its owner may have died without its sync, and then it is durable nowhere else. (But
                 # for a tombstone, on which a new life begins: it has a file of its own, synced before it had its name.)
-                copy = data[frames[-1].offset : frames[-1].offset + frames[-1].size]
-            self._secure(key)
+                copy = newest
             self._local.sweep()
         file, file_digest = encode_file(part)
         seq = 0 if tip is None else tip.header.seq + 1
@@ -140,13 +139,30 @@ class AppendLog(RunLog):
             sealing=self._sealing,
         )
 
-    def _secure(self, key: str) -> None:
-        """What a claim builds on becomes as durable as the claim (`create` sees to the folders above the log)."""
-        path = self._backend.path(key)
-        with translated(path):
-            fd = self._backend.open(key, os.O_RDONLY)
+    def _newest(self, tip: Tip) -> bytes | None:
+        """The frame that a claim is built on, as durable as the claim will be; None: it is not there any more.
+
+        Nobody looks whether it is the newest still. Its owner is gone, or has released the run, so only a claim can
+        follow; and a claim takes the next number, whose name never comes free: linking ours will tell.
+        """
+        with translated(tip.path):
             try:
-                self._backend.fdatasync(fd)
+                fd = self._backend.open(self._chain.key(self._chain.first_of(tip)), os.O_RDONLY)
+            except Missing:
+                return None
+            try:
+                newest = os.pread(fd, tip.end - tip.start, tip.start)
+                if not is_frame(newest, tip.digest):
+                    return None
+                self._secure(fd, tip)
+                return newest
             finally:
                 os.close(fd)
-        self._backend.sync_folder(self._chain.prefix)
+
+    def _secure(self, fd: int, tip: Tip) -> None:
+        self._backend.fdatasync(fd)
+        if tip.header.seq > self._chain.first_of(tip) and tip.header.status != IMPORTING:
+            # Nobody appends to a file before its name lasts. (A copy from elsewhere is put as a whole.)
+            self._backend.note_lasting(self._chain.prefix)
+        else:
+            self._backend.sync_folder(self._chain.prefix)  # `creating` sees to those above

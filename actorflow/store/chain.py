@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from contextlib import suppress
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
@@ -57,14 +58,21 @@ class FileChain:
         """The key of the file with that first number."""
         return self.prefix + checkpoint_name(first)
 
-    def newest(self) -> tuple[str, list[Frame], bytes] | None:
-        """Key, frames and bytes of the newest file, for their headers; None: there is no file."""
+    def first_of(self, tip: Tip) -> int:
+        """The first number of the file that a commit is in."""
+        first = checkpoint_seq(tip.path.rpartition("/")[2])
+        if first is None:
+            raise ValueError(f"{tip.path} is no file of this log")
+        return first
+
+    def newest(self, *, keyless: bool) -> tuple[list[int], list[Frame]]:
+        """The first numbers of all files, and the frames of the newest; both empty if there is no file."""
         for _ in range(_RELIST):
             firsts = self.firsts()
             if not firsts:
-                return None
+                return [], []
             try:
-                return self.key(firsts[-1]), *self._load_newest(firsts[-1], keyless=True)
+                return firsts, self._load_newest(firsts[-1], keyless=keyless)
             except Missing:
                 continue
         raise self._vanishing()
@@ -74,9 +82,7 @@ class FileChain:
 
         The bytes are read before the names. If the file is the newest one then, nobody had made a stub of it.
         """
-        first = checkpoint_seq(known.path.rpartition("/")[2])
-        if first is None:
-            return None
+        first = self.first_of(known)
         try:
             data = self.backend.get_from(self.key(first), known.end)
         except Missing:
@@ -89,8 +95,12 @@ class FileChain:
             return None  # perhaps it is just being written; who reads the whole file finds out
         return known if frame is None else tip_of(frame)
 
-    def read(self, first: int | None) -> list[Frame]:
-        """The chain from ``first`` (None: from the newest snapshot) to its end."""
+    def read(self, first: int | None, tip: Tip | None = None) -> list[Frame]:
+        """The chain from ``first`` (None: from the newest snapshot) to its end; see `RunLog.read`."""
+        if first is None and tip is not None and tip.header.snapshot >= (newest := self.first_of(tip)):
+            with suppress(Missing):
+                _, own = _parted(self._load_newest(newest), newest)
+                return [frame for frame in own if frame.header.seq >= own[-1].header.snapshot]
         for _ in range(_RELIST):
             try:
                 return self._read(first)
@@ -132,7 +142,7 @@ class FileChain:
         Raises:
             CorruptCheckpoint: the next file is damaged, or not the one that the newer one was built on.
         """
-        firsts, frames = self._newest_file(keyless=keyless)
+        firsts, frames = self.newest(keyless=keyless)
         if not frames:
             return
         copy, own = _parted(frames, firsts[-1])
@@ -165,18 +175,6 @@ class FileChain:
             if (stub := self._stub(first, self.backend.get(self.key(first)))) is not None:
                 yield stub
 
-    def _newest_file(self, *, keyless: bool) -> tuple[list[int], list[Frame]]:
-        """The first numbers of all files, and the frames of the newest; both empty if there is no file."""
-        for _ in range(_RELIST):
-            firsts = self.firsts()
-            if not firsts:
-                return [], []
-            try:
-                return firsts, self._load_newest(firsts[-1], keyless=keyless)[0]
-            except Missing:
-                continue
-        raise self._vanishing()
-
     def _read(self, start: int | None) -> list[Frame]:
         chain: list[Frame] = []
         for frames in self.backwards():
@@ -204,7 +202,7 @@ class FileChain:
                 return [frame for frame in own if frame.header.seq >= start]
         if not firsts:
             return []
-        _, own = _parted(self._load_newest(firsts[-1])[0], firsts[-1])
+        _, own = _parted(self._load_newest(firsts[-1]), firsts[-1])
         return [frame for frame in own if frame.header.seq >= start]
 
     def counting(self, first: int, stop: int, *, keyless: bool = True) -> list[Frame] | None:
@@ -217,7 +215,7 @@ class FileChain:
         if self._stub(first, data) is not None:
             return None
         try:
-            after, _ = self._load_newest(stop, keyless=True)
+            after = self._load_newest(stop, keyless=True)
         except Missing:
             if is_stub(self.backend.get(self.key(first))):
                 return None  # somebody else lets go of the same
@@ -249,14 +247,14 @@ class FileChain:
             own.append(copy)
         return older_copy, own
 
-    def _load_newest(self, first: int, *, keyless: bool = False) -> tuple[list[Frame], bytes]:
+    def _load_newest(self, first: int, *, keyless: bool = False) -> list[Frame]:
         """The newest file may be growing under our eyes: read again before calling it damaged."""
         for attempt in range(_REREAD):
             data = self.backend.get(self.key(first))
             if is_stub(data) and self.firsts()[-1:] != [first]:
                 raise Missing(self.key(first))  # its owner went on, and retention let go of it: list again
             try:
-                return self._parse(data, first, keyless=keyless)[0], data
+                return self._parse(data, first, keyless=keyless)[0]
             except CorruptCheckpoint:
                 if attempt == _REREAD - 1:
                     raise

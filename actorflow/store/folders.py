@@ -143,6 +143,13 @@ class Folders:
         os.close(place.folder)
         self._close_all(place.unsynced)
 
+    def note_lasting(self, prefix: str) -> None:
+        """The folder ``prefix`` and those above it survive power loss, as the caller knows: they need no sync."""
+        way = self.root
+        for name in prefix.split("/")[:-1]:
+            way = f"{way}/{name}"
+            self._remember(way)
+
     def _settle(self, parent: int, way: str, made: int) -> None:
         """Make the folder ``way``, which was there at the moment ``made``, survive power loss.
 
@@ -150,6 +157,9 @@ class Folders:
         Which ones this process has synced is remembered.
         """
         self._sync_names(parent, way.rpartition("/")[0], made)
+        self._remember(way)
+
+    def _remember(self, way: str) -> None:
         if len(self._settled) >= _MAX_SETTLED:
             self._settled.clear()
         self._settled.add(way)

@@ -189,6 +189,13 @@ def frame_end(data: bytes, offset: int, path: str) -> int:
     return end
 
 
+def is_frame(data: bytes, digest: bytes) -> bool:
+    """Whether this is the frame with that digest, byte for byte."""
+    hasher = _HASH.copy()
+    hasher.update(data[:-DIGEST])
+    return hasher.digest() == digest == data[-DIGEST:]
+
+
 class _Piece(NamedTuple):
     header: Header
     file: bytes

@@ -52,6 +52,9 @@ os.register_at_fork(before=_FORK.acquire, after_in_parent=_FORK.release, after_i
 class Incarnation(ABC):
     """One opening of a store: who commits, which runs it holds, and whether it is still at work. Thread-safe."""
 
+    gone: frozenset[str] = frozenset()
+    """Incarnations of owners whose lock was found free, by name. Nobody ever locks it again, so they stay gone."""
+
     def __init__(self, url: str) -> None:
         self.name = os.urandom(8).hex()
         self.url = url
@@ -185,6 +188,7 @@ class LocalIncarnation(Incarnation):
         self._backend = backend
         self._readonly = readonly
         self._unlock: weakref.finalize[[int], LocalIncarnation] | None = None
+        self._swept: frozenset[str] | None = None  # who was known to be gone at the last sweep
         backend.mark = f"{machine_id()}-{self.name}"
 
     def take(self) -> None:
@@ -212,8 +216,11 @@ class LocalIncarnation(Incarnation):
         return sorted(name for name in found if self.is_gone(machine_id(), name) is False and name != self.name)
 
     def sweep(self) -> None:
-        """Clear away temporary files of incarnations that have ended."""
-        self._backend.delete(self.litter())
+        """Clear away temporary files of incarnations that have ended, unless no other has ended since, as is known."""
+        gone = self.gone
+        if gone is not self._swept:
+            self._backend.delete(self.litter())
+            self._swept = gone
 
     def litter(self) -> list[str]:
         """The temporary files of incarnations that have ended."""
@@ -249,7 +256,12 @@ class LocalIncarnation(Incarnation):
             os.close(fd)
 
     def _is_dead(self, owner: Owner) -> bool | None:
-        return self.is_gone(owner.machine, owner.incarnation)
+        if owner.incarnation in self.gone:
+            return True
+        gone = self.is_gone(owner.machine, owner.incarnation)
+        if gone:  # and it had its lock, or it would own nothing; before that, a free one proves nothing
+            self.gone |= {owner.incarnation}
+        return gone
 
     def _lock(self) -> None:
         # Under its own name the file appears locked: a cleaner that found it free could delete it after it was locked,

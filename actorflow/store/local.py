@@ -82,9 +82,11 @@ class LocalBackend(Folders, Backend):
         with translated(self.path(key)):
             fd = self.open(key, _READ)
             try:
+                left = os.fstat(fd).st_size
                 parts: list[bytes] = []
-                while part := os.read(fd, max(os.fstat(fd).st_size, 65536)):
+                while left and (part := os.read(fd, left)):
                     parts.append(part)
+                    left -= len(part)
                 return b"".join(parts)
             finally:
                 os.close(fd)

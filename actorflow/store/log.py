@@ -39,13 +39,14 @@ class Tip(Struct, frozen=True, kw_only=True):
     file: FilePart
     digest: bytes
     path: str
-    end: int = 0  # where it ends in that file
+    start: int = 0  # where it is in that file
+    end: int = 0
 
 
 def tip_of(frame: Frame) -> Tip:
     """The tip that a run has when ``frame`` is its newest."""
-    end = frame.offset + frame.size
-    return Tip(header=frame.header, file=frame.file, digest=frame.digest, path=frame.path, end=end)
+    start, end = frame.offset, frame.offset + frame.size
+    return Tip(header=frame.header, file=frame.file, digest=frame.digest, path=frame.path, start=start, end=end)
 
 
 class RunLog(ABC):
@@ -194,20 +195,21 @@ class RunLog(ABC):
 
     def _unowned_tip(self) -> Tip | None:
         """The newest commit as it stands after its owner was found gone."""
-        tip = self.tip()
-        while tip is not None and tip.header.kind != "release":
-            if tip.header.owner.incarnation == self._incarnation.name:
+        while True:
+            gone = self._incarnation.gone  # who is found gone only after we have read may have committed since
+            tip = self.tip()
+            if tip is None or tip.header.kind == "release":
+                return tip
+            owner = tip.header.owner
+            if owner.incarnation == self._incarnation.name:
                 return tip  # an actor of this store that has left: no other can hold the run while we do
+            if owner.incarnation in gone:
+                return tip
             owned = self.is_owned(tip.header)
             if owned is not False:
-                raise self._owned(tip.header.owner, here=owned is True)
+                raise self._owned(owner, here=owned is True)
             if self.number_fences:
                 return tip
-            again = self.tip()
-            if again is None or again.header.epoch == tip.header.epoch:
-                return again
-            tip = again
-        return tip
 
     def _owned(self, owner: Owner, *, here: bool) -> RunOwned:
         return RunOwned(self.run_id, owner.host, owner.pid, here=here)

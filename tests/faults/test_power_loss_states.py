@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from actorflow.errors import StoreError
 from actorflow.store import chain
 from actorflow.store.append_log import AppendLog
+from actorflow.store.keys import log_prefix
 from actorflow.store.local import LocalBackend
 from actorflow.store.store import open_store
 from actorflow.store.syncing import FolderSyncs
@@ -18,7 +20,6 @@ from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from actorflow.store.ownership import Ownership
     from actorflow.store.store import Store
@@ -48,6 +49,16 @@ def takeover(store: Store, record: Recorder) -> None:
     commit(heir, claim(heir, record), record)
 
 
+def stillborn(store: Store, record: Recorder) -> None:
+    """A process is killed when its claim has a name, and nobody synced the folder; the next one builds on that."""
+    claiming_it = store.log("r").claiming(claiming(part(store)), actor=ACTOR)
+    while not any((Path(store.url) / log_prefix("r")).glob("*")):
+        next(claiming_it)
+    store.incarnation._abandon()
+    heir = open_store(store.url)
+    commit(heir, claim(heir, record), record)
+
+
 def second(store: Store, record: Recorder) -> None:
     """A run that begins in folders which this process has synced for another one."""
     store.log("q").claim(claiming(part(store, "q")), actor=ACTOR)
@@ -67,6 +78,7 @@ def sync_fails(store: Store, record: Recorder) -> None:
 SCENARIOS: dict[str, Callable[[Store, Recorder], None]] = {
     "life": life,
     "takeover": takeover,
+    "stillborn": stillborn,
     "second": second,
     "a sync fails": sync_fails,
 }
@@ -78,6 +90,10 @@ PLANTED: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
         "second",
         [(FolderSyncs, "survives", lambda self, folder, made: folder in self._synced)],
     ),
+    "every file is taken for one that was appended to": (
+        "stillborn",
+        [(AppendLog, "_secure", lambda self, fd, tip: self._backend.note_lasting(self._chain.prefix))],
+    ),
     "what a claim is built on is neither synced nor read from the claim's copy": (
         "takeover",
         [
@@ -86,7 +102,7 @@ PLANTED: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
         ],
     ),
 }
-"""Scenario and patches. Of the last two either one is enough: a claim takes both precautions."""
+"""Scenario and patches. Of the two of the last either one is enough: a claim takes both precautions."""
 
 
 def fail(self: LocalBackend, fd: int) -> None:

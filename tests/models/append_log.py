@@ -13,7 +13,8 @@ What an actor does (its process may be killed between any two steps):
    release. In its own process, where the lock proves nothing: find that the
    other actor has ended, with no append under way.
 2. Only then read to the end.
-3. Sync the predecessor's file and the folder.
+3. Sync the predecessor's file and the folder. (Not the folder if the file was
+   appended to: nobody does that before its name is on the disk.)
 4. Link the claim's file under the next number; taken means starting over. The
    file holds a copy of the newest frame before the claim, and is synced before
    it is linked.
@@ -216,9 +217,13 @@ class AppendLog:
         """What the claim builds on becomes as durable as the claim."""
         if self.rules.syncs_predecessor and actor.frame != NOTHING:
             state = _replaced(state, _synced(self._file_of(state.files, actor.frame)))
-        if self.rules.syncs_folder_before_link:
+        if self.rules.syncs_folder_before_link and not self._was_appended_to(state, actor):
             state = _named(state)
         return _with(state, index, actor._replace(phase="ready"))
+
+    def _was_appended_to(self, state: State, actor: Actor) -> bool:
+        """Is the newest frame not the first of its file? Then that has had its name on the disk before."""
+        return actor.frame != NOTHING and len(self._file_of(state.files, actor.frame).frames) > 1
 
     def _link_claim(self, state: State, index: int, actor: Actor) -> tuple[str, State]:
         """Make the claim's file, if its name is free."""

@@ -87,7 +87,18 @@ def a_failed_sync_of_a_folder_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 )
 def a_claim_is_built_on_what_nobody_synced(patch: pytest.MonkeyPatch) -> None:
     """Its predecessor died between its write and its sync; the claim outlives the commit under it."""
-    patch.setattr(AppendLog, "_secure", lambda self, key: None)
+    patch.setattr(AppendLog, "_secure", lambda *args: None)
+
+
+@found_by("store/test_power_loss.py::test_a_claim_syncs_what_it_is_built_on_before_it_has_a_name")
+def a_claim_takes_every_folder_for_synced(patch: pytest.MonkeyPatch) -> None:
+    """Its predecessor died between the link of its file and the sync of the folder."""
+
+    def secure(self: AppendLog, fd: int, tip: Tip) -> None:
+        self._backend.fdatasync(fd)
+        self._backend.note_lasting(self._chain.prefix)
+
+    patch.setattr(AppendLog, "_secure", secure)
 
 
 @found_by("store/test_append_log.py::test_a_commit_whose_sync_failed_is_made_durable_in_a_new_file")
@@ -215,11 +226,24 @@ def what_was_read_before_the_owner_was_gone_counts(patch: pytest.MonkeyPatch) ->
     unowned_tip = AppendLog._unowned_tip
 
     def read_once(self: AppendLog) -> Tip | None:
-        newest = self._chain.newest()
-        self._chain.newest = lambda: newest  # type: ignore[method-assign]
+        newest = self._chain.newest(keyless=True)
+        self._chain.newest = lambda *, keyless: newest  # type: ignore[method-assign]
         return unowned_tip(self)
 
     patch.setattr(AppendLog, "_unowned_tip", read_once)
+
+
+@found_by("store/test_append_log.py::test_what_was_read_before_another_found_the_owner_gone_does_not_count")
+def what_was_read_before_another_found_the_owner_gone_counts(patch: pytest.MonkeyPatch) -> None:
+    """Who is gone is looked up too late: it has committed between the reading and its death."""
+    unowned_tip = AppendLog._unowned_tip
+
+    def late(self: AppendLog) -> Tip | None:
+        tip = self.tip()
+        is_gone = tip is not None and tip.header.owner.incarnation in self._incarnation.gone
+        return tip if is_gone else unowned_tip(self)
+
+    patch.setattr(AppendLog, "_unowned_tip", late)
 
 
 @found_by("store/test_append_log.py::test_a_run_is_not_claimed_while_a_commit_of_it_is_being_written")

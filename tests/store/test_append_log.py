@@ -17,6 +17,7 @@ import pytest
 from actorflow.errors import CommitUnknown, CorruptCheckpoint, Fenced, RunOwned, StoreFull, StoreUnavailable
 from actorflow.store.append_log import AppendLog
 from actorflow.store.append_ownership import AppendOwnership
+from actorflow.store.chain import FileChain
 from actorflow.store.keys import checkpoint_name
 from actorflow.store.liveness import LocalIncarnation
 from actorflow.store.local import LocalBackend
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actorflow.store.frames import Frame
+    from actorflow.store.log import Tip
     from actorflow.store.ownership import Ownership
     from actorflow.store.store import Store
 
@@ -179,6 +181,24 @@ def test_a_snapshot_starts_a_new_file(store: Store) -> None:
     for old in (0, 33, 66):
         (folder(store) / checkpoint_name(old)).unlink()
     assert [frame.header.seq for frame in owned.load()] == [99]
+
+
+def test_who_has_just_read_the_newest_commit_is_spared_a_listing(store: Store) -> None:
+    """If its file holds the newest snapshot as well. Once retention has let go of that file, all is as without."""
+    owned = store.log("r").claim(claiming(part(store)), actor=ACTOR)
+    for seq in range(1, 5):
+        owned.commit(draft("commit", 1, part(store), snapshot=seq == 3))
+    log = store.log("r")
+    tip = log.tip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileChain, "firsts", lambda self: pytest.fail("listed"))
+        seen = log.read(tip=tip)
+
+    owned.commit(draft("commit", 1, part(store), snapshot=True))
+    log.let_go(5)
+
+    assert [frame.header.seq for frame in seen] == [3, 4]
+    assert [frame.header.seq for frame in log.read(tip=tip)] == [5]
 
 
 @pytest.mark.parametrize("limit", [1, 9])  # the owner opens the file for each commit, or has it open
@@ -675,18 +695,47 @@ os.kill(os.getpid(), signal.SIGKILL)
         store.close()
 
 
+def test_what_was_read_before_another_found_the_owner_gone_does_not_count(store_url: str) -> None:
+    """Who is gone is remembered, for all its runs: but as of the moment before a run of it was read."""
+    code = (
+        HOLDER
+        + """
+owned.commit(draft("commit", 1, part(store), b"last words"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    with Child(code, store_url) as child:
+        child.line()
+        store = open_store(store_url)
+        log = store.log("r")
+        tip, seen = log.tip, []
+
+        def reads_slowly() -> Tip | None:
+            found = tip()
+            if found is not None and not seen:
+                seen.append(found)
+                child.go()
+                child.wait()
+                assert store.incarnation.is_dead(found.header.owner, "another run")
+            return found
+
+        log.tip = reads_slowly  # type: ignore[method-assign]
+        owned = log.claim(claiming(part(store)), actor=ACTOR)
+
+        assert [frame.body for frame in owned.load()] == [b"claim", b"kept", b"last words", b"claim"]
+        store.close()
+
+
 def test_reading_before_the_lock_check_would_lose_a_commit(store: Store) -> None:
     """Planted: a claim on what was read too early, and an acknowledged commit is on no chain any more."""
     owned = store.log("r").claim(claiming(part(store)), actor=ACTOR)
     early = store.log("r").tip()
     assert early is not None
-    early_file = (folder(store) / checkpoint_name(0)).read_bytes()
     owned.commit(draft("commit", 1, part(store), b"last words"))
     owned.close()
     log = store.log("r")
     assert isinstance(log, AppendLog)
     log._unowned_tip = lambda: early  # type: ignore[method-assign]
-    log._chain.newest = lambda: (log._chain.key(0), log._chain._parse(early_file, 0)[0], early_file)  # type: ignore[method-assign]
 
     log.claim(claiming(part(store)), actor=ACTOR)
 
@@ -710,3 +759,22 @@ def test_temporary_files_of_the_dead_are_cleared_by_the_next_claim(store_url: st
     left = {path.name for path in root.iterdir() if path.is_file()}
     assert left == {"actorflow.json", "notes.txt", living, elsewhere}
     store.close()
+
+
+def test_temporary_files_of_who_died_later_are_cleared_by_the_next_claim_of_its_runs(store_url: str) -> None:
+    """Once for each of the dead: it leaves no more."""
+    with Child(HOLDER, store_url) as child:
+        child.line()
+        store = open_store(store_url)
+        store.log("s").claim(claiming(part(store, "s")), actor=ACTOR)
+        tip = store.log("r").tip()
+        assert tip is not None
+        litter = Path(store.url) / f".tmp-{machine_id()}-{tip.header.owner.incarnation}-7"
+        litter.write_bytes(b"")
+        child.signal(signal.SIGKILL)
+        child.wait()
+
+        store.log("r").claim(claiming(part(store)), actor=ACTOR)
+
+        assert not litter.exists()
+        store.close()

@@ -52,6 +52,26 @@ def test_who_is_open_lives_and_who_closed_is_gone(tmp_path: Path) -> None:
     assert locks(tmp_path) == []
 
 
+def test_who_was_found_gone_is_not_looked_for_again(tmp_path: Path) -> None:
+    """It never comes back: one look at its lock serves for a thousand runs."""
+    looks: list[str] = []
+
+    class Watched(LocalBackend):
+        def open(self, key: str, flags: int, *, create: bool = False) -> int:
+            looks.append(key)
+            return super().open(key, flags, create=create)
+
+    one, here = incarnation(tmp_path), LocalIncarnation(Watched(str(tmp_path)))
+    owner = one.owner(ACTOR)
+
+    alive = [here.is_dead(owner, "r") for _ in range(2)]
+    one.close()
+    gone = [here.is_dead(owner, f"r{n}") for n in range(3)]
+
+    assert (alive, gone, len(looks)) == ([False, False], [True, True, True], 3)
+    assert here.gone == {one.name}
+
+
 def test_another_machine_can_not_be_judged(tmp_path: Path) -> None:
     """A free lock proves nothing about an owner elsewhere."""
     here = incarnation(tmp_path)

@@ -107,10 +107,23 @@ def test_a_claim_syncs_what_it_is_built_on_before_it_has_a_name(store_url: str, 
     assert in_order(calls, temp_of("fsync"), link(3))
 
 
+def test_a_claim_syncs_no_folder_again_for_a_file_that_was_appended_to(store_url: str, tmp_path: Path) -> None:
+    """Its owner had synced them all before; what may be in doubt is its last write."""
+    trace(FIRST + 'owned.commit(draft("commit", 1, part(store)))', store_url, tmp_path)
+
+    calls = trace(SECOND.replace("ack 3", "ack 4"), store_url, tmp_path)
+
+    assert in_order(calls, checkpoint("fdatasync", 2), temp_of("fsync"), link(4), folder(LOG), ack(4))
+    assert [call for call in calls if re.match(folder("runs.*"), call)] == [
+        call for call in calls if re.match(folder(LOG), call)
+    ]
+    assert sum(bool(re.match(folder(LOG), call)) for call in calls) == 1
+
+
 @pytest.mark.parametrize(
     ("planted", "missing"),
     [
-        ("AppendLog._secure = lambda self, key: None", [checkpoint("fdatasync", 2), link(3)]),
+        ("AppendLog._secure = lambda *args: None", [checkpoint("fdatasync", 2), link(3)]),
         ("LocalBackend.fsync = lambda self, fd: None", [temp_of("fsync"), link(3)]),
         ("LocalBackend._settle = lambda *args: None", [folder("runs/r"), ack(3)]),
     ],
