@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FILES_OF_A_CREATION = 4
-"""Descriptors that beginning a run keeps open between two steps: its folders, the marker and the file."""
+FILES_OF_A_CLAIM = 4
+"""Descriptors that beginning or claiming a run keeps open between two steps: its folders, the marker or the file."""
 
 
 class StoreAccess:
     """Work of the store in worker threads, and what the store knows of a run."""
 
-    def __init__(self, store: Store, committer: Committer) -> None:
+    def __init__(self, store: Store, committer: Committer, *, batches: Committer) -> None:
         self.store = store
         self._committer = committer
+        self._batches = batches
 
     async def in_store(self, work: Callable[[], T]) -> T:
         """Blocking work of the store in a worker thread; not interrupted by a cancellation."""
@@ -36,7 +37,11 @@ class StoreAccess:
 
     async def in_steps(self, steps: Steps[T]) -> T:
         """Brief work of the store that many runs may have at once; not interrupted by a cancellation."""
-        return await self._committer.share(steps, files=FILES_OF_A_CREATION)
+        return await self._committer.share(steps, files=FILES_OF_A_CLAIM)
+
+    async def in_batches(self, steps: Steps[T]) -> T:
+        """As `in_steps`, but for what may migrate for long: it shares hops with its like, and so no commit waits."""
+        return await self._batches.share(steps, files=FILES_OF_A_CLAIM)
 
     async def find(self, run_id: str) -> Tip | None:
         """The newest commit of a run; None: there is no such run."""

@@ -84,7 +84,7 @@ class EndedMeanwhile(ActorflowError):
     """The run ended after the caller had looked at it. Nothing was written: look again."""
 
 
-def claim_run(
+def claiming_run(
     store: Store,
     graph: Graph[Any],
     run_id: str,
@@ -93,8 +93,8 @@ def claim_run(
     reopen: int | None,
     preview: Preview | None = None,
     under: Under | None = None,
-) -> Adopted:
-    """Become the owner of an existing run.
+) -> Steps[Adopted]:
+    """Become the owner of an existing run; in steps, since many are often taken up together.
 
     Args:
         store: where it is.
@@ -129,7 +129,7 @@ def claim_run(
             store.markers.put_active(run_id, draft.opening)
         return draft
 
-    ownership = log.claim(draft_for, actor=os.urandom(16))
+    ownership = yield from log.claiming(draft_for, actor=os.urandom(16))
     try:
         header = ownership.header
         read = previews[header.parent]

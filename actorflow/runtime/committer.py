@@ -89,7 +89,7 @@ class Committer:
         self._few, self._many = (min(most, max(1, files // 2)) for most in (FEW_THREADS, THREADS))  # each opens one
         self._apart = apart
         self._limiter = CapacityLimiter(REQUESTS if apart else THREADS)
-        # claims may migrate for long, and must not hold up commits
+        # other work may take long, and must not hold up commits
         self._calls = CapacityLimiter(REQUESTS if apart else THREADS)
         self._waiting: list[_Job] = []
         self._carriers = 0

@@ -20,6 +20,7 @@ from actorflow.runtime import clock
 from actorflow.runtime.attending import Request
 from actorflow.runtime.letters import marks_of, received
 from actorflow.runtime.steering import next_actor
+from actorflow.store.backend import single
 from actorflow.store.callers import Limits, Window
 from actorflow.store.callers import Seen as Known
 from actorflow.store.keys import Letter, encode_id
@@ -143,7 +144,7 @@ class Intake:
             return _Look(waits=Request(None, patient=True))
         marks, window = marks_of(mail), _window_of(mail)
         find = partial(self._find, run_id, actor.graph, marks, window, room)
-        found = await self._lives.in_store(find)
+        found = await self._lives.in_batches(single(find))  # each run that is taken up wants a look
         if not found.events and not found.batch.deletable:
             return _Look()
         requests = {letter: Request(event) for letter, event in found.events.items()}

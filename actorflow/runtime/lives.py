@@ -14,7 +14,7 @@ from actorflow.runtime.access import StoreAccess
 from actorflow.runtime.beginning import Beginnings
 from actorflow.runtime.blocked import BlockedRuns
 from actorflow.runtime.claimants import Claimants
-from actorflow.runtime.claiming import check_there, claim_run
+from actorflow.runtime.claiming import check_there, claiming_run
 from actorflow.runtime.committer import Committer
 from actorflow.runtime.dispatcher import Dispatcher
 from actorflow.runtime.idlers import Idlers
@@ -69,8 +69,9 @@ class Lives(StoreAccess):
         linger: float,
         register: Callable[[Graph[Any]], None],
     ) -> None:
-        committer = Committer(tasks, files=files, apart=store.heartbeat is not None)
-        super().__init__(store, committer)
+        apart = store.heartbeat is not None
+        committer = Committer(tasks, files=files, apart=apart)
+        super().__init__(store, committer, batches=Committer(tasks, files=files, apart=apart))
         self.limits = limits
         self.workers = workers
         self.hooks = hooks
@@ -189,12 +190,12 @@ class Lives(StoreAccess):
             context: what its nodes get as ``ctx.context``.
             reopen: the opening that the caller saw ended, to be followed by the next; None: only if it is unfinished.
             awaited: whether leaving the runtime waits for it.
-            preview: see `claim_run`.
+            preview: see `claiming_run`.
             request: what it is claimed for, if it has no life here yet.
             under: the supervisor that it is to be under; None: the one it was under.
 
         Raises:
-            What `claim_run` raises.
+            What `claiming_run` raises.
         """
         life = self._by_id.get(run_id)
         if life is not None and not life.actor.run.ended:
@@ -206,10 +207,8 @@ class Lives(StoreAccess):
             life = await self.beginnings.launch(
                 graph,
                 run_id,
-                lambda: self.in_store(
-                    lambda: claim_run(
-                        self.store, graph, run_id, self.limits, reopen=reopen, preview=preview, under=under
-                    )
+                lambda: self.in_batches(
+                    claiming_run(self.store, graph, run_id, self.limits, reopen=reopen, preview=preview, under=under)
                 ),
                 context=context,
                 awaited=awaited,

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 from actorflow.runtime.actor import Actor
 from actorflow.runtime.adopt import current_part
 from actorflow.runtime.attempt import Caller
-from actorflow.runtime.claiming import Adopted, claim_run, end_markers
+from actorflow.runtime.claiming import Adopted, claiming_run, end_markers
 from actorflow.runtime.results import Results
 from actorflow.runtime.sleeping import is_asleep, lying_down
 from actorflow.runtime.writer import Writer
@@ -139,13 +139,13 @@ class ActorMaker:
         """The next actor of a life, of the run as its last file has it, claimed anew.
 
         Raises:
-            What `claim_run` raises.
+            What `claiming_run` raises.
         """
         lives, graph = self._lives, life.graph
         under, life.under = life.under, None
         lives.restarts += 1
-        adopted = await lives.in_store(
-            lambda: claim_run(lives.store, graph, life.run_id, lives.limits, reopen=None, under=under)
+        adopted = await lives.in_batches(
+            claiming_run(lives.store, graph, life.run_id, lives.limits, reopen=None, under=under)
         )
         lives.dispatcher.told_again(adopted.run)
         return self.make(graph, adopted, context=life.context)

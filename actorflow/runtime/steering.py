@@ -24,7 +24,7 @@ from actorflow.runtime.adopt import adopt
 from actorflow.runtime.asking import Asking
 from actorflow.runtime.attending import Request
 from actorflow.runtime.care import tag_as_is, tombstone_of
-from actorflow.runtime.claiming import Adopted, EndedMeanwhile, Preview, claim_run, creating_run, preview_run
+from actorflow.runtime.claiming import Adopted, EndedMeanwhile, Preview, claiming_run, creating_run, preview_run
 from actorflow.runtime.history import Point, replay_at, to_point
 from actorflow.runtime.letting_go import set_apart
 from actorflow.runtime.options import check_context, check_texts
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
     from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
+    from actorflow.store.backend import Steps
     from actorflow.store.log import Tip
 
 _REOPENING = (Inputting, Updating)
@@ -136,15 +137,15 @@ class Steering(Asking):
             reopen = tip.header.opening if tip.header.status in ENDED else None
             back_to = Rewound(then.frame.header.seq, point.record, by)
 
-            def claim(run: RunState, back_to: Rewound, graph: Graph[Any], reopen: int | None) -> Adopted:
-                adopted = claim_run(lives.store, graph, run_id, self._limits, reopen=reopen)
+            def claiming(run: RunState, back_to: Rewound, graph: Graph[Any], reopen: int | None) -> Steps[Adopted]:
+                adopted = yield from claiming_run(lives.store, graph, run_id, self._limits, reopen=reopen)
                 return replace(adopted, run=rewound(adopted.run, run, keep_keys=keep_keys), rewound=back_to)
 
             try:
                 life = await lives.beginnings.launch(
                     graph,
                     run_id,
-                    partial(lives.in_store, partial(claim, then.run, back_to, graph, reopen)),
+                    partial(lives.in_batches, claiming(then.run, back_to, graph, reopen)),
                     context=context,
                     request=request,
                 )

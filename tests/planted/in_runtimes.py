@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
     from actorflow.engine.run import RunState
+    from actorflow.runtime.claiming import Adopted
     from actorflow.store.backend import Steps
     from actorflow.store.frames import Draft
     from actorflow.store.store import Store
@@ -165,13 +166,13 @@ def nobody_counts_the_processes_that_died_with_a_run(patch: pytest.MonkeyPatch) 
 @found_by("runtime/test_resume.py::test_what_can_not_be_migrated_is_blocked_and_nothing_is_written")
 def a_run_is_claimed_before_it_is_known_to_run_here(patch: pytest.MonkeyPatch) -> None:
     """A process with old code fences the one that could have gone on."""
-    claim_run = claiming.claim_run
+    claiming_run = claiming.claiming_run
 
-    def eager(store: Store, graph: Any, run_id: str, *args: Any, **options: Any) -> Any:
+    def eager(store: Store, graph: Any, run_id: str, *args: Any, **options: Any) -> Steps[Adopted]:
         def blind(tip: Any) -> Draft:
             return claiming._claim_draft(store, tip, reopen=options.get("reopen"))
 
         store.log(run_id).claim(blind, actor=os.urandom(16)).close()
-        return claim_run(store, graph, run_id, *args, **options)
+        return (yield from claiming_run(store, graph, run_id, *args, **options))
 
-    everywhere(patch, claim_run, eager)
+    everywhere(patch, claiming_run, eager)

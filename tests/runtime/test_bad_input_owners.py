@@ -11,7 +11,8 @@ from anyio import to_thread
 
 from actorflow import Graph, Message, Reply, RestartPolicy, Runtime, Update
 from actorflow.errors import Quarantined, RunExists, RunOwned
-from actorflow.runtime.claiming import EndedMeanwhile, Limits, claim_run
+from actorflow.runtime.claiming import EndedMeanwhile, Limits, claiming_run
+from actorflow.store.backend import whole
 from actorflow.store.store import open_store
 from tests.runtime.graphs import Trail, chain
 from tests.runtime.scenes import deadly, ready, scene, waiting
@@ -113,7 +114,7 @@ async def test_an_end_that_the_claimer_had_not_seen_stays(store_url: str) -> Non
     try:
         for opening in (None, 0, 2):
             with pytest.raises(EndedMeanwhile, match="finished by now"):
-                claim_run(store, graph, "x", Limits(migration_timeout=1, max_crashes=1), reopen=opening)
+                whole(claiming_run(store, graph, "x", Limits(migration_timeout=1, max_crashes=1), reopen=opening))
     finally:
         store.close()
 
@@ -155,7 +156,9 @@ async def test_an_actor_that_waited_until_it_was_let_go_is_in_no_crash_loop(stor
         await runtime.spawn(graph, id="x")
     for _ in range(4):
         store = open_store(store_url)
-        claim_run(store, graph, "x", Limits(migration_timeout=1, max_crashes=2), reopen=None).ownership.close()
+        whole(
+            claiming_run(store, graph, "x", Limits(migration_timeout=1, max_crashes=2), reopen=None)
+        ).ownership.close()
         store.close()
 
         async with Runtime(store_url, max_crashes=2) as runtime:

@@ -8,7 +8,8 @@ import pytest
 
 from actorflow import Context, Down, Graph, Runtime, State, Update, extend
 from actorflow.errors import BadMessage, Quarantined, RunFailed
-from actorflow.runtime.claiming import Limits, claim_run
+from actorflow.runtime.claiming import Limits, claiming_run
+from actorflow.store.backend import whole
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.store import open_store
 from tests.runtime.correspondents import Work, ended, killed_everywhere, runtime, sleeper, until, worker
@@ -188,7 +189,7 @@ async def test_who_monitors_hears_of_a_run_that_is_quarantined() -> None:
         await until(is_watched)
     store = open_store(backend)
     with pytest.raises(Quarantined):
-        claim_run(store, graphs[1], "child", Limits(migration_timeout=1, max_crashes=-1), reopen=None)
+        whole(claiming_run(store, graphs[1], "child", Limits(migration_timeout=1, max_crashes=-1), reopen=None))
     store.close()
 
     async with runtime(backend, graphs) as rt:

@@ -13,8 +13,9 @@ from actorflow.engine.run import Form
 from actorflow.errors import AskFailed, ChildFailed, RunDeleted, RunOwned
 from actorflow.graph.schema import schema_of
 from actorflow.runtime.care import delete_run
-from actorflow.runtime.claiming import Limits, claim_run
+from actorflow.runtime.claiming import Limits, claiming_run
 from actorflow.runtime.parting import take_leave
+from actorflow.store.backend import whole
 from actorflow.store.frames import Draft
 from actorflow.store.keys import INBOX, encode_id
 from actorflow.store.memory import MemoryBackend
@@ -170,7 +171,7 @@ async def test_who_waits_for_its_result_or_its_reply_is_told(store_url: str) -> 
 def _send_and_die(url: str, graph: Graph[Any]) -> None:
     """A process takes the run up, commits what its node sends to two others, and dies before they have it."""
     store = open_store(url)
-    adopted = claim_run(store, graph, "mum", Limits(migration_timeout=1, max_crashes=9), reopen=None)
+    adopted = whole(claiming_run(store, graph, "mum", Limits(migration_timeout=1, max_crashes=9), reopen=None))
     answered = decide(graph.plan, adopted.run, Answering(True))
     node = next(one.id for one in answered.run.open.values() if one.node == "send")
     form = Form(_NOTE.name, _NOTE.version, _NOTE.table)
@@ -234,7 +235,7 @@ def _commit(ownership: Ownership, kind: Kind, status: Status, records: tuple[Rec
 def _end_and_die(url: str, graph: Graph[Any]) -> None:
     """A process takes the run up, commits that it has finished, and dies before anybody was told."""
     store = open_store(url)
-    adopted = claim_run(store, graph, "kid", Limits(migration_timeout=1, max_crashes=9), reopen=None)
+    adopted = whole(claiming_run(store, graph, "kid", Limits(migration_timeout=1, max_crashes=9), reopen=None))
     answered = decide(graph.plan, adopted.run, Answering(3))
     (node,) = answered.run.open
     records = tuple(answered.records)

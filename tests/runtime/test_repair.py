@@ -11,9 +11,9 @@ import pytest
 import actorflow.runtime.repair
 from actorflow import END, Graph, Overwrite, RestartPolicy, Retention, Runtime, Update
 from actorflow.errors import CorruptCheckpoint, Fenced, NoSuchRun, RunError, RunFailed, RunOwned
-from actorflow.runtime.claiming import Limits, claim_run
+from actorflow.runtime.claiming import Limits, claiming_run
 from actorflow.store import merging, pruning
-from actorflow.store.backend import Backend
+from actorflow.store.backend import Backend, whole
 from actorflow.store.damage import find_damage
 from actorflow.store.frames import Draft
 from actorflow.store.liveness import MemoryIncarnation
@@ -270,7 +270,7 @@ async def stalled_repaired_collected(bucket: MemoryBackend) -> Ownership:
     async with Runtime(bucket, recover="never", drain="park") as rt:
         await rt.spawn(graph, id="r")
     there = open_store(bucket)
-    stalled = claim_run(there, graph, "r", Limits(migration_timeout=10, max_crashes=3), reopen=None).ownership
+    stalled = whole(claiming_run(there, graph, "r", Limits(migration_timeout=10, max_crashes=3), reopen=None)).ownership
     there.close()
     Files(bucket).spoil(stalled.path, -40)
 

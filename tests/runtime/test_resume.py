@@ -20,7 +20,7 @@ from actorflow.errors import (
     SchemaTooNew,
     UnknownNode,
 )
-from actorflow.runtime.claiming import Limits, claim_run, creating_run, end_unowned
+from actorflow.runtime.claiming import Limits, claiming_run, creating_run, end_unowned
 from actorflow.store.backend import whole
 from tests.runtime.graphs import Trail, add, chain
 from tests.store.object_runs import Died, Watched, WatchedStore
@@ -440,7 +440,7 @@ def test_an_open_run_has_its_marker_wherever_its_opener_died(*, reopened: bool) 
         died = False
         try:
             if reopened:
-                claim_run(store, graph, "x", Limits(migration_timeout=10, max_crashes=3), reopen=1)
+                whole(claiming_run(store, graph, "x", Limits(migration_timeout=10, max_crashes=3), reopen=1))
             else:
                 whole(creating_run(store, graph, "x", _spawn(graph), {}))
         except Died:
