@@ -195,8 +195,8 @@ class RunLog(ABC):
 
     def _unowned_tip(self) -> Tip | None:
         """The newest commit as it stands after its owner was found gone."""
+        gone = self._incarnation.gone  # as of now: who is found gone only after we have read may have committed since
         while True:
-            gone = self._incarnation.gone  # who is found gone only after we have read may have committed since
             tip = self.tip()
             if tip is None or tip.header.kind == "release":
                 return tip
@@ -210,6 +210,7 @@ class RunLog(ABC):
                 raise self._owned(owner, here=owned is True)
             if self.number_fences:
                 return tip
+            gone |= {owner.incarnation}
 
     def _owned(self, owner: Owner, *, here: bool) -> RunOwned:
         return RunOwned(self.run_id, owner.host, owner.pid, here=here)

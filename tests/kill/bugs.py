@@ -49,9 +49,9 @@ def _recovery_ignores_the_last_frame() -> None:
     load = FileChain._load_newest
 
     def shorter(self: FileChain, first: int, **options: Any) -> Any:
-        frames, data = load(self, first, **options)
+        frames = load(self, first, **options)
         own = [frame for frame in frames if frame.header.seq >= first]
-        return (frames[:-1] if len(own) > 1 else frames), data
+        return frames[:-1] if len(own) > 1 else frames
 
     FileChain._load_newest = shorter  # type: ignore[method-assign]
 

@@ -13,8 +13,9 @@ from actorflow.engine.events import Answering, Outgoing, Returned
 from actorflow.engine.records import Body, encode_body
 from actorflow.errors import ChildNotBegun, RunDeleted
 from actorflow.graph.schema import schema_of
-from actorflow.runtime.claiming import Limits, claim_run
+from actorflow.runtime.claiming import Limits, claiming_run
 from actorflow.runtime.conversion import form_of
+from actorflow.store.backend import whole
 from actorflow.store.frames import Draft
 from actorflow.store.store import open_store
 from tests.runtime.correspondents import Pay, Work, killed_everywhere, runtime, sleeper, till, until, worker
@@ -56,7 +57,7 @@ async def asleep(url: str, graph: Graph[Any]) -> None:
 def send_and_die(url: str, graph: Graph[Any], *outgoing: Outgoing) -> None:
     """A process answers mum, commits what its node sends with how it goes on, and dies before anybody has it."""
     store = open_store(url)
-    adopted = claim_run(store, graph, "mum", Limits(migration_timeout=1, max_crashes=9), reopen=None)
+    adopted = whole(claiming_run(store, graph, "mum", Limits(migration_timeout=1, max_crashes=9), reopen=None))
     answered = decide(graph.plan, adopted.run, Answering(True))
     (node,) = answered.run.open
     records = tuple(answered.records)
