@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from actorflow.errors import NoSuchRun
 from actorflow.runtime.claiming import check_there, near_ids
+from actorflow.runtime.conversion import MustMigrate
+from actorflow.store.backend import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +41,19 @@ class StoreAccess:
         """Brief work of the store that many runs may have at once; not interrupted by a cancellation."""
         return await self._committer.share(steps, files=FILES_OF_A_CLAIM)
 
-    async def in_batches(self, steps: Steps[T]) -> T:
-        """As `in_steps`, but for what may migrate for long: it shares hops with its like, and so no commit waits."""
-        return await self._batches.share(steps, files=FILES_OF_A_CLAIM)
+    async def in_batches(self, steps: Callable[..., Steps[T]]) -> T:
+        """As `in_steps`, but for what takes longer than commits: it shares hops with its like.
+
+        What has to be migrated first has a thread of its own: a user's code may hang, and then nobody else waits.
+
+        Args:
+            steps: takes ``may_migrate``, and raises `MustMigrate` where it would have to and may not.
+        """
+        alone = self._batches.apart
+        try:
+            return await self._batches.share(steps(may_migrate=alone), files=FILES_OF_A_CLAIM)
+        except MustMigrate:
+            return await self.in_store(lambda: whole(steps(may_migrate=True)))
 
     async def find(self, run_id: str) -> Tip | None:
         """The newest commit of a run; None: there is no such run."""

@@ -55,14 +55,14 @@ def current_part(graph: Graph[Any], saved: FilePart) -> FilePart:
     return saved if msgspec.structs.replace(ours, writer=saved.writer) == saved else ours
 
 
-def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: float) -> RunState:
+def adopt(graph: Graph[Any], run: RunState, saved: FilePart, *, time_limit: float | None) -> RunState:
     """The run under this code: migrated in all its scopes, with its nodes moved. The run passed in is spent.
 
     Args:
         graph: what the code declares.
         run: as it was read.
         saved: the file part of the newest frame.
-        time_limit: seconds that the migration of one state may take.
+        time_limit: seconds that the migration of one state may take; None: see `Conversion`.
 
     Raises:
         WrongGraph, UnknownNode, MigrationError: this code can't run it.
@@ -94,7 +94,7 @@ def check_form(graph: Graph[Any], saved: FilePart) -> None:
         Conversion(graph.schema, form, graph.migrations, time_limit=0.0)
 
 
-def _convert(run: RunState, scope: Scope, graph: Graph[Any], saved: FilePart, *, time_limit: float) -> None:
+def _convert(run: RunState, scope: Scope, graph: Graph[Any], saved: FilePart, *, time_limit: float | None) -> None:
     schema = graph.schema
     form, ours = _form(saved) if scope.path == ROOT else run.forms[scope.schema], form_of(schema)
     if form == ours:
@@ -110,7 +110,7 @@ def _convert(run: RunState, scope: Scope, graph: Graph[Any], saved: FilePart, *,
         run.forms[scope.schema] = ours
 
 
-def _convert_items(run: RunState, owner: int, around: Graph[Any], *, time_limit: float) -> None:
+def _convert_items(run: RunState, owner: int, around: Graph[Any], *, time_limit: float | None) -> None:
     """Items that are states of a graph inside, and stand for themselves, are in the form of the scopes of that one."""
     fan, activation = run.fans[owner], run.open[owner]
     node = around.plan.nodes.get(activation.node)

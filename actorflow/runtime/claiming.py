@@ -93,6 +93,7 @@ def claiming_run(
     reopen: int | None,
     preview: Preview | None = None,
     under: Under | None = None,
+    may_migrate: bool = True,
 ) -> Steps[Adopted]:
     """Become the owner of an existing run; in steps, since many are often taken up together.
 
@@ -106,9 +107,11 @@ def claiming_run(
         preview: what was adopted already; used if the claim is built on that commit, so
             that a migration runs once.
         under: the supervisor that it is a child of from now on; None: of the one it was.
+        may_migrate: whether there is time for a user's code.
 
     Raises:
         NoSuchRun, RunDeleted, WrongGraph, RunOwned, Blocked, Quarantined, CorruptCheckpoint, EndedMeanwhile
+        MustMigrate: it has to be migrated, and may not; nothing was written.
     """
     previews = {} if preview is None else {preview.digest: preview}
     before: dict[bytes, Header] = {}
@@ -121,7 +124,7 @@ def claiming_run(
         draft = _claim_draft(store, tip, reopen=reopen, under=under)
         if tip.digest not in previews:
             # read to its end before anything is written: no claim follows a damaged commit (guarantee 7)
-            read = preview_run(store, graph, log, tip, limits)
+            read = preview_run(store, graph, log, tip, limits, may_migrate=may_migrate)
             previews[read.digest] = read
         before[tip.digest] = tip.header
         if draft.opening > tip.header.opening:
@@ -325,7 +328,9 @@ def check_graph(graph: Graph[Any], log: RunLog, tip: Tip) -> None:
         raise WrongGraph(log.run_id, tip.file.graph, graph.name)
 
 
-def preview_run(store: Store, graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits) -> Preview:
+def preview_run(
+    store: Store, graph: Graph[Any], log: RunLog, tip: Tip, limits: Limits, *, may_migrate: bool = True
+) -> Preview:
     """Read a run and adopt it, without a claim.
 
     Raises:
@@ -342,7 +347,7 @@ def preview_run(store: Store, graph: Graph[Any], log: RunLog, tip: Tip, limits: 
         raise Blocked(log.run_id, str(error)) from error
     frames, (run, known) = reading(log, read, tip=tip)
     try:
-        run = adopt(graph, run, tip.file, time_limit=limits.migration_timeout)
+        run = adopt(graph, run, tip.file, time_limit=limits.migration_timeout if may_migrate else None)
     except (MigrationError, UnknownNode) as error:
         raise Blocked(log.run_id, str(error)) from error
     return Preview(frames[-1].digest, run, known)

@@ -87,7 +87,7 @@ class Committer:
         self._tasks = tasks
         self._files = files
         self._few, self._many = (min(most, max(1, files // 2)) for most in (FEW_THREADS, THREADS))  # each opens one
-        self._apart = apart
+        self.apart = apart
         self._limiter = CapacityLimiter(REQUESTS if apart else THREADS)
         # other work may take long, and must not hold up commits
         self._calls = CapacityLimiter(REQUESTS if apart else THREADS)
@@ -112,7 +112,7 @@ class Committer:
             steps: blocking; one commit, as `Ownership.committing` has it.
             alone: no other run of this runtime is live, so there is nobody to share a hop with.
         """
-        if self._apart or not alone:  # a request may take a minute, however quick the last was: never inline
+        if self.apart or not alone:  # a request may take a minute, however quick the last was: never inline
             return self.share(steps)
         return self._commit(_Job(steps))
 
@@ -134,7 +134,7 @@ class Committer:
             files: how many descriptors they keep open between two steps.
         """
         job = _Job(steps, files)
-        if self._apart:
+        if self.apart:
             with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
                 await self._hop([job])
         else:

@@ -29,17 +29,26 @@ def form_of(schema: Schema) -> Form:
     return Form(schema.name, schema.version, schema.table)
 
 
+class MustMigrate(Exception):
+    """Something is in another form than the code's, and this is no place to call a user's code, which may take long.
+
+    Nothing has happened: it is done again, where nobody waits for it but who asked.
+    """
+
+
 class Conversion:
     """From one form of a schema to the code's."""
 
-    def __init__(self, schema: Schema, form: Form, migrations: Iterable[Migration], *, time_limit: float) -> None:
+    def __init__(
+        self, schema: Schema, form: Form, migrations: Iterable[Migration], *, time_limit: float | None
+    ) -> None:
         """Find the way.
 
         Args:
             schema: the code's.
             form: as saved.
             migrations: in addition to those of the State.
-            time_limit: seconds that a conversion may take.
+            time_limit: seconds that a conversion may take; None: nothing is converted here (`MustMigrate`).
 
         Raises:
             MigrationError: there is no way from the saved version to the code's.
@@ -61,7 +70,10 @@ class Conversion:
 
         Raises:
             MigrationError: the migrations fail, or end in something that is no such State.
+            MustMigrate: see ``time_limit``.
         """
+        if self._time_limit is None:
+            raise MustMigrate
         if not self._migrates:
             return _with_defaults(self._schema, values)
         plain = {name: thaw(value) for name, value in values.items()}

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from actorflow.graph.graph import Graph
 
 
-def convert_mail(run: RunState, graph: Graph[Any], *, time_limit: float) -> None:
+def convert_mail(run: RunState, graph: Graph[Any], *, time_limit: float | None) -> None:
     """Migrate what waits in the mailbox, what is being handled, and what timers are to bring.
 
     Args:
         run: as it was read; it is changed in place.
         graph: what the code declares.
-        time_limit: seconds that the migration of one message may take.
+        time_limit: seconds that the migration of one message may take; None: see `Conversion`.
 
     Raises:
         MigrationError: one can't be brought to the code's version.

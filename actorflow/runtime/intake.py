@@ -144,7 +144,8 @@ class Intake:
             return _Look(waits=Request(None, patient=True))
         marks, window = marks_of(mail), _window_of(mail)
         find = partial(self._find, run_id, actor.graph, marks, window, room)
-        found = await self._lives.in_batches(single(find))  # each run that is taken up wants a look
+        # each run that is taken up wants a look
+        found = await self._lives.in_batches(lambda **options: single(partial(find, **options)))
         if not found.events and not found.batch.deletable:
             return _Look()
         requests = {letter: Request(event) for letter, event in found.events.items()}
@@ -165,9 +166,12 @@ class Intake:
                 return _Look(waits=Request(request.event, patient=True), letter=letter)
         return _Look(more=found.more and bool(done))
 
-    def _find(self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, room: _Room) -> _Found:
+    def _find(
+        self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, room: _Room, *, may_migrate: bool
+    ) -> _Found:
         bounds, now = graph.plan.mailbox, clock.now()
         most, size = min(AT_ONCE, max(1, room.messages // 2)), max(1, room.bytes)
+        limit = self._limit if may_migrate else None
         limits = Limits(ids=bounds.ids, hours=bounds.hours)
         inbox = self._lives.store.inbox
         batch = inbox.take(run_id, marks=marks, window=window, now=now, limit=most, size=size, limits=limits)
@@ -182,7 +186,7 @@ class Intake:
                 events[letter] = _passed(letter, now)
                 continue
             try:
-                events[letter] = received(message, graph, now=now, present=present, limit=self._limit)
+                events[letter] = received(message, graph, now=now, present=present, limit=limit)
             except SchemaTooNew as error:  # and those behind it come out of order, and stay
                 self._leave(letter, error)
         return _Found(batch, events, more=batch.cut or len(batch.taken) >= most)

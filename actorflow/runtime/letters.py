@@ -183,7 +183,9 @@ def posted(run: RunState, parcel: Parcel, *, now: float) -> Kept:
     )
 
 
-def received(kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str] = (), limit: float) -> Receiving:
+def received(
+    kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str] = (), limit: float | None
+) -> Receiving:
     """What a run is told of a message that came from elsewhere; also of one that this code can't handle, and why.
 
     Args:
@@ -191,7 +193,7 @@ def received(kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str
         graph: of the run.
         now: seconds since the epoch.
         present: names of callers whose files are still there.
-        limit: seconds that a migration may take.
+        limit: seconds that a migration may take; None: see `Conversion`.
 
     Raises:
         SchemaTooNew: it is of a later version than this code: others can handle it.
@@ -237,7 +239,7 @@ def received(kept: Kept, graph: Graph[Any], *, now: float, present: Iterable[str
     )
 
 
-def current(schema: Schema, form: Form, values: Any, graph: Graph[Any], *, limit: float) -> dict[str, Any]:
+def current(schema: Schema, form: Form, values: Any, graph: Graph[Any], *, limit: float | None) -> dict[str, Any]:
     """The values of a message as this code's type has them.
 
     Raises:

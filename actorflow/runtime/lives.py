@@ -203,13 +203,14 @@ class Lives(StoreAccess):
             if under is not None:
                 self.supervisors.move(life, under)
             return life
+        claiming = partial(
+            claiming_run, self.store, graph, run_id, self.limits, reopen=reopen, preview=preview, under=under
+        )
         try:
             life = await self.beginnings.launch(
                 graph,
                 run_id,
-                lambda: self.in_batches(
-                    claiming_run(self.store, graph, run_id, self.limits, reopen=reopen, preview=preview, under=under)
-                ),
+                partial(self.in_batches, claiming),
                 context=context,
                 awaited=awaited,
                 request=request,

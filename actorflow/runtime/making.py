@@ -144,9 +144,8 @@ class ActorMaker:
         lives, graph = self._lives, life.graph
         under, life.under = life.under, None
         lives.restarts += 1
-        adopted = await lives.in_batches(
-            claiming_run(lives.store, graph, life.run_id, lives.limits, reopen=None, under=under)
-        )
+        claiming = partial(claiming_run, lives.store, graph, life.run_id, lives.limits, reopen=None, under=under)
+        adopted = await lives.in_batches(claiming)
         lives.dispatcher.told_again(adopted.run)
         return self.make(graph, adopted, context=life.context)
 

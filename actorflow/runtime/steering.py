@@ -137,15 +137,19 @@ class Steering(Asking):
             reopen = tip.header.opening if tip.header.status in ENDED else None
             back_to = Rewound(then.frame.header.seq, point.record, by)
 
-            def claiming(run: RunState, back_to: Rewound, graph: Graph[Any], reopen: int | None) -> Steps[Adopted]:
-                adopted = yield from claiming_run(lives.store, graph, run_id, self._limits, reopen=reopen)
+            def claiming(
+                run: RunState, back_to: Rewound, graph: Graph[Any], reopen: int | None, *, may_migrate: bool
+            ) -> Steps[Adopted]:
+                adopted = yield from claiming_run(
+                    lives.store, graph, run_id, self._limits, reopen=reopen, may_migrate=may_migrate
+                )
                 return replace(adopted, run=rewound(adopted.run, run, keep_keys=keep_keys), rewound=back_to)
 
             try:
                 life = await lives.beginnings.launch(
                     graph,
                     run_id,
-                    partial(lives.in_batches, claiming(then.run, back_to, graph, reopen)),
+                    partial(lives.in_batches, partial(claiming, then.run, back_to, graph, reopen)),
                     context=context,
                     request=request,
                 )

@@ -250,9 +250,9 @@ async def test_files_wait_for_room_in_bytes_too(store_url: str, monkeypatch: pyt
     gate, looks = Gate(), list[int]()
     find = Intake._find
 
-    def counted(self: Intake, *args: Any) -> Any:
+    def counted(self: Intake, *args: Any, **options: Any) -> Any:
         looks.append(1)
-        return find(self, *args)
+        return find(self, *args, **options)
 
     monkeypatch.setattr(Intake, "_find", counted)
     async with Runtime(store_url, drain="park") as rt:
@@ -466,8 +466,8 @@ async def test_files_that_go_before_the_commit_are_missed(monkeypatch: pytest.Mo
     """Planted: what was found is deleted before the run has committed it."""
     find = Intake._find
 
-    def find_and_delete(self: Intake, *args: Any) -> Any:
-        found = find(self, *args)
+    def find_and_delete(self: Intake, *args: Any, **options: Any) -> Any:
+        found = find(self, *args, **options)
         self._lives.store.inbox.delete(found.batch.taken)
         return found
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from msgspec import field
 
-from actorflow import Graph, Runtime, State, Update, migrate
+from actorflow import Graph, Message, Runtime, State, Update, migrate
 from actorflow.errors import Blocked
 from tests.runtime.graphs import Trail
 
@@ -34,12 +34,13 @@ def graph_of(state_type: type[State], *, done: bool) -> Graph[Any]:
     return graph
 
 
-async def leave_unfinished(store_url: str, *ids: str) -> None:
+async def leave_unfinished(store_url: str, *ids: str, graph: Graph[Any] | None = None) -> None:
     """Runs that whoever comes next may take up."""
+    graph = graph or graph_of(Old, done=False)
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - leaving by an exception leaves them so
         async with Runtime(store_url, recover="never") as rt:
             for run_id in ids:
-                await rt.spawn(graph_of(Old, done=False), Old(), id=run_id)
+                await rt.spawn(graph, id=run_id)
             raise ZeroDivisionError
 
 
@@ -47,6 +48,13 @@ async def until(rt: Runtime, run_id: str, status: str) -> None:
     """Wait until a run has this status."""
     with anyio.fail_after(30):
         while await rt.get(run_id).status() != status:  # noqa: ASYNC110 - the store is where it can be seen
+            await anyio.sleep(0.01)
+
+
+async def counted(rt: Runtime, run_id: str) -> None:
+    """Wait until it has counted one."""
+    with anyio.fail_after(30):
+        while (await rt.get(run_id).state()).n != 1:  # noqa: ASYNC110 - likewise
             await anyio.sleep(0.01)
 
 
@@ -119,6 +127,77 @@ async def test_claims_that_take_long_hold_up_no_commit(store_url: str) -> None:
                         await life.done.wait()
             finally:
                 go_on.set()
+
+
+async def test_a_migration_that_hangs_holds_up_no_other_claim(store_url: str) -> None:
+    """All are claimed together, and one of them was saved by an older version: only that one waits for it."""
+    ids = [f"r{number}" for number in range(20)]
+    await leave_unfinished(store_url, "old")
+    go_on = threading.Event()
+
+    class New(State, version=2, name="Saved"):
+        n: int = 0
+
+    @migrate(from_=1, to=2)
+    def slow(values: dict[str, Any]) -> dict[str, Any]:
+        go_on.wait(50)
+        return values
+
+    newer, patient = graph_of(New, done=True), graph_of(New, done=False)
+    newer.migrate(slow)
+    await leave_unfinished(store_url, *ids, graph=patient)
+
+    async with Runtime(store_url, graphs=[newer]) as rt:
+        try:
+            for run_id in ids:
+                await until(rt, run_id, "finished")
+            assert await rt.get("old").status() == "running"
+        finally:
+            go_on.set()
+        await until(rt, "old", "finished")
+
+
+async def test_a_message_whose_migration_hangs_holds_up_no_others(store_url: str) -> None:
+    """Many look into their inboxes at once, and one of them finds a message of an older version."""
+    ids = [f"r{number}" for number in range(20)]
+    go_on = threading.Event()
+
+    class Older(Message, version=1, name="Count"):
+        n: int = 0
+
+    @migrate(from_=1, to=2)
+    def slow(values: dict[str, Any]) -> dict[str, Any]:
+        go_on.wait(50)
+        return values
+
+    class Newer(Message, version=2, name="Count", migrations=[slow]):
+        n: int = 0
+
+    def counter(message: type[Message]) -> Graph[Any]:
+        graph: Graph[Any] = Graph("counter", Old, lifetime="actor")
+
+        @graph.on(message)
+        async def count(state: Old, msg: Any) -> Update:
+            return {"n": state.n + msg.n}
+
+        return graph
+
+    async with Runtime(store_url, drain="park") as rt:
+        for run_id in ("old", *ids):
+            await rt.spawn(counter(Older), id=run_id)
+    async with Runtime(store_url, recover="never") as rt:  # nobody takes them up: what is sent stays in the inboxes
+        await rt.get("old").send(Older(n=1))
+        for run_id in ids:
+            await rt.get(run_id).send(Newer(n=1))
+
+    async with Runtime(store_url, graphs=[counter(Newer)], drain="park") as rt:
+        try:
+            for run_id in ids:
+                await counted(rt, run_id)
+            assert (await rt.get("old").state()).n == 0
+        finally:
+            go_on.set()
+        await counted(rt, "old")
 
 
 async def test_who_awaits_a_run_that_is_blocked_here_is_told_so(store_url: str) -> None:

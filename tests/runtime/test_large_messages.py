@@ -217,8 +217,8 @@ async def test_no_more_is_read_at_once_than_the_mailbox_takes(
     """However many files wait: memory is bounded by what may wait in the run, and one message more."""
     find, read = Intake._find, list[int]()
 
-    def measured(self: Intake, *args: Any) -> Any:
-        found = find(self, *args)
+    def measured(self: Intake, *args: Any, **options: Any) -> Any:
+        found = find(self, *args, **options)
         read.append(sum(len(message.body) for message in found.batch.messages))
         return found
 
