@@ -20,7 +20,6 @@ from actorflow.runtime import clock
 from actorflow.runtime.attending import Request
 from actorflow.runtime.letters import marks_of, received
 from actorflow.runtime.steering import next_actor
-from actorflow.store.backend import single
 from actorflow.store.callers import Limits, Window
 from actorflow.store.callers import Seen as Known
 from actorflow.store.keys import Letter, encode_id
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from actorflow.runtime.life import Life
     from actorflow.runtime.lives import Lives
     from actorflow.runtime.waking import Letters
+    from actorflow.store.backend import Steps
     from actorflow.store.lanes import Marks
 
 AT_ONCE = 256
@@ -143,9 +143,8 @@ class Intake:
         if room.messages <= 0:
             return _Look(waits=Request(None, patient=True))
         marks, window = marks_of(mail), _window_of(mail)
-        find = partial(self._find, run_id, actor.graph, marks, window, room)
-        # each run that is taken up wants a look
-        found = await self._lives.in_batches(lambda **options: single(partial(find, **options)))
+        find = partial(self._finding, run_id, actor.graph, marks, window, room)
+        found = await self._lives.in_batches(find)  # each run that is taken up wants a look
         if not found.events and not found.batch.deletable:
             return _Look()
         requests = {letter: Request(event) for letter, event in found.events.items()}
@@ -165,6 +164,13 @@ class Intake:
             if isinstance(request.error, MailboxFull):  # the first that found no room is the next
                 return _Look(waits=Request(request.event, patient=True), letter=letter)
         return _Look(more=found.more and bool(done))
+
+    def _finding(
+        self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, room: _Room, *, may_migrate: bool
+    ) -> Steps[_Found]:
+        """One step; see `StoreAccess.in_batches`."""
+        yield from ()
+        return self._find(run_id, graph, marks, window, room, may_migrate=may_migrate)
 
     def _find(
         self, run_id: str, graph: Graph[Any], marks: Marks, window: Window, room: _Room, *, may_migrate: bool

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 T = TypeVar("T")
 
@@ -27,12 +27,6 @@ def whole(steps: Steps[T]) -> T:
         except StopIteration as end:
             value: T = end.value
             return value
-
-
-def single(work: Callable[[], T]) -> Steps[T]:
-    """Work that is one step."""
-    yield from ()
-    return work()
 
 
 class Missing(LookupError):
