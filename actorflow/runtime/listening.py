@@ -36,8 +36,7 @@ async def listen(
         anywhere: also those last owned by another machine.
         poll: seconds between two listings, the shortest and the longest, where nothing can be watched.
     """
-    if not (takes_up and any(graph.plan.messages for graph in graphs.values())):
-        await lives.wanting.wait()  # a store that nobody sends to is not listed again and again
+    await lives.wanting.wait()  # a store that nobody sends to is not watched, and not listed again and again
     arrivals = Arrivals(lives, graphs, tasks, anywhere=anywhere)
 
     def notify(letters: Letters) -> None:

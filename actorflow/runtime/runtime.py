@@ -222,6 +222,8 @@ class Runtime(Starting):
         if not self._readonly:
             turn = partial(self._lives.sleepers.turn, every=look_every, anywhere=self._anywhere)
             self._tasks.start_soon(turn)
+            if self._recover != "never" and any(graph.plan.messages for graph in self._graphs.values()):
+                self._lives.wanting.set()  # of those that it was given; of others when they are registered
             listening = partial(listen, takes_up=self._recover != "never", anywhere=self._anywhere, poll=self._poll)
             self._tasks.start_soon(listening, self._lives, self._graphs, self._tasks)
         return self

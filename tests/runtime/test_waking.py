@@ -142,6 +142,19 @@ async def test_what_was_there_before_its_folder_was_watched_is_told(local: Store
     assert ear.heard == [{"x": [letter(1)]}]
 
 
+async def test_who_has_nobody_to_send_to_does_not_watch(tmp_path: Path) -> None:
+    """A graph without messages needs none from elsewhere: its script is not to pay for a thread. An actor does."""
+    async with Runtime(tmp_path) as rt:
+        await rt.run(chain("a", "b"), id="x")
+        assert not any("watching" in name for name in _threads())
+
+        await rt.spawn(banking(), id="ada")
+        with anyio.fail_after(PATIENCE):
+            while not any("watching" in name for name in _threads()):  # noqa: ASYNC110 - of threads nobody tells
+                await anyio.sleep(0.01)
+        await rt.get("ada").cancel()
+
+
 async def test_nothing_of_the_watching_is_left(local: Store) -> None:
     """Its thread is over when whoever listened is."""
     ear = Ear()
