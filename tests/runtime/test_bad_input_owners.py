@@ -94,6 +94,8 @@ async def test_the_scan_leaves_alone_what_another_process_owns(store_url: str, a
     """Recovery finds nothing while the owner lives, and the run as soon as it is dead."""
     with scene("hold", store_url, anyio_backend) as child:
         assert await to_thread.run_sync(child.line) == "inside"
+        async with Runtime(store_url, graphs=[ready()], recover="never") as runtime:  # no scan is there before this one
+            assert await runtime.recover() == []
         async with Runtime(store_url, graphs=[ready()], scan_every=0.01) as runtime:
             assert await runtime.recover() == []
             assert await runtime.get("x").status() == "running"
