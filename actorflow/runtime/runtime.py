@@ -79,8 +79,8 @@ class Runtime(Starting):
             see `Hook`. What one raises is logged, and no matter of the run.
         processes: how many worker processes run nodes declared with ``isolate="process"``, at most; by
             default as many as the machine has cores. Each is started when it is first needed.
-        max_open_files: how many files of runs are kept open; by default a quarter of what the
-            process may open (``ulimit -n``), and at most 2,048.
+        max_open_files: how many files runs may have open in all, half of them between commits; by default
+            half of what the process may open (``ulimit -n``), and at most 4,096.
         readonly: only look: nothing is written, not even a lock, nothing is
             recovered, and the store must exist.
         sealing: whether commits are compressed, and how they are protected; by default neither.
@@ -187,7 +187,7 @@ class Runtime(Starting):
                 self._store,
                 storage_options=self._storage_options,
                 lease=self._lease,
-                max_open_files=self._max_open_files,
+                max_open_files=max(1, self._max_open_files // 2),
                 readonly=self._readonly,
                 sealing=self._sealing,
             )
@@ -201,7 +201,7 @@ class Runtime(Starting):
             policy=self._policy,
             debug=self._debug,
             validate=self._validate,
-            files=self._max_open_files,
+            files=self._max_open_files // 2,
             contexts=self._contexts,
             workers=Workers(self._processes),
             hooks=Hooks(self._hooks),

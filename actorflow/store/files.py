@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-_MOST = 2048
+_MOST = 4096
 
 
 def default_limit() -> int:
-    """How many logs may stay open if nobody says: a quarter of what this process may open (``ulimit -n``)."""
+    """How many files runs may have open if nobody says: half of what this process may open (``ulimit -n``)."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST if soft == resource.RLIM_INFINITY else max(1, min(soft // 4, _MOST))
+    return _MOST if soft == resource.RLIM_INFINITY else max(1, min(soft // 2, _MOST))
 
 
 class OpenFiles:

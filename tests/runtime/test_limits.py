@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 from weakref import WeakSet
 
@@ -245,3 +248,36 @@ def test_a_limit_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(GraphError, match=f"the graph: {name}="):
         _ = filling([], **wrong).plan
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what is open is looked up where Linux shows it")
+async def test_all_files_of_runs_together_are_bounded(tmp_path: Path) -> None:
+    """Those that are kept open between commits, and those of runs that are just begun, claimed or ended."""
+    most, inside, most_open = 128, 0, 0
+    all_there = anyio.Event()
+    graph = Graph("counting", Trail)
+
+    @graph.node
+    async def count(state: Trail) -> Update:
+        nonlocal inside, most_open
+        most_open, inside = max(most_open, _open_below(tmp_path)), inside + 1
+        if inside == 400:
+            all_there.set()
+        await all_there.wait()
+        most_open = max(most_open, _open_below(tmp_path))
+        return {"trace": ["counted"]}
+
+    async with Runtime(tmp_path, max_open_files=most) as rt, anyio.create_task_group() as tasks:
+        for number in range(400):
+            tasks.start_soon(partial(rt.run, graph, Trail(), id=f"r{number}"))
+
+    assert most // 2 <= most_open <= most + 4  # and the store's own: its root, its lock
+
+
+def _open_below(folder: Path) -> int:
+    """How many files in a folder this process has open."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found += str(folder) in str(entry.readlink())
+    return found
