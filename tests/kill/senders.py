@@ -66,6 +66,7 @@ class Job(Struct, frozen=True):
     sender: int | None  # its number; None: it is the receiver
     count: int = 0
     takes_over: bool = False  # it has the graph, and may come to own the run
+    stays: bool = False  # it sends half, and does not end by itself
 
 
 def amount_of(sender: int, number: int) -> int:
@@ -99,6 +100,8 @@ async def _send_all(job: Job) -> None:
     numbers = random.sample(range(job.count), job.count)  # in another order each time
     graphs = [account] if job.takes_over else []
     limiter = anyio.CapacityLimiter(4)
+    if job.stays:
+        numbers = numbers[: job.count // 2]
     log = os.open(f"{job.folder}/{job.sender}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     async with (
         runtime(job, graphs=graphs, recover="never", drain="park") as rt,
@@ -107,6 +110,8 @@ async def _send_all(job: Job) -> None:
         for number in numbers:
             if number not in done or random.random() < 0.05:
                 tasks.start_soon(_send, rt, job, number, limiter, log)
+        if job.stays:
+            await anyio.sleep_forever()
 
 
 async def _send(rt: Runtime, job: Job, number: int, limiter: anyio.CapacityLimiter, log: int) -> None:
@@ -127,6 +132,10 @@ def kept_by(folder: str, sender: int | None) -> set[int]:
     """The numbers of which a sender was told that they are kept."""
     path = Path(folder) / str(sender)
     return {int(line) for line in path.read_text().splitlines()} if path.exists() else set()
+
+
+_STAYS = 0
+"""The sender that waits for the first kill of one: all might be done before, and how quick they are must not decide."""
 
 
 class Fire(Struct):
@@ -152,7 +161,8 @@ class Fire(Struct):
                 turn += 1  # by turns, so that on a machine on which all is done soon both are killed, too
                 victim = None if turn % 2 else choice.choice(waiting)
                 running[victim].join(choice.uniform(0.02, self.longest))
-                if sum(self.kills.values()) < self.most_kills and running[victim].is_alive():
+                spared = sum(self.kills.values()) >= self.most_kills and victim != _STAYS
+                if not spared and running[victim].is_alive():
                     running[victim].kill()
                     running[victim].join(PATIENCE)
                     self.kills["receiver" if victim is None else "sender"] += 1
@@ -169,7 +179,14 @@ class Fire(Struct):
         from msgspec.structs import replace
 
         seed, backend = choice.getrandbits(32), choice.choice(("asyncio", "trio"))
-        job = replace(self.job, sender=who, seed=seed, backend=backend, takes_over=who is not None and who % 2 == 0)
+        job = replace(
+            self.job,
+            sender=who,
+            seed=seed,
+            backend=backend,
+            takes_over=who is not None and who % 2 == 0,
+            stays=who == _STAYS and not self.kills["sender"],
+        )
         process = _processes.Process(target=work, args=(job,), daemon=True)
         process.start()
         return process

@@ -25,14 +25,14 @@ SENDERS = 10
 def test_each_message_counts_once_whoever_is_killed(tmp_path: Path) -> None:
     """With duplicates, delays, another order each time, and kills of senders and receiver; some senders take over."""
     seed = int(os.environ.get(SEED, "0")) or random.getrandbits(31)
-    count = int(os.environ.get(MESSAGES, "25"))
+    count = int(os.environ.get(MESSAGES, "200"))
     print(f"{SEED}={seed} repeats this")
     url = str(tmp_path / "store")
     job = Job(url, {}, 15.0, str(tmp_path), seed, "asyncio", None, count)
-    fire = Fire(job, SENDERS, most_kills=30 + count)
+    fire = Fire(job, SENDERS, most_kills=50 + count // 10)
     anyio.run(begin, job)
 
-    fire.rage(enough=max(45, 2 * count))
+    fire.rage(enough=max(100, count // 2))
 
     state = anyio.run(outcome, job)
     print(f"{fire.kills} kills, {len(state.labels)} messages")
