@@ -79,8 +79,9 @@ class Runtime(Starting):
             see `Hook`. What one raises is logged, and no matter of the run.
         processes: how many worker processes run nodes declared with ``isolate="process"``, at most; by
             default as many as the machine has cores. Each is started when it is first needed.
-        max_open_files: how many files runs may have open in all, half of them between commits; by default
-            half of what the process may open (``ulimit -n``), and at most 4,096.
+        max_open_files: about how many files runs may have open: exactly half of it between commits, the rest for
+            those that are just begun, claimed or committed. By default half of what the process may open
+            (``ulimit -n``), and at most 4,096.
         readonly: only look: nothing is written, not even a lock, nothing is
             recovered, and the store must exist.
         sealing: whether commits are compressed, and how they are protected; by default neither.
