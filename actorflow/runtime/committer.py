@@ -192,7 +192,7 @@ class Committer:
     def _batch(self) -> list[_Job]:
         """A carrier's share of what waits, and no more than may be open."""
         most = self._most_carriers
-        room = self._files // 2 // most
+        room = self._files // 2 // max(most, self._carriers)  # there are more than that since the disk was slower
         count = 0
         for job in self._waiting[: math.ceil(len(self._waiting) / most)]:
             room -= job.files
