@@ -128,16 +128,22 @@ async def test_a_hook_with_one_method_hears_what_that_is_for(name: str) -> None:
     assert heard == HEARD[name]
 
 
-async def test_a_hook_that_hears_all_too_slowly_is_told_how_much_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what is live only; and every name that a hook may have is for something."""
-    monkeypatch.setattr(observers, "BUFFER", 8)
-    go, words, missed = anyio.Event(), list[int](), list[int]()
+def talks() -> Graph[Trail]:
+    """A node that says more than anybody takes."""
     graph = Graph("talks", Trail)
 
     @graph.node
     async def talk(state: Trail, ctx: Context) -> None:
         for word in range(100):
             ctx.emit(word)
+
+    return graph
+
+
+async def test_a_hook_that_hears_all_too_slowly_is_told_how_much_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is live only; and every name that a hook may have is for something."""
+    monkeypatch.setattr(observers, "BUFFER", 8)
+    go, words, missed = anyio.Event(), list[int](), list[int]()
 
     class Slow:
         async def on_data(self, event: DataEvent) -> None:
@@ -148,7 +154,7 @@ async def test_a_hook_that_hears_all_too_slowly_is_told_how_much_it_missed(monke
             missed.append(event.count)
 
     async with Runtime("memory://", hooks=[Slow()]) as rt:
-        await rt.run(graph, id="r")
+        await rt.run(talks(), id="r")
         go.set()
 
     assert sum(missed) > 0
@@ -163,19 +169,13 @@ async def test_a_hook_that_hears_only_of_what_is_missed_hears_of_that(monkeypatc
     """
     monkeypatch.setattr(observers, "BUFFER", 8)
     missed = list[int]()
-    graph = Graph("talks", Trail)
-
-    @graph.node
-    async def talk(state: Trail, ctx: Context) -> None:
-        for word in range(100):
-            ctx.emit(word)
 
     class Counts:
         async def on_dropped(self, event: DroppedEvent) -> None:
             missed.append(event.count)
 
     async with Runtime("memory://", hooks=[Counts()]) as rt:
-        await rt.run(graph, id="r")
+        await rt.run(talks(), id="r")
 
     assert 50 < sum(missed) <= 100 + 3  # words, and that the node was opened, was started and has finished
 

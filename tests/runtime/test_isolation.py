@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -14,11 +14,31 @@ from actorflow import Graph, Message, Runtime, State, Update, migrate
 from actorflow.errors import Blocked
 from tests.runtime.graphs import Trail
 
+if TYPE_CHECKING:
+    from actorflow.graph.migrate import Migration
+
 
 class Old(State, version=1, name="Saved"):
     """What was saved."""
 
     n: int = 0
+
+
+class New(State, version=2, name="Saved"):
+    """What is saved now."""
+
+    n: int = 0
+
+
+def hanging(go_on: threading.Event) -> Migration:
+    """A migration that takes until then."""
+
+    @migrate(from_=1, to=2)
+    def slow(values: dict[str, Any]) -> dict[str, Any]:
+        go_on.wait(50)
+        return values
+
+    return slow
 
 
 def graph_of(state_type: type[State], *, done: bool) -> Graph[Any]:
@@ -54,7 +74,7 @@ async def until(rt: Runtime, run_id: str, status: str) -> None:
 async def counted(rt: Runtime, run_id: str) -> None:
     """Wait until it has counted one."""
     with anyio.fail_after(30):
-        while (await rt.get(run_id).state()).n != 1:  # noqa: ASYNC110 - likewise
+        while (await rt.get(run_id).state()).n != 1:  # noqa: ASYNC110 - the store is where it can be seen
             await anyio.sleep(0.01)
 
 
@@ -79,16 +99,16 @@ async def test_a_default_that_raises_stops_no_other_run(store_url: str) -> None:
     def refuse() -> str:
         raise LookupError("no default today")
 
-    class New(State, version=1, name="Saved"):
+    class Raising(State, version=1, name="Saved"):
         n: int = 0
         extra: str = field(default_factory=refuse)
 
     async with Runtime(store_url, scan_every=0.01) as rt:
         await rt.recover()
-        rt.register(graph_of(New, done=True))
+        rt.register(graph_of(Raising, done=True))
         assert await rt.recover() == []
         with pytest.raises(LookupError, match="no default today"):
-            await rt.resume(graph_of(New, done=True), "a")
+            await rt.resume(graph_of(Raising, done=True), "a")
 
 
 async def test_claims_that_take_long_hold_up_no_commit(store_url: str) -> None:
@@ -97,16 +117,8 @@ async def test_claims_that_take_long_hold_up_no_commit(store_url: str) -> None:
     await leave_unfinished(store_url, *ids)
     go_on, started = threading.Event(), anyio.Event()
 
-    class New(State, version=2, name="Saved"):
-        n: int = 0
-
-    @migrate(from_=1, to=2)
-    def slow(values: dict[str, Any]) -> dict[str, Any]:
-        go_on.wait(50)
-        return values
-
     newer = graph_of(New, done=True)
-    newer.migrate(slow)
+    newer.migrate(hanging(go_on))
     other = Graph("other", Trail)
 
     @other.node
@@ -135,16 +147,8 @@ async def test_a_migration_that_hangs_holds_up_no_other_claim(store_url: str) ->
     await leave_unfinished(store_url, "old")
     go_on = threading.Event()
 
-    class New(State, version=2, name="Saved"):
-        n: int = 0
-
-    @migrate(from_=1, to=2)
-    def slow(values: dict[str, Any]) -> dict[str, Any]:
-        go_on.wait(50)
-        return values
-
     newer, patient = graph_of(New, done=True), graph_of(New, done=False)
-    newer.migrate(slow)
+    newer.migrate(hanging(go_on))
     await leave_unfinished(store_url, *ids, graph=patient)
 
     async with Runtime(store_url, graphs=[newer]) as rt:
@@ -165,12 +169,7 @@ async def test_a_message_whose_migration_hangs_holds_up_no_others(store_url: str
     class Older(Message, version=1, name="Count"):
         n: int = 0
 
-    @migrate(from_=1, to=2)
-    def slow(values: dict[str, Any]) -> dict[str, Any]:
-        go_on.wait(50)
-        return values
-
-    class Newer(Message, version=2, name="Count", migrations=[slow]):
+    class Newer(Message, version=2, name="Count", migrations=[hanging(go_on)]):
         n: int = 0
 
     def counter(message: type[Message]) -> Graph[Any]:

@@ -665,16 +665,18 @@ def late_commit(store: Store) -> Iterator[Ownership]:
         writer.join()
 
 
-def test_what_was_read_before_the_owner_was_gone_does_not_count(store_url: str) -> None:
-    """The owner commits between the first look and its death: the claim follows that commit, not the one seen."""
-    code = (
-        HOLDER
-        + """
+LAST_WORDS = (
+    HOLDER
+    + """
 owned.commit(draft("commit", 1, part(store), b"last words"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    )
-    with Child(code, store_url) as child:
+)
+
+
+def test_what_was_read_before_the_owner_was_gone_does_not_count(store_url: str) -> None:
+    """The owner commits between the first look and its death: the claim follows that commit, not the one seen."""
+    with Child(LAST_WORDS, store_url) as child:
         child.line()
         store = open_store(store_url)
         log = store.log("r")
@@ -697,14 +699,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_what_was_read_before_another_found_the_owner_gone_does_not_count(store_url: str) -> None:
     """Who is gone is remembered, for all its runs: but as of the moment before a run of it was read."""
-    code = (
-        HOLDER
-        + """
-owned.commit(draft("commit", 1, part(store), b"last words"))
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    )
-    with Child(code, store_url) as child:
+    with Child(LAST_WORDS, store_url) as child:
         child.line()
         store = open_store(store_url)
         log = store.log("r")
