@@ -9,7 +9,6 @@ a linear graph pays none. On a bucket each commit has a hop of its own.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +17,7 @@ from anyio import CapacityLimiter, Event, to_thread
 from msgspec import Struct, field
 
 from actorflow.errors import StoreUnavailable
+from actorflow.runtime import ctrl_c
 from actorflow.store.backend import Steps
 
 if TYPE_CHECKING:
@@ -95,13 +95,9 @@ class Committer:
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took
         self._disk = 0.0  # seconds of it that it waited for the disk
-        if "trio" in sys.modules:
-            # There a Ctrl-C is raised wherever the main thread is: not in the middle of a commit made inline, nor where
-            # one was taken for a hop, which its owner waits for behind a shield.
-            from trio.lowlevel import enable_ki_protection
-
-            enable_ki_protection(_run_all)
-            enable_ki_protection(Committer._carry)
+        # not in the middle of a commit made inline, nor where one was taken for a hop, which its owner waits for
+        # behind a shield
+        ctrl_c.waits_for(_run_all, Committer._carry)
 
     def commit(self, steps: Steps[None], *, alone: bool) -> Coroutine[Any, Any, None]:
         """Take the steps of a commit, inline or in a thread; raises what they raise.

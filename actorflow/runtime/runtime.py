@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from actorflow.engine.policy import RestartPolicy
 from actorflow.errors import RuntimeClosed, StoreDenied
+from actorflow.runtime import ctrl_c
 from actorflow.runtime.claiming import Limits
 from actorflow.runtime.contexts import Contexts
 from actorflow.runtime.draining import drain_on, finish
@@ -181,6 +182,8 @@ class Runtime(Starting):
         Raises:
             StoreError: it can't be used; the message says why.
         """
+        ctrl_c.waits_for(Runtime.__aenter__, Runtime.__aexit__)  # who is half entered is never left
+        ctrl_c.waits_for_groups()
         for graph in self._graphs.values():
             _ = graph.plan  # raises GraphError before anything is opened
         store = await to_thread.run_sync(

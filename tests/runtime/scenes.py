@@ -6,6 +6,7 @@ A child is started by ``scene(...)``; it says lines, and waits for one where it 
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import os
 import resource
@@ -28,6 +29,7 @@ from tests.store.children import Child
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from types import FrameType
 
 STEPS = 40
 
@@ -47,6 +49,43 @@ def play(name: str, backend: str, url: str, *args: str) -> None:
             raise
         say("interrupted")
         sys.stdin.readline()
+
+
+def play_each_line(backend: str, url: str) -> None:
+    """Own "x" in one store after the other, in each with a Ctrl-C one line later in entering and leaving."""
+    for number in itertools.count():
+        interrupted = False
+        try:
+            met = anyio.run(_enter_and_leave, f"{url}{number}", number, backend=backend)
+        except KeyboardInterrupt:
+            met = interrupted = True
+        say(number, "interrupted" if interrupted else "left" if not met else "lost")
+        if not met:  # there are no more
+            return
+
+
+async def _enter_and_leave(url: str, number: int) -> bool:
+    lines = itertools.count()
+    group = type(anyio.create_task_group())
+    codes = {method.__code__ for kind in (Runtime, group) for method in (kind.__aenter__, kind.__aexit__)}
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code in codes:
+            if event == "line" and next(lines) == number:
+                signal.raise_signal(signal.SIGINT)
+            return trace
+        return None
+
+    sys.settrace(trace)
+    try:
+        async with Runtime(url, recover="never") as runtime:
+            await runtime.spawn(waiting(), id="x")
+            raise LookupError  # noqa: TRY301 - leaving by it is the point
+    except LookupError:
+        await anyio.lowlevel.checkpoint()
+    finally:
+        sys.settrace(None)
+    return next(lines) > number
 
 
 def say(*words: object) -> None:

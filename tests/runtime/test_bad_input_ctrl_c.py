@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import signal
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from actorflow import run
 from actorflow.runtime.replay import moments
 from actorflow.store.store import open_store
-from tests.runtime.scenes import STEPS, scene, steps
-
-if TYPE_CHECKING:
-    from tests.store.children import Child
+from tests.runtime.scenes import STEPS, ready, scene, steps
+from tests.store.children import Child
 
 BACKENDS = ["asyncio", "trio"]
 POINTS = [
@@ -74,6 +72,25 @@ def test_ctrl_c_at_a_named_point_leaves_the_run_to_others(tmp_path: Path, backen
         assert child.line() == "ready"
         assert _settled(child) == "interrupted"
         _check(store, log)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_at_each_line_of_entering_and_leaving_is_keyboard_interrupt(tmp_path: Path, backend: str) -> None:
+    """Trio raises it wherever the main thread is: a runtime that was half entered was an internal error of trio's."""
+    errors, store = tmp_path / "errors", str(tmp_path / "store")
+    wrap = ["sh", "-c", 'exec "$@" 2> "$0"', str(errors)]
+    code = "from tests.runtime import scenes\nscenes.play_each_line(sys.argv[2], url)\nsys.stdin.readline()"
+
+    with Child(code, store, backend, wrap=wrap) as child:
+        for number in itertools.count():
+            said = child.line()
+            if said == f"{number} left":
+                break
+            assert said == f"{number} interrupted", _said(errors)
+            run(ready(), id="x", store=f"{store}{number}")  # RunOwned, if it had not been let go of
+        assert _said(errors) == ""
+
+    assert number > 40
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
