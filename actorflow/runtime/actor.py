@@ -402,7 +402,9 @@ class Actor(Resting):
         try:
             if not self._turns:
                 self._unbroken += 1
-                if self._unbroken >= _UNBROKEN or self.run.durability == "sync":  # a commit may have taken long
+                if self.run.durability == "sync" and not self.writer.alone:  # others ran while it was committed
+                    await anyio.lowlevel.checkpoint_if_cancelled()
+                elif self._unbroken >= _UNBROKEN or self.run.durability == "sync":  # a commit may have taken long
                     self._unbroken = 0
                     await anyio.lowlevel.checkpoint()  # nodes that never wait must not starve the loop
             if id_ in self.run.open and not self.run.paused:

@@ -153,6 +153,11 @@ class Writer:
         """The newest header that was committed."""
         return self.ownership.header
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other run of this runtime is live: a commit may be made inline then, and lets nobody else run."""
+        return self._alone()
+
     def add(self, records: Sequence[Record]) -> None:
         """Let these wait for the next commit."""
         self._pending.add(records)
@@ -222,7 +227,7 @@ class Writer:
                 # shielded like the commit that they belong to; bounded by the store's timeouts
                 with anyio.CancelScope(shield=True):
                     await self._committer.call(lambda: self.large.blobs.put(sealed.blobs))
-            await self._committer.commit(sealed.steps, alone=self._alone() and self._committing is None)
+            await self._committer.commit(sealed.steps, alone=self.alone and self._committing is None)
         except BaseException as error:
             # a Ctrl-C inside an inline commit, too: what was sealed may be lost, and the end in it never happened
             broken = f"it was interrupted by {error!r}"
@@ -265,7 +270,7 @@ class Writer:
             return Sealed(sealed.blobs, self._write_release(run, draft), draft, sealed.short, sent)
         if not rest:
             self._pending.snapshot_if_due(run)
-        self.ownership.alone = self._alone()
+        self.ownership.alone = self.alone
         return Sealed(sealed.blobs, self.ownership.committing(draft), draft, sealed.short, sent)
 
     def _refuse_invalid(self, run: RunState, draft: Draft) -> None:

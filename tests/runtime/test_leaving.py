@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from actorflow import Graph, Runtime, Update
+from actorflow import END, Graph, Runtime, Update
 from actorflow.errors import RunOwned
 from tests.runtime.graphs import Trail, add, chain
 from tests.runtime.scenes import counts, ready, scene, waiting
@@ -95,6 +95,38 @@ async def test_leaving_by_an_exception_cancels_activations_unrecorded(store_url:
         kinds = [checkpoint.kind async for checkpoint in runtime.get("x").views()]
         assert kinds == ["released", "finished", "spawned"]
         assert (await runtime.run(ready(), id="x")).trace == ["first", "wait"]
+
+
+@pytest.mark.parametrize("together", [1, 3])
+async def test_nodes_that_never_wait_stop_at_once_when_they_are_left(store_url: str, together: int) -> None:
+    """Also where only a commit lets others run, which is finished whatever is cancelled."""
+    left = False
+    late: list[int] = []
+    graph = Graph("busy", Trail, max_activations=1_000_000)
+
+    @graph.node(entry=True)
+    async def turn(state: Trail) -> Update:
+        if left:
+            late.append(state.n)
+        return {"n": state.n + 1}
+
+    graph.branch(lambda state: "turn" if len(late) < 100 else END, after=turn, to=("turn", END))
+
+    async def leave() -> None:
+        nonlocal left
+        async with Runtime(store_url) as runtime:
+            runs = [await runtime.spawn(graph, id=f"x{number}") for number in range(together)]
+            for run in runs:
+                async for event in run.events(modes=("values",)):
+                    if event.values["n"] >= 10:
+                        break
+            left = True
+            raise LookupError("on purpose")
+
+    with pytest.raises(LookupError, match="on purpose"):
+        await leave()
+
+    assert not late
 
 
 async def test_a_forked_child_does_not_keep_the_run_of_its_dead_parent(store_url: str, anyio_backend: str) -> None:
