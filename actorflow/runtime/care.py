@@ -90,7 +90,9 @@ def collect(store: Store, policy: Retention, busy: Collection[str], *, dry_run: 
             if tip is None or _is_left(store, policy, tip, dry_run=dry_run):
                 continue
             if _is_long_over(policy, tip, now):
-                if not dry_run:
+                if dry_run:
+                    check_may_go(store, log, tip)
+                else:
                     delete_run(store, run_id, by=None, seen=tip)
                 deleted.append(run_id)
                 continue

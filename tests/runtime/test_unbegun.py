@@ -105,9 +105,10 @@ async def test_it_stays_where_its_child_cant_begin_and_goes_when_it_has(
             await rt.archive("mum", str(tmp_path / "over"))
         with pytest.raises(ChildNotBegun):
             await rt.delete("mum")  # which has cancelled it, if it was not over
-        collected = await rt.gc(Retention(ended=0.0))
-        assert "'kid'" in collected.failed["mum"]
-        assert not collected.deleted
+        for dry_run in (True, False):
+            collected = await rt.gc(Retention(ended=0.0), dry_run=dry_run)
+            assert "'kid'" in collected.failed["mum"]
+            assert not collected.deleted
     assert caught.value.children == {"kid": "sleeper"}
 
     async with runtime(store_url, [child]) as rt:
