@@ -15,7 +15,7 @@ from actorflow.engine.closing import close
 from actorflow.engine.forgetting import forget_children_of
 from actorflow.engine.keys import key_of
 from actorflow.engine.mail import Letter, Mail
-from actorflow.engine.run import NOTHING, Activation, Answer, RunState, Scope, Token
+from actorflow.engine.run import NOTHING, ROOT, Activation, Answer, RunState, Scope, Token
 from actorflow.engine.waits import RECEIVE
 
 if TYPE_CHECKING:
@@ -80,14 +80,23 @@ def forked(then: RunState, run_id: str, *, life: int) -> RunState:
 
 
 def _keep_turns(now: RunState, then: RunState) -> None:
-    """Messages that were taken since stay taken, and those that are being handled are handled again, if not there."""
-    handled = {one.letter.id: one.letter for one in now.open.values() if one.letter is not None}
+    """Messages that were taken since stay taken; one that is being handled is handled again.
+
+    Its turn stays open, and so gets another key, like all that goes on: a reply
+    to what it asked the first time is none to what it asks now.
+    """
+    handled = {one.letter.id: one for one in now.open.values() if one.letter is not None}
     for turn in [one for one in then.open.values() if one.letter is not None]:
         assert turn.letter is not None
-        if handled.pop(turn.letter.id, None) is None:
+        if (same := handled.pop(turn.letter.id, None)) is None:
             close(then, turn)
-    now.mail.queue = {**handled, **now.mail.queue}
-    now.mail.size += sum(letter.size for letter in handled.values())
+        else:
+            turn.letter = same.letter  # how often it was begun does not go back
+    for turn in handled.values():
+        again = Activation(turn.id, turn.key, turn.node, ROOT, base=then.root.values, letter=turn.letter)
+        then.open[again.id] = again
+        then.turn = again.id
+        then.root.live += 1
 
 
 def _keep_received(now: RunState, then: RunState) -> None:
@@ -119,7 +128,8 @@ def _keep_forms(now: RunState, then: RunState) -> None:
         return new
 
     mail = now.mail
-    for letter in mail.queue.values():
+    handled = [one.letter for one in then.open.values() if one.letter is not None]
+    for letter in (*mail.queue.values(), *handled):
         letter.form = key(letter.form)
     mail.timers = {name: replace(timer, form=key(timer.form)) for name, timer in mail.timers.items()}
     mail.outbox = [replace(parcel, form=parcel.form and key(parcel.form)) for parcel in mail.outbox]

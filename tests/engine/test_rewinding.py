@@ -5,12 +5,13 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any
 
-from actorflow.engine.events import Outgoing, Returned, Sweep
-from actorflow.engine.mail import Letter
+from actorflow.engine.events import Outgoing, Receiving, Returned, Sweep
+from actorflow.engine.mail import HANDLED_IN_CRASHES, Letter
 from actorflow.engine.records import Ask
 from actorflow.engine.rewinding import forked, rewound
 from actorflow.engine.run import Form
 from actorflow.engine.snapshot import dump, load
+from actorflow.engine.turns import name_of_wait
 from actorflow.graph.graph import Graph
 from actorflow.graph.message import Message
 from actorflow.graph.state import State
@@ -144,6 +145,56 @@ def test_a_fork_shares_nothing_with_where_it_came_from() -> None:
 
     assert (other.run.status, other.state.done) == ("finished", [11, 21, 31])
     assert picture(run.run) == before
+
+
+def handling() -> tuple[Driver, int]:
+    """An actor that has begun to handle a message, and how long its history was when that came."""
+    graph = Graph("g", Work, lifetime="actor")
+    graph.on(Add, node, name="add")
+    run = Driver(graph, Work())
+    before = len(run.history)
+    run.gets_message(Add(n=1))
+    return run, before
+
+
+def test_a_message_that_is_handled_again_is_so_under_another_key_since_it_began_or_before() -> None:
+    """Planted: it waits again, and its turn gets the key of the first one: a reply to that one's question is taken."""
+    for began in (False, True):
+        run, before = handling()
+        asks = Ask("who", "reply", "Who?", payload="other")
+        run.suspends("add", asks)
+        first = run.open_at("add")
+
+        back(run, len(run.history) if began else before)
+        turn = run.open_at("add")
+        assert (turn.key == first.key, turn.letter, run.run.turn) == (False, first.letter, turn.id)
+        run.suspends("add", asks)
+        answer_to(run, name_of_wait(first, "who"), "the old one")
+        assert turn.answers == {}
+        answer_to(run, name_of_wait(turn, "who"), "the new one")
+        assert turn.answers["who"].value == ["the new one", None]
+        run.returns("add")
+
+        assert (run.run.mail.handled, run.run.mail.queue, run.running) == (1, {}, [])
+
+
+def answer_to(run: Driver, wait: str, value: str) -> None:
+    """Another run replies."""
+    run.settle(Receiving(wait.encode(), "reply", values=value, sender="other", ask=wait))
+
+
+def test_in_how_many_crashes_a_message_was_handled_does_not_go_back() -> None:
+    """Else nobody would find out that it is the message. Planted: its turn has the letter as it was then."""
+    run, _ = handling()
+    began = len(run.history)
+    for _ in range(2):
+        run.recover(unclean=True)
+
+    back(run, began)
+
+    letter = run.open_at("add").letter
+    assert letter is not None
+    assert letter.takes == HANDLED_IN_CRASHES
 
 
 def test_messages_stay_readable_in_a_run_that_goes_back_to_before_their_type_was_known() -> None:
