@@ -20,35 +20,32 @@ SECONDS = float(os.environ.get("ACTORFLOW_SIMULATE", "6"))
 """How long to look for a seed that fails. ``ACTORFLOW_SEED`` plays one seed alone."""
 
 ALL_BUGS = {**BUGS, **RETENTION_BUGS}
-FIRST = 53
-"""The seed from which on each planted bug is found within ten worlds; elsewhere one of them may take a hundred."""
+FIRST = 99
+"""From here on Python 3.11 finds each planted bug within ten worlds. Others play other worlds, and may need 300."""
 
 EVENTS = ("killed", "paused", "woken", "lands late", "RunOwned")
 
 ROOT = Path(__file__).parents[2]
 
 
-def failing_seed(first: int, *, seconds: float) -> tuple[int, list[str]] | None:
-    """A seed in whose world a guarantee is broken, and how; None: none was found in time."""
-    ends = time.monotonic() + seconds
-    seed = first
-    while time.monotonic() < ends:
-        world = world_of(seed)
-        world.run(scene)
-        if found := wrong(world, *RUNS):
-            return seed, found
-        seed += 1
-    return None
+def wrong_in(seed: int) -> list[str]:
+    """How a guarantee is broken in the world of this seed."""
+    world = world_of(seed)
+    world.run(scene)
+    return wrong(world, *RUNS)
 
 
 def test_no_seed_breaks_a_guarantee() -> None:
     """Kills, pauses, lost and late packets at random, over three processes and three runs."""
     chosen = os.environ.get("ACTORFLOW_SEED")
-    first = int(chosen) if chosen else random.SystemRandom().randrange(10**9)
+    seed = int(chosen) if chosen else random.SystemRandom().randrange(10**9)
+    ends = time.monotonic() + (0 if chosen else SECONDS)
 
-    found = failing_seed(first, seconds=0.001 if chosen else SECONDS)
-
-    assert found is None, f"ACTORFLOW_SEED={found and found[0]} breaks it again"
+    while True:
+        assert wrong_in(seed) == [], f"ACTORFLOW_SEED={seed} breaks it again"
+        seed += 1
+        if time.monotonic() >= ends:
+            return
 
 
 def test_random_worlds_are_no_idle_ones() -> None:
@@ -71,7 +68,7 @@ def test_random_worlds_find_a_planted_bug(bug: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         ALL_BUGS[bug](patch)
 
-        assert failing_seed(FIRST, seconds=40) is not None
+        assert any(wrong_in(seed) for seed in range(FIRST, FIRST + 300))
 
 
 def test_a_seed_is_one_world() -> None:

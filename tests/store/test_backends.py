@@ -56,13 +56,13 @@ class TestLocalBackend(BackendContract):
             raise PermissionError(errno.EPERM, "not permitted")
 
         backend.put_new("a/b", b"x")
-        before = sorted(Path("/dev/fd").iterdir())
+        before = set(Path("/dev/fd").iterdir())
         monkeypatch.setattr(os, "unlink", refuse)
         with pytest.raises(StoreError):
             backend.put_new("a/c", b"y")
         monkeypatch.undo()
 
-        assert sorted(Path("/dev/fd").iterdir()) == before
+        assert set(Path("/dev/fd").iterdir()) <= before  # what a test before left to the collector may go meanwhile
         assert backend.get("a/c") == b"y"
 
     def test_files_are_private(self, backend: LocalBackend, tmp_path: Path) -> None:
