@@ -99,26 +99,36 @@ def sends(
 
 def concludes(world: World) -> Callable[[Runtime], Awaitable[None]]:
     """When the others have, send what nobody knows of, wait for all consequences, ask once more, and close."""
-    heard = world.heard
 
     async def body(runtime: Runtime) -> None:
-        await _begin(world, runtime, (LEDGER, AGENT))
-        while any(not process.dead for process in heard.senders):  # noqa: ASYNC110 - waiting costs no time here
-            await trio.sleep(SCAN / 4)
-        for label in sorted(heard.tried.keys() - heard.kept - heard.refused):
-            await _deliver(world, runtime, heard.tried[label])
+        await sends_the_rest(world, runtime)
         ends = world.now + PATIENCE
         while (late := judged(world)) and world.now < ends:  # noqa: ASYNC110 - as above
             await trio.sleep(SCAN)
         world.told.wrong += late  # nobody is to be woken for it by what follows
-        for label in sorted(heard.receipts):
-            await _deliver(world, runtime, heard.tried[label])
+        await asks_again(world, runtime)
         for target in (AGENT, LEDGER):
             await _insist(world, lambda target=target: runtime.get(target).send(Close(), id="close"))
         await world.awake()  # who stood still all the while goes on as if nothing had been
         await world.quiet()
 
     return body
+
+
+async def sends_the_rest(world: World, runtime: Runtime) -> None:
+    """When the others have, send what nobody knows of."""
+    heard = world.heard
+    await _begin(world, runtime, (LEDGER, AGENT))
+    while any(not process.over.is_set() for process in heard.senders):  # noqa: ASYNC110 - waiting costs no time here
+        await trio.sleep(SCAN / 4)
+    for label in sorted(heard.tried.keys() - heard.kept - heard.refused):
+        await _deliver(world, runtime, heard.tried[label])
+
+
+async def asks_again(world: World, runtime: Runtime) -> None:
+    """Ask for each receipt once more."""
+    for label in sorted(world.heard.receipts):
+        await _deliver(world, runtime, world.heard.tried[label])
 
 
 def judged(world: World) -> list[str]:

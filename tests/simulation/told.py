@@ -84,7 +84,7 @@ class Told:
                 found += [f"{run_id}: acknowledged, and nothing of it is there"] if told else []
                 continue
             found += [f"{run_id}: {finding.what}" for finding in verify_run(store.log(run_id))]
-            kept, frames = frames, _history(store, bucket, run_id, frames[-1])
+            kept, frames = frames, history(store, bucket, run_id, frames[-1])
             if [frame.digest for frame in kept] != [frame.digest for frame in frames[-len(kept) :]]:
                 found.append(f"{run_id}: what is kept is no end of its history")
             found += _lost(told, frames)
@@ -113,7 +113,7 @@ class Told:
         return [] if told == trace else [f"{run_id}: {told} was told, {trace} is there"]
 
 
-def _history(store: Store, bucket: Bucket, run_id: str, newest: Frame) -> list[Frame]:
+def history(store: Store, bucket: Bucket, run_id: str, newest: Frame) -> list[Frame]:
     """The chain from its first commit on, with what retention has let go of since."""
     log = store.log(run_id)
     assert isinstance(log, ObjectLog)
