@@ -103,13 +103,15 @@ def _keep_received(now: RunState, then: RunState) -> None:
     """What nodes have taken, and are still busy with, they have again, or it waits again if they had not taken it."""
     in_hand = {(one.key, key): answer for one in now.open.values() for key, answer in _received(one).items()}
     for one in then.open.values():
-        for key in _received(one):
-            if in_hand.pop((one.key, key), None) is None:
+        for key, answer in _received(one).items():
+            if in_hand.get((one.key, key)) == answer:
+                del in_hand[one.key, key]
+            else:  # it went on, or its key was kept, and it has another one
                 del one.answers[key]
     again: dict[bytes, Letter] = {}
     for (activation, key), answer in in_hand.items():
         form, values = answer.value
-        id_ = key_of(activation, key.encode())
+        id_ = key_of(activation, key.encode(), now.rewinds.to_bytes(8, "big"))
         again[id_] = Letter(id_, form, values, 0.0, by=answer.by)
     now.mail.queue = {**again, **now.mail.queue}
 

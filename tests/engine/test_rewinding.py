@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any
 
-from actorflow.engine.events import Outgoing, Receiving, Returned, Sweep
+from actorflow.engine.events import Outgoing, Receiving, Returned, Sweep, Taking
 from actorflow.engine.mail import HANDLED_IN_CRASHES, Letter
 from actorflow.engine.records import Ask
 from actorflow.engine.rewinding import forked, rewound
@@ -181,6 +181,31 @@ def test_a_message_that_is_handled_again_is_so_under_another_key_since_it_began_
 def answer_to(run: Driver, wait: str, value: str) -> None:
     """Another run replies."""
     run.settle(Receiving(wait.encode(), "reply", values=value, sender="other", ask=wait))
+
+
+def test_two_messages_that_were_in_hand_under_one_key_are_two() -> None:
+    """A node whose keys are kept may take another one the second time. Planted: the key alone says which it was."""
+    graph = Graph("g", Work, messages=[Add])
+    graph.node(node, name="a")
+    run = Driver(graph, Work())
+    start = len(run.history)
+
+    def takes(n: int) -> None:
+        run.settle(Taking(run.open_at("a").id, "(receive) Add", run.gets_message(Add(n=n))))
+
+    takes(1)
+    first = len(run.history)
+    began = replayed(run.history[:first])
+    back(run, start, keep_keys=True)
+    takes(2)
+    back(run, start, keep_keys=True)
+    waiting = [letter.values["n"] for letter in run.run.mail.queue.values()]
+    takes(3)
+    run.run = load(dump(rewound(run.run, began, keep_keys=True)))
+
+    assert sorted(waiting) == [1, 2]
+    assert sorted(letter.values["n"] for letter in run.run.mail.queue.values()) == [1, 2, 3]
+    assert run.open_at("a").answers == {}
 
 
 def test_in_how_many_crashes_a_message_was_handled_does_not_go_back() -> None:
