@@ -93,6 +93,11 @@ class Parcel(Struct, frozen=True, array_like=True):
     graph: str | None = None  # of a child
     error: ErrorInfo | None = None
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it only stands under its number, so that the lane has no gap there."""
+        return self.kind == "reply" and self.ask is None
+
 
 class Child(Struct, frozen=True, array_like=True):
     """A run that this one began."""

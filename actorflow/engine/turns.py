@@ -296,8 +296,8 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
     child = mail.children.get(sender)
     if not _is_asked(run, child, event.ask):
         return  # it may be that of a child which is forgotten: no mark is kept of that
-    if event.lane is not None and ended == "deleted":
-        _ask_no_more(decision, sender, event.ask)
+    if event.lane is not None:
+        _ask_no_more(decision, sender, event.ask, linked=bool(values.get("linked")))
     if is_wait(event.ask):
         _mark(decision, event)
         failed = None if ended == "finished" else ErrorInfo("RunEnded", f"run {event.sender!r} is {ended}")
@@ -318,12 +318,15 @@ def hear_of_end(decision: Decision, event: Receiving) -> None:
         decision.note(Forgotten(sender, only, generation, child.by))
 
 
-def _ask_no_more(decision: Decision, deleted: str, ask: str | None) -> None:
-    """A monitor that is not known to have come to a deleted run has: it said so. If that bounced, it would be twice."""
-    said = ErrorInfo("RunDeleted", f"run {deleted!r} is deleted, and has said so")
+def _ask_no_more(decision: Decision, ended: str, ask: str | None, *, linked: bool) -> None:
+    """A monitor that is not known to have come to a run which has ended has: it said so.
+
+    Once that run is deleted it would bounce, and be answered twice. A link is not answered by what no link was told.
+    """
+    said = ErrorInfo("RunEnded", f"run {ended!r} has ended, and has said so")
     for parcel in list(decision.run.mail.outbox):
-        if (parcel.kind, parcel.target, parcel.ask) == ("monitor", deleted, ask):
-            decision.note(Undelivered(deleted, parcel.number, said, decision.now))
+        if (parcel.kind, parcel.target, parcel.ask) == ("monitor", ended, ask) and (linked or not parcel.values):
+            decision.note(Undelivered(ended, parcel.number, said, decision.now))
 
 
 def _is_asked(run: RunState, child: Child | None, ask: str | None) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -352,8 +351,13 @@ class Dispatcher:
         return _is_taken(sender, parcel, await self._load(parcel.target))
 
     async def _keep(self, sender: _Sender, parcel: Parcel) -> None:
+        """Put it into the inbox. What says nothing is for its number only, where what was sent first may stand."""
         kept = posted(sender.run, parcel, now=clock.now())
-        await self._lives.in_store(lambda: self._lives.store.inbox.send(kept))
+        try:
+            await self._lives.in_store(lambda: self._lives.store.inbox.send(kept))
+        except IdempotencyConflict:
+            if not parcel.says_nothing:
+                raise
 
     async def _carry_to_ended(self, sender: _Sender, parcel: Parcel, tip: Tip) -> bool:
         run = await self._load(parcel.target)
@@ -404,8 +408,7 @@ class Dispatcher:
 
     async def _fill(self, sender: _Sender, parcel: Parcel) -> None:
         """Keep something that says nothing under its number: if there is such a run later, its lane has no gap."""
-        with suppress(IdempotencyConflict):  # it is there itself
-            await self._keep(sender, Parcel(parcel.target, parcel.number, "reply"))
+        await self._keep(sender, Parcel(parcel.target, parcel.number, "reply"))
 
     async def _load(self, run_id: str) -> RunState:
         store = self._lives.store
