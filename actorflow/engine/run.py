@@ -170,7 +170,16 @@ class RunState(Struct):
 
         What is in its outbox goes on by itself: until others have it, somebody must look after the run.
         """
-        if self.status != "running" or self.mail.outbox:
+        return self.status if self.mail.outbox else self._stillness
+
+    @property
+    def lies_still(self) -> bool:
+        """Whether nothing can go on by itself but what is in its outbox."""
+        return self._stillness != "running"
+
+    @property
+    def _stillness(self) -> Status:
+        if self.status != "running":
             return self.status
         if self.paused:
             return "paused"

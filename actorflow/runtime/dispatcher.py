@@ -149,6 +149,11 @@ class Dispatcher:
         while (sender := self._senders.get(run_id)) is not None and not sender.waits:
             await self._next_change()
 
+    def hurry(self) -> None:
+        """The runtime is being left: try all once more. What can't be carried holds up no run that only waits."""
+        for sender in self._senders.values():
+            sender.news.set()
+
     async def _next_change(self) -> None:
         if self._changed.is_set():  # or another one waits for it, too
             self._changed = anyio.Event()
@@ -184,6 +189,11 @@ class Dispatcher:
         """Until it makes sense to try again."""
         sender.waits = True
         self._changed.set()
+        if self._lives.leaving:
+            seconds = min(seconds, AGAIN[0])
+            life = self._lives.get(sender.run.run_id)
+            if life is not None and life.actor.run.lies_still:
+                life.park()  # whoever takes it up carries what is left
         await clock.rest(seconds, until=sender.news.wait)
         sender.waits = False
 

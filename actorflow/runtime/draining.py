@@ -22,6 +22,7 @@ _logger = logging.getLogger("actorflow.runtime")
 async def finish(lives: Lives, *, park: bool) -> None:
     """Wait until all are over: those that are awaited by themselves, the others (or all) by being parked."""
     lives.leaving = True
+    lives.dispatcher.hurry()
     for life in lives.present():
         life.actor.nudge()
     while True:

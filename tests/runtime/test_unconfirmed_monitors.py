@@ -47,11 +47,10 @@ async def _watched_from_afar(url: str, watch: Graph[Any]) -> None:
     async with runtime(url, [sleeper()]) as rt:
         await rt.spawn(sleeper(), id="kid")
         await until(lambda: _sleeps(rt, "kid"))
-    with anyio.CancelScope() as process:
+    with anyio.fail_after(60):
         async with runtime(url, [watch]) as rt:
             await rt.spawn(watch, id="watch")
             await until(lambda: _letters(rt, "kid"))
-            process.cancel()  # it would wait until the wish was taken
 
 
 async def _sleeps(rt: Runtime, run_id: str) -> bool:
@@ -95,6 +94,18 @@ def _cancel_and_die(url: str) -> None:
     )
     adopted.ownership.close()
     store.close()
+
+
+async def test_a_wish_that_nobody_takes_holds_up_nobody_who_leaves(store_url: str) -> None:
+    """Whoever has both graphs carries on with it. Planted: a run is left when others have all that it sent: never."""
+    watch = watcher(links=False)
+    await _watched_from_afar(store_url, watch)
+
+    async with runtime(store_url, [watch, sleeper()]) as rt:
+        await until(lambda: _is_watched(rt, "kid"))
+        await rt.get("kid").cancel()
+        await until(lambda: _heard(rt))
+        assert await _heard(rt) == ["kid cancelled"]
 
 
 async def test_a_link_to_a_run_that_had_ended_leaves_nothing_to_be_done(store_url: str) -> None:
