@@ -38,11 +38,11 @@ from actorflow.store.retention import Retention, floor_of
 from actorflow.store.transfer import IMPORTING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from actorflow.engine.run import RunState
     from actorflow.store.frames import Header, Kind
-    from actorflow.store.keys import Sleeper
+    from actorflow.store.keys import Letter, Sleeper
     from actorflow.store.lanes import Marks
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.ownership import Ownership
@@ -183,7 +183,7 @@ def tombstone_of(store: Store, run_id: str) -> Tombstone | None:
 
 def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
     """Claim the run as deleted, and commit its tombstone."""
-    before: dict[bytes, tuple[RunState, Header, Marks]] = {}
+    before: dict[bytes, tuple[RunState, Header, Marks, list[Letter]]] = {}
 
     def draft_for(tip: Tip | None) -> Draft:
         if tip is None or is_tombstone(tip.header):
@@ -192,11 +192,12 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise EndedMeanwhile(f"run {log.run_id!r} went on meanwhile")
         header = tip.header
         opening = header.opening if header.status == DELETED else header.opening + 1
-        run = _leaving(store, log, tip, opening)
-        marks = past(marks_of(run.mail), store.inbox.letters(log.run_id))
+        run, was_over = _leaving(store, log, tip, opening)
+        letters = store.inbox.letters(log.run_id)
+        marks = past(marks_of(run.mail), letters)
         if header.status != DELETED:
             check_begun(store, run)
-        before[tip.digest] = run, header, marks
+        before[tip.digest] = run, header, marks, [] if was_over else _unread(run, letters)
         if opening > header.opening:
             store.markers.put_active(log.run_id, opening)
         body = encode_body(Body((Claimed(header.epoch + 1, opening), Ended(DELETED, by))))
@@ -218,15 +219,23 @@ def _bury(store: Store, log: RunLog, by: str | None, seen: Tip | None) -> None:
             raise
         return
     try:
-        run, header, marks = before[ownership.header.parent]
+        run, header, marks, unread = before[ownership.header.parent]
         got_up(store, log.run_id, header)
         run = fold(run, Claimed(ownership.header.epoch, ownership.header.opening))
         run = fold(run, Ended(DELETED, by))
         left = dump(_emptied(run, marks))
-        take_leave(store, run)
+        take_leave(store, run, unread)
         _commit(ownership, "release", Body((Ended(DELETED, by),), left), snapshot=True)
     finally:
         ownership.close()
+
+
+def _unread(run: RunState, letters: Iterable[Letter]) -> list[Letter]:
+    """What other runs have sent to one that was not over, and it has not taken. Of one that was, they are told so."""
+    marks = run.mail.marks
+    return [
+        one for one in letters if not one.from_caller and (one.generation, one.number) > marks.get(one.sender, (1, 0))
+    ]
 
 
 def check_may_go(store: Store, log: RunLog, tip: Tip) -> None:
@@ -236,17 +245,18 @@ def check_may_go(store: Store, log: RunLog, tip: Tip) -> None:
         ChildNotBegun: it has spawned another run, which nobody has begun yet.
         CorruptCheckpoint: it is damaged.
     """
-    check_begun(store, _leaving(store, log, tip, tip.header.opening + 1))
+    run, _ = _leaving(store, log, tip, tip.header.opening + 1)
+    check_begun(store, run)
 
 
-def _leaving(store: Store, log: RunLog, tip: Tip, opening: int) -> RunState:
-    """A run that is to be deleted in this opening: its outbox has what others do not have yet."""
+def _leaving(store: Store, log: RunLog, tip: Tip, opening: int) -> tuple[RunState, bool]:
+    """A run that is to be deleted in this opening: its outbox has what others do not have yet. Whether it was over."""
     frames, run = reading(log, lambda frames: replay(frames, Joiner(store.blobs(log.run_id))), tip=tip)
     statuses = [frame.header.status for frame in frames if frame.header.status != DELETED]
     ended = bool(statuses) and statuses[-1] in ENDED
     if ended and not any(number < opening for number in store.markers.openings(log.run_id)):
         run.mail.outbox.clear()
-    return run
+    return run, ended
 
 
 def _emptied(run: RunState, marks: Marks) -> RunState:

@@ -42,7 +42,7 @@ from actorflow.runtime.large import Joiner
 from actorflow.runtime.letters import posted, received
 from actorflow.runtime.replay import reading, replay
 from actorflow.runtime.steering import next_actor
-from actorflow.store.deletion import DELETED
+from actorflow.store.deletion import DELETED, is_tombstone
 from actorflow.store.keys import encode_id
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from actorflow.engine.events import Receiving
     from actorflow.graph.graph import Graph
+    from actorflow.runtime.abroad import Sight
     from actorflow.runtime.lives import Lives
     from actorflow.store.log import Tip
 
@@ -276,7 +277,7 @@ class Dispatcher:
                 continue
             sight = await lives.abroad.look(parcel.target)
             if sight is None or sight.tip.header.status == DELETED:
-                return await self._carry_to_nobody(sender, parcel)
+                return await self._carry_to_nobody(sender, parcel, sight)
             if sight.tip.header.status in ENDED:
                 return await self._carry_to_ended(sender, parcel, sight.tip)
             if sight.owned:
@@ -294,9 +295,11 @@ class Dispatcher:
         letters = await self._lives.in_store(lambda: inbox.letters(parcel.target))
         return any(letter.sender == me for letter in letters)
 
-    async def _carry_to_nobody(self, sender: _Sender, parcel: Parcel) -> bool:
+    async def _carry_to_nobody(self, sender: _Sender, parcel: Parcel, sight: Sight | None) -> bool:
         """There is no such run, any more; but its last words may wait for the sender to take them, who then knows."""
         if parcel.kind == "monitor":
+            if sight is not None and not is_tombstone(sight.tip.header):
+                return False  # it is being deleted, and may yet say so itself
             them, me, inbox = encode_id(parcel.target), sender.run.run_id, self._lives.store.inbox
             letters = await self._lives.in_store(lambda: inbox.letters(me))
             taken = sender.run.mail.marks.get(them, (1, 0))

@@ -17,7 +17,8 @@ from msgspec import Struct, msgpack
 from actorflow.engine.events import Receiving
 from actorflow.engine.keys import key_of
 from actorflow.engine.mail import ParcelKind, lane_of
-from actorflow.engine.records import ErrorInfo
+from actorflow.engine.posting import down_values
+from actorflow.engine.records import ErrorInfo, Posted
 from actorflow.engine.run import Form
 from actorflow.errors import BadMessage, CorruptMessage, MigrationError, SchemaTooNew
 from actorflow.graph.codec import NO_CODECS
@@ -237,6 +238,21 @@ def received(
         kept=True,
         unfit=unfit,
     )
+
+
+def answer_to_unread(run: RunState, kept: Kept) -> Posted | None:
+    """What a run that is deleted says to who sent it this, which it never came to; None: nobody waits for that."""
+    try:
+        content, kind = _decode(kept.body), msgspec.convert(kept.kind, ParcelKind)
+    except msgspec.MsgspecError:
+        return None
+    if kind == "monitor":
+        values = {**down_values(run.run_id, run.status, None), "linked": bool(content.values)}
+        return Posted(str(kept.sender), "down", values=values, ask=content.ask)
+    if kind == "message" and content.ask is not None:
+        error = ErrorInfo("RunEnded", f"run {run.run_id!r} is {run.status}, and did not come to this message")
+        return Posted(str(kept.sender), "reply", ask=content.ask, error=error)
+    return None
 
 
 def current(schema: Schema, form: Form, values: Any, graph: Graph[Any], *, limit: float | None) -> dict[str, Any]:

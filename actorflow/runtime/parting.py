@@ -1,7 +1,9 @@
 """Parting: what a run that is deleted leaves to others, before nothing is left of it.
 
 Word of its end to those who watch it and to those whose messages it did not
-come to, the end of its children, and what it had sent and others may not have.
+come to, also where they lie in its inbox, since the next life of its id begins
+behind them; the end of its children, and what it had sent and others may not
+have.
 All of it goes as files into their inboxes, between the claim that says that
 the run is deleted and the tombstone: a deleter that dies in between leaves a
 run whose deletion the next one begins again, under the same numbers. Only the
@@ -18,13 +20,17 @@ from actorflow.engine.fold import fold
 from actorflow.engine.mail import Parcel
 from actorflow.engine.posting import farewell
 from actorflow.engine.records import ENDED
-from actorflow.errors import ChildNotBegun, IdempotencyConflict
+from actorflow.errors import ChildNotBegun, CorruptMessage, IdempotencyConflict
 from actorflow.runtime import clock
-from actorflow.runtime.letters import posted
+from actorflow.runtime.letters import answer_to_unread, posted
+from actorflow.store.backend import Missing
 from actorflow.store.deletion import DELETED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from actorflow.engine.run import RunState
+    from actorflow.store.keys import Letter
     from actorflow.store.store import Store
 
 _LASTING = ("message", "reply", "down")
@@ -51,16 +57,22 @@ def check_begun(store: Store, run: RunState) -> None:
         raise ChildNotBegun(run.run_id, owed)
 
 
-def take_leave(store: Store, run: RunState) -> None:
+def take_leave(store: Store, run: RunState, unread: Iterable[Letter] = ()) -> None:
     """Put what a run still owes to others into their inboxes. Blocks; the run is spent.
 
     Args:
         store: where they all are.
         run: as the claim that says that it is deleted has it.
+        unread: what lies in its inbox, and is passed. What is said to that comes last, and in the order of each
+            lane: more may be there when the deletion is begun again, and what was said first keeps its number.
     """
     now = clock.now()
     for record in farewell(run, now=now):
         run = fold(run, record)
+    for letter in sorted(unread):
+        with suppress(Missing, CorruptMessage):
+            if (answer := answer_to_unread(run, store.inbox.read(letter))) is not None:
+                run = fold(run, answer)
     for parcel in run.mail.outbox:
         if (status := _status_of(store, run, parcel.target)) is not None:
             wanted = parcel.kind in _LASTING or (status not in ENDED and parcel.kind != "spawn")

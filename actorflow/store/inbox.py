@@ -98,7 +98,7 @@ class Inbox:
     def _is_kept(self, letter: Letter, message: Message) -> bool:
         """Whether this message is what is kept there. Compared by content: a seal makes other bytes of it each time."""
         try:
-            kept = self._read(letter)
+            kept = self.read(letter)
         except Missing:
             return False  # taken meanwhile, and deleted
         if kept.content != message.content:
@@ -154,7 +154,7 @@ class Inbox:
             limits: of the window.
         """
         letters = self._listed(run_id, marks)
-        taker = Taker(run_id, read=self._read, bury=self.bury, now=now, limit=limit, size=size, limits=limits)
+        taker = Taker(run_id, read=self.read, bury=self.bury, now=now, limit=limit, size=size, limits=limits)
         messages, taking = taker.lanes(letters, marks)
         called, window, done = taker.callers(letters, window)
         return Batch(
@@ -193,8 +193,14 @@ class Inbox:
             return  # taken or buried before, and deleted
         self.dead_letters.keep(letter, found, reason=reason, detail=detail, now=now)
 
-    def _read(self, letter: Letter) -> Message:
-        """Read again before calling it damaged: what comes over a network may be, once."""
+    def read(self, letter: Letter) -> Message:
+        """A message. Read again before it is called damaged: what comes over a network may be, once.
+
+        Raises:
+            Missing: it is not there, any more.
+            CorruptMessage: it is damaged.
+            StoreError: it is sealed, and can't be opened here.
+        """
         key = inbox_key(letter)
         for attempt in range(_READS):
             try:

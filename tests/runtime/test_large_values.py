@@ -235,7 +235,7 @@ async def test_a_lost_blob_is_damage_to_the_run(url: str, looked: Store, how: st
     data = looked.backend.get(key)
     looked.backend.delete([key])
     if how == "damaged":
-        looked.backend.put_new(key, data[:-1] + b"?")
+        looked.backend.put_new(key, data[:-1] + bytes([data[-1] ^ 1]))
     before = looked.backend.list("runs/")
 
     async with Runtime(url) as rt:

@@ -1,18 +1,20 @@
-"""Monitors and links of which their run does not know that they arrived: the other one ends first, or is deleted."""
+"""Wishes of which their run does not know that they arrived, monitors, links and questions: the other one is over."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
+import pytest
 
 from actorflow import Context, Down, Graph, Runtime, State, Update, extend
 from actorflow.engine.records import Body, Ended, encode_body
+from actorflow.errors import AskFailed
 from actorflow.runtime.claiming import Limits, claiming_run
 from actorflow.store.backend import whole
 from actorflow.store.frames import Draft
 from actorflow.store.store import open_store
-from tests.runtime.correspondents import ended, runtime, sleeper, until
+from tests.runtime.correspondents import Total, ended, runtime, sleeper, till, until
 
 if TYPE_CHECKING:
     from actorflow.store.store import Store
@@ -42,10 +44,25 @@ def watcher(*, links: bool) -> Graph[Log]:
     return graph
 
 
-async def _watched_from_afar(url: str, watch: Graph[Any]) -> None:
-    """A run that nobody looks after, and in its inbox the wish of another one to watch it."""
-    async with runtime(url, [sleeper()]) as rt:
-        await rt.spawn(sleeper(), id="kid")
+def asker() -> Graph[Log]:
+    """Asks a till how much is in it, and notes what became of that."""
+    graph = Graph("asker", Log)
+
+    @graph.node
+    async def ask(state: Log, ctx: Context) -> Update:
+        try:
+            return {"heard": [str(await ctx.ask("kid", Total()))]}
+        except AskFailed as error:
+            return {"heard": [f"{type(error).__name__}: {error}"]}
+
+    return graph
+
+
+async def _watched_from_afar(url: str, watch: Graph[Any], kid: Graph[Any] | None = None) -> None:
+    """A run that nobody looks after, and in its inbox what another one wants of it."""
+    kid = kid or sleeper()
+    async with runtime(url, [kid]) as rt:
+        await rt.spawn(kid, id="kid")
         await until(lambda: _sleeps(rt, "kid"))
     with anyio.fail_after(60):
         async with runtime(url, [watch]) as rt:
@@ -141,6 +158,23 @@ async def test_word_of_an_end_comes_once_though_the_run_is_deleted_before_its_wa
         await until(lambda: _owes_nothing(rt, "watch"))
         await until(lambda: _heard(rt))
         assert await _heard(rt) == ["kid cancelled"]
+
+
+@pytest.mark.parametrize("watch", [watcher(links=False), asker()], ids=["monitors", "asks"])
+async def test_who_is_deleted_answers_what_lies_unread_though_its_id_is_used_again_at_once(
+    store_url: str, watch: Graph[Log]
+) -> None:
+    """The next life begins behind it. Planted: nobody reads it: for the sender it was taken, and is never answered."""
+    await _watched_from_afar(store_url, watch, till())
+
+    async with Runtime(store_url, recover="never") as rt:
+        await rt.delete("kid")
+        await rt.spawn(till(), id="kid", reuse=True)
+
+    async with runtime(store_url, [watch]) as rt:
+        await until(lambda: _heard(rt))
+        (word,) = await _heard(rt)
+    assert "deleted" in word
 
 
 async def _heard(rt: Runtime) -> list[str]:
