@@ -289,7 +289,7 @@ def test_damage_is_not_absence(store_url: str) -> None:
     owned.close()
     key = log_prefix("r") + checkpoint_name(1)
     data = store.backend.get(key)
-    for broken in (data[:-1], data + b"\0", data + data, b"", data[:60] + b"?" + data[61:]):
+    for broken in (data[:-1], data + b"\0", data + data, b"", data[:60] + bytes([data[60] ^ 1]) + data[61:]):
         store.backend.delete([key])
         store.backend.put_new(key, broken)
         with pytest.raises(CorruptCheckpoint):
