@@ -10,6 +10,7 @@ import pytest
 from actorflow import Context, Down, Graph, Runtime, State, Update, extend
 from actorflow.engine.records import Body, Ended, encode_body
 from actorflow.errors import AskFailed
+from actorflow.runtime import care
 from actorflow.runtime.claiming import Limits, claiming_run
 from actorflow.store.backend import whole
 from actorflow.store.frames import Draft
@@ -175,6 +176,50 @@ async def test_who_is_deleted_answers_what_lies_unread_though_its_id_is_used_aga
         await until(lambda: _heard(rt))
         (word,) = await _heard(rt)
     assert "deleted" in word
+
+
+async def test_who_monitors_a_run_that_is_being_deleted_waits_for_its_word(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deleter died before it said anything. Planted: there is no such run any more: a second word follows."""
+    watch = watcher(links=False)
+    await _watched_from_afar(store_url, watch)
+
+    def dies(*_: object) -> None:
+        raise LookupError("on purpose")
+
+    async with Runtime(store_url, recover="never") as rt:
+        monkeypatch.setattr(care, "take_leave", dies)
+        with pytest.raises(LookupError, match="on purpose"):
+            await rt.delete("kid")
+        monkeypatch.undo()
+
+    async with Runtime(store_url, recover="never") as rt:
+        await rt.resume(watch, "watch")
+        await rt.living().dispatcher.tried("watch")
+        assert await _heard(rt) == []
+        await rt.delete("kid")
+
+    async with runtime(store_url, [watch]) as rt:
+        await until(lambda: _owes_nothing(rt, "watch"))
+        await until(lambda: _heard(rt))
+        assert await _heard(rt) == ["kid deleted"]
+
+
+async def test_a_run_that_was_over_says_nothing_to_what_lies_unread(store_url: str) -> None:
+    """Whoever sent that was told by their own process. Planted: it is answered all the same, a second time."""
+    watch = watcher(links=False)
+    await _watched_from_afar(store_url, watch)
+    _cancel_and_die(store_url)
+    async with runtime(store_url, [watch]) as rt:
+        await until(lambda: _heard(rt))
+        await until(lambda: _owes_nothing(rt, "watch"))
+
+    async with Runtime(store_url, graphs=[watch], recover="never") as rt:
+        assert await _letters(rt, "kid")
+        await rt.delete("kid")
+        assert not await _letters(rt, "watch")
+        assert await _heard(rt) == ["kid cancelled"]
 
 
 async def _heard(rt: Runtime) -> list[str]:

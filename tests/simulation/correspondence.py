@@ -108,7 +108,7 @@ def concludes(world: World) -> Callable[[Runtime], Awaitable[None]]:
         world.told.wrong += late  # nobody is to be woken for it by what follows
         await asks_again(world, runtime)
         for target in (AGENT, LEDGER):
-            await _insist(world, lambda target=target: runtime.get(target).send(Close(), id="close"))
+            await insist(world, lambda target=target: runtime.get(target).send(Close(), id="close"))
         await world.awake()  # who stood still all the while goes on as if nothing had been
         await world.quiet()
 
@@ -205,15 +205,17 @@ async def _begin(world: World, runtime: Runtime, names: Sequence[str]) -> None:
     """Actors, if nobody has begun them: one that is there is not touched, and sleeps on."""
     for graph in graphs(world):
         if graph.name in names and world.newest(graph.name) < 0:
-            await _insist(world, lambda graph=graph: runtime.spawn(graph, id=graph.name, on_conflict="attach"))
+            await insist(world, lambda graph=graph: runtime.spawn(graph, id=graph.name, on_conflict="attach"))
 
 
-async def _insist(world: World, step: Callable[[], Awaitable[object]]) -> None:
-    """Until it is done, or the run is over."""
+async def insist(
+    world: World, step: Callable[[], Awaitable[object]], *, over: tuple[type[ActorflowError], ...] = (RunEnded,)
+) -> None:
+    """Until it is done, or one of these says that it is no more to be done."""
     while True:
         try:
             await step()
-        except RunEnded:
+        except over:
             return
         except ActorflowError as error:
             world.note(here(), f"tries again: {type(error).__name__}")

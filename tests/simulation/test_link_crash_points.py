@@ -9,8 +9,9 @@ import trio
 from actorflow import Context, Graph, Message, State
 from actorflow.engine import posting, turns
 from actorflow.engine.mail import Parcel
-from actorflow.errors import ActorflowError, NoSuchRun, RunEnded, RunExists
+from actorflow.errors import NoSuchRun, RunEnded, RunExists
 from actorflow.runtime.replay import replay
+from tests.simulation.correspondence import insist
 from tests.simulation.crashes import calls, play
 from tests.simulation.world import LEASE, SCAN, here
 
@@ -58,16 +59,7 @@ def _run(world: World, name: str) -> RunState:
 
 
 async def _insist(world: World, step: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        try:
-            await step()
-        except (RunExists, RunEnded, NoSuchRun):
-            return
-        except ActorflowError as error:
-            world.note(here(), f"tries again: {type(error).__name__}")
-            await trio.sleep(SCAN / 4)
-        else:
-            return
+    await insist(world, step, over=(RunExists, RunEnded, NoSuchRun))
 
 
 async def _begin(world: World, runtime: Runtime, name: str) -> None:
