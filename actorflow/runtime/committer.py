@@ -3,13 +3,16 @@
 Runs whose commits are ready together share a hop: a worker thread writes
 several, then syncs them (measured: docs/design/group-commit.md). A run that is
 alone commits inline while a sync is measured to be cheaper than a hop, so that
-a linear graph pays none. On a bucket each commit has a hop of its own.
+a linear graph pays none. On a bucket each commit is a request of its own, which
+the client's thread sends: the event loop waits for its reply, and no worker
+thread does.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -17,8 +20,8 @@ from anyio import CapacityLimiter, Event, to_thread
 from msgspec import Struct, field
 
 from actorflow.errors import StoreUnavailable
-from actorflow.runtime import ctrl_c
-from actorflow.store.backend import Steps
+from actorflow.runtime import ctrl_c, replies
+from actorflow.store.backend import REPLY_SECONDS, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -50,6 +53,7 @@ T = TypeVar("T")
 class _Job(Struct):
     steps: Steps[Any]
     files: int = 1  # that it keeps open between two steps
+    coming: Future[Any] | None = None  # the reply that the next step is to find
     value: Any = None
     error: BaseException | None = None
     done: Event = field(default_factory=Event)
@@ -57,7 +61,7 @@ class _Job(Struct):
     def go_on(self) -> bool:
         """Take the next step; False if there is none left. What it raises is kept for whoever awaits the job."""
         try:
-            next(self.steps)
+            self.coming = next(self.steps)
         except StopIteration as end:
             self.value = end.value
         except BaseException as error:  # noqa: BLE001 - raised again where the job is awaited
@@ -65,6 +69,12 @@ class _Job(Struct):
         else:
             return True
         return False
+
+    def go_on_blocking(self) -> bool:
+        """`go_on` in a thread that may wait for the reply."""
+        if self.coming is not None:
+            wait((self.coming,), REPLY_SECONDS)
+        return self.go_on()
 
     def result(self) -> Any:
         """What the steps returned, or raise what they raised."""
@@ -88,6 +98,7 @@ class Committer:
         self._files = files
         self._few, self._many = (min(most, max(1, files // 2)) for most in (FEW_THREADS, THREADS))  # each opens one
         self.apart = apart
+        self._requests = CapacityLimiter(REQUESTS)
         self._limiter = CapacityLimiter(REQUESTS if apart else THREADS)
         # other work may take long, and must not hold up commits
         self._calls = CapacityLimiter(REQUESTS if apart else THREADS)
@@ -97,7 +108,7 @@ class Committer:
         self._disk = 0.0  # seconds of it that it waited for the disk
         # not in the middle of a commit made inline, nor where one was taken for a hop, which its owner waits for
         # behind a shield
-        ctrl_c.waits_for(_run_all, Committer._carry)
+        ctrl_c.waits_for(_run_all, Committer._carry, Committer._send)
 
     def commit(self, steps: Steps[None], *, alone: bool) -> Coroutine[Any, Any, None]:
         """Take the steps of a commit, inline or in a thread; raises what they raise.
@@ -105,12 +116,12 @@ class Committer:
         It is done whole, whatever is cancelled.
 
         Args:
-            steps: blocking; one commit, as `Ownership.committing` has it.
+            steps: one commit, as `Ownership.committing` has it; but for the first on a bucket, they block.
             alone: no other run of this runtime is live, so there is nobody to share a hop with.
         """
-        if self.apart or not alone:  # a request may take a minute, however quick the last was: never inline
-            return self.share(steps)
-        return self._commit(_Job(steps))
+        if self.apart:
+            return self._send(_Job(steps))
+        return self._commit(_Job(steps)) if alone else self.share(steps)
 
     async def _commit(self, job: _Job) -> None:
         if self._average < INLINE_UNDER:
@@ -119,6 +130,25 @@ class Committer:
             with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
                 await self._hop([job])
         job.result()
+
+    async def _send(self, job: _Job) -> None:
+        """Take its steps here while each of them says which reply the next waits for, and the rest in a thread."""
+        with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
+            try:
+                async with self._requests:
+                    while (more := job.go_on()) and job.coming is not None:
+                        with anyio.move_on_after(REPLY_SECONDS):
+                            await replies.reply(job.coming)
+            except anyio.get_cancelled_exc_class():  # by asyncio itself, which no shield of ours keeps off
+                self._tasks.start_soon(self._finish, job)
+                raise
+            if more:
+                await self._hop([job])
+        job.result()
+
+    async def _finish(self, job: _Job) -> None:
+        with anyio.CancelScope(shield=True):  # as in `_send`
+            await self._hop([job])
 
     async def share(self, steps: Steps[T], *, files: int = 1) -> T:
         """Take these steps beside those of others, in a thread; what they return or raise.
@@ -211,8 +241,8 @@ def _run_all(jobs: list[_Job]) -> tuple[float, float]:
         The seconds that the first steps took, and those that followed, for each job.
     """
     started = time.perf_counter()
-    moving = [job for job in jobs if job.go_on()]
+    moving = [job for job in jobs if job.go_on_blocking()]
     written = time.perf_counter()
     while moving:
-        moving = [job for job in moving if job.go_on()]
+        moving = [job for job in moving if job.go_on_blocking()]
     return (written - started) / len(jobs), (time.perf_counter() - written) / len(jobs)

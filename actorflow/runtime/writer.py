@@ -286,7 +286,7 @@ class Writer:
 
     def _write_end(self, run: RunState, draft: Draft) -> Steps[None]:
         yield from self.ownership.committing(draft)
-        yield  # others sync first: what changes now is no part of their commits
+        yield None  # others sync first: what changes now is no part of their commits
         try:
             self._on_end(run, self.header)
         except StoreError as error:
@@ -296,7 +296,7 @@ class Writer:
 
     def _write_release(self, run: RunState, draft: Draft) -> Steps[None]:
         yield from self.ownership.committing(draft)
-        yield  # others sync first: what changes now is no part of their commits
+        yield None  # others sync first: what changes now is no part of their commits
         try:
             yield from self._on_rest(run, self.header)
         except StoreError as error:

@@ -91,7 +91,7 @@ class AppendOwnership(Ownership):
                 self._write(fd, data)
                 if not self.alone:
                     self._backend.start_writing(fd, self._size, len(data))
-                yield
+                yield None
                 self._backend.fdatasync(fd)
                 reached("append.after_sync")
         except StoreError:

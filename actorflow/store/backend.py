@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeVar
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 T = TypeVar("T")
 
-Steps = Generator[None, None, T]
-"""Blocking work that stops before each wait for the disk, so that many can wait together.
+Steps = Generator["Future[Any] | None", None, T]
+"""Blocking work that stops before each wait, so that many can wait together.
 
 Whoever has several takes the first step of each before the second of any: what the first of them waits for
 then mostly serves them all. Whoever has one calls `whole`.
+
+A step that sent something away yields what will be there once it is answered, and the next one does not block
+then. Before a step that may block, None is yielded.
 """
+
+REPLY_SECONDS = 90.0
+"""The next step is taken after so long at the latest, and finds no reply: every client has given up by then."""
 
 
 def whole(steps: Steps[T]) -> T:
     """All the steps, one after the other; what they return."""
     while True:
         try:
-            next(steps)
+            coming = next(steps)
         except StopIteration as end:
             value: T = end.value
             return value
+        if coming is not None:
+            wait((coming,), REPLY_SECONDS)
 
 
 class Missing(LookupError):
@@ -68,8 +77,8 @@ class Backend(ABC):
         """
 
     def putting_new(self, key: str, data: bytes) -> Steps[bool]:
-        """`put_new` in steps, durably; for many at once."""
-        yield
+        """`put_new` in steps, durably; for many at once. Where a commit is a request, the first does not block."""
+        yield None
         return self.put_new(key, data)
 
     @abstractmethod

@@ -134,7 +134,7 @@ class Folders:
         Also if it was there before: whoever made it may have died before its sync, and we build on it.
         """
         made = self._syncs.moment()
-        yield
+        yield None
         for parent, way in place.unsynced:
             self._settle(parent, way, made)
         self._sync_names(place.folder, place.way, made)

@@ -276,10 +276,10 @@ class LocalBackend(Folders, Backend):
                 self.write(fd, data)
                 reached("temp.after_write")
                 self.start_writing(fd, 0, len(data))
-                yield
+                yield None
                 reached(f"{stage}.before_sync")
                 self.fsync(fd)
-                yield  # a name that is made now would have to go into the journal before the next one's sync
+                yield None  # a name that is made now would have to go into the journal before the next one's sync
                 reached(f"{stage}.before_link")
                 with suppress(FileExistsError):
                     os.link(temp, name, src_dir_fd=self._root, dst_dir_fd=folder, follow_symlinks=False)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _RESEND = 6
 
+_BRIEF = 64 * 1024  # bytes of a body: what has more takes long to compress and to seal
+
 SNAPSHOT_EVERY = 64
 """Commits, each an object to be read again, after which a snapshot is due here whatever they weigh."""
 
@@ -103,7 +105,7 @@ class ObjectLog(RunLog):
             file=file_digest,
         )
         data, digest = encode_frame(header, draft.body, path=self.key(seq), file=file, sealing=self._sealing)
-        yield
+        yield None
         if not put_or_settle(self._backend, self.key(seq), data):
             return None
         if seq > 0 and not self._is_newest(seq):  # number 0 never comes free: whoever takes it is the first
@@ -181,11 +183,12 @@ class ObjectOwnership(Ownership):
         file, file_digest = encode_file(draft.file)
         header = self._header(draft, file_digest)
         key = self._log.key(header.seq)
+        if len(draft.body) > _BRIEF:
+            yield None
         data, digest = encode_frame(header, draft.body, path=key, file=file, sealing=self._sealing)
-        yield
         self._state = State.UNKNOWN
         try:
-            ours = put_or_settle(self._backend, key, data)
+            ours = yield from putting_or_settling(self._backend, key, data)
         except (StoreDenied, StoreFull):
             self._state = State.OPEN  # refused outright: nothing took effect
             raise
@@ -230,6 +233,7 @@ def putting_or_settling(backend: Backend, key: str, data: bytes) -> Steps[bool]:
         else:
             if not taken:
                 return True
+        yield None
         try:
             return backend.get(key) == data
         except Missing:

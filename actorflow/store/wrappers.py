@@ -12,6 +12,8 @@ from actorflow.store.backend import Backend, Missing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from actorflow.store.backend import Steps
+
 T = TypeVar("T")
 
 
@@ -68,49 +70,58 @@ class RetryingBackend(WrappedBackend):
 
     def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         """Put; after a failure, find out."""
-        failed = False
+        return self._again(lambda failures: self._put(key, data, durable=durable, failures=failures))
 
-        def put() -> bool:
-            nonlocal failed
-            try:
-                if self.inner.put_new(key, data, durable=durable):
-                    return True
-                return failed and self.inner.get(key) == data
-            except Missing:
-                raise StoreUnavailable(key, "it was taken a moment ago, and is gone") from None
-            except StoreUnavailable:
-                failed = True
-                raise
-            except (StoreDenied, StoreFull) as error:
-                if not failed:
-                    raise
-                # Of this request it is certain that it took no effect, but not of the one before it.
-                raise StoreUnavailable(
-                    key, f"unclear at first whether it was put, and then refused: {error}"
-                ) from error
-
-        return self._again(put)
+    def putting_new(self, key: str, data: bytes) -> Steps[bool]:
+        """`put_new` in steps: what is made again blocks."""
+        began = time.monotonic()
+        try:
+            return (yield from self.inner.putting_new(key, data))
+        except StoreUnavailable as error:
+            failure = error
+        yield None
+        return self._again(lambda failures: self._put(key, data, failures=failures), failure=failure, began=began)
 
     def get(self, key: str) -> bytes:
         """Get."""
-        return self._again(lambda: self.inner.get(key))
+        return self._again(lambda _: self.inner.get(key))
 
     def list(self, prefix: str) -> list[str]:
         """List."""
-        return self._again(lambda: self.inner.list(prefix))
+        return self._again(lambda _: self.inner.list(prefix))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete; what is gone already is no error."""
         names = [*keys]
-        self._again(lambda: self.inner.delete(names))
+        self._again(lambda _: self.inner.delete(names))
 
-    def _again(self, call: Callable[[], T]) -> T:
-        end = time.monotonic() + self._seconds
-        for attempt in range(1, self._attempts):
-            try:
-                return call()
-            except StoreUnavailable:
-                if time.monotonic() >= end:
-                    raise
-            time.sleep(random.uniform(0, 0.1 * 2**attempt))
-        return call()
+    def _put(self, key: str, data: bytes, *, durable: bool = True, failures: int) -> bool:
+        try:
+            if self.inner.put_new(key, data, durable=durable):
+                return True
+            return failures > 0 and self.inner.get(key) == data
+        except Missing:
+            raise StoreUnavailable(key, "it was taken a moment ago, and is gone") from None
+        except (StoreDenied, StoreFull) as error:
+            if not failures:
+                raise
+            # Of this request it is certain that it took no effect, but not of the one before it.
+            raise StoreUnavailable(key, f"unclear at first whether it was put, and then refused: {error}") from error
+
+    def _again(
+        self, call: Callable[[int], T], *, failure: StoreUnavailable | None = None, began: float | None = None
+    ) -> T:
+        """Call it, with the number of failures before, until it comes back. ``failure``: it failed once already."""
+        end = (time.monotonic() if began is None else began) + self._seconds
+        failures = 0
+        while True:
+            if failure is None:
+                try:
+                    return call(failures)
+                except StoreUnavailable as error:
+                    failure = error
+            failures += 1
+            if failures == self._attempts or time.monotonic() >= end:
+                raise failure
+            time.sleep(random.uniform(0, 0.1 * 2**failures))
+            failure = None

@@ -12,11 +12,11 @@ Each test gets a backend that holds nothing yet: a fresh folder or prefix will d
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from actorflow.store.backend import Backend, Missing
+from actorflow.store.backend import Backend, Missing, whole
 
 
 class BackendContract:
@@ -92,6 +92,18 @@ class BackendContract:
         with pytest.raises(Missing):
             backend.get("k/a")
         assert backend.put_new("k/a", b"two")
+
+    def test_puts_in_steps_are_puts(self, backend: Backend) -> None:
+        """Begun together, of those for one key one is told that it took it."""
+        begun = [backend.putting_new(key, data) for key in ("k/a", "k/b") for data in (b"one", b"two")]
+        coming = [next(steps) for steps in begun]
+        wait([one for one in coming if one is not None])
+        taken = [whole(steps) for steps in begun]
+
+        for key, new in (("k/a", taken[:2]), ("k/b", taken[2:])):
+            assert sum(new) == 1
+            assert backend.get(key) == (b"one" if new[0] else b"two")
+            assert not whole(backend.putting_new(key, b"three"))
 
     def test_of_racing_puts_one_wins_and_is_read_whole(self, backend: Backend) -> None:
         """Exactly one of 8 threads, in each of 25 rounds, and a reader never sees less than all of it."""

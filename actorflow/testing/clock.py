@@ -105,7 +105,7 @@ class VirtualClock(Clock):
         self._settling: list[Event] = []
         self._rests: list[_Rest] = []
         self._before: Clock | None = None
-        self._patched: list[tuple[ModuleType, Any]] = []
+        self._patched: list[tuple[ModuleType, str, Any]] = []
 
     # -- what a test asks of it ---------------------------------------------------------
 
@@ -187,17 +187,17 @@ class VirtualClock(Clock):
         self._thread = threading.get_ident()
         loop.go_by(self)
         self._loop, self._before = loop, clock.use(self)
-        for module in loop.hopping:
-            self._patched.append((module, vars(module)["run_sync"]))
-            vars(module)["run_sync"] = self._counting(vars(module)["run_sync"])
+        for module, name in loop.hopping:
+            self._patched.append((module, name, vars(module)[name]))
+            vars(module)[name] = self._counting(vars(module)[name])
         return self
 
     async def __aexit__(
         self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         while self._patched:
-            module, original = self._patched.pop()
-            vars(module)["run_sync"] = original
+            module, name, original = self._patched.pop()
+            vars(module)[name] = original
         if self._before is not None:
             clock.use(self._before)
         self._left, self._thread = time.perf_counter(), 0
@@ -207,14 +207,14 @@ class VirtualClock(Clock):
         for rest in self._rests:
             rest.over.set()
 
-    def _counting(self, run_sync: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        @wraps(run_sync)
+    def _counting(self, waits: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        @wraps(waits)
         async def counted(*args: Any, **options: Any) -> Any:
             if threading.get_ident() != self._thread:
-                return await run_sync(*args, **options)
+                return await waits(*args, **options)
             self.hop(1)
             try:
-                return await run_sync(*args, **options)
+                return await waits(*args, **options)
             finally:
                 self.hop(-1)
 
@@ -227,7 +227,7 @@ class VirtualClock(Clock):
         return self._time if self._left is None else self._time + time.perf_counter() - self._left
 
     def hop(self, more: int) -> None:
-        """So many more worker threads are in flight."""
+        """So many more worker threads, or requests, are in flight."""
         if not self._hops:
             self._hopping = time.perf_counter()
         self._hops += more

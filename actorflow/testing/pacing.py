@@ -17,12 +17,16 @@ import trio
 from anyio import to_thread
 from trio.abc import Clock, Instrument
 
+from actorflow.runtime import replies
+
 if TYPE_CHECKING:
     import asyncio
     from types import ModuleType
 
 
 RESOLUTION = 1e-6  # seconds
+
+_HOPPING = ((to_thread, "run_sync"), (replies, "reply"))
 
 
 class Pace(Protocol):
@@ -33,7 +37,7 @@ class Pace(Protocol):
         ...
 
     def hop(self, more: int) -> None:
-        """So many more worker threads are in flight."""
+        """So many more worker threads, or requests, are in flight."""
         ...
 
     def listen(self, deadline: float, *, channels: bool) -> float:
@@ -58,8 +62,8 @@ class PacedLoop(Protocol):
 
     began: float
     """Its own time when it was taken over."""
-    hopping: tuple[ModuleType, ...]
-    """Whose ``run_sync`` begins worker threads."""
+    hopping: tuple[tuple[ModuleType, str], ...]
+    """What waits for another thread: in which module, and its name there."""
 
     def go_by(self, pace: Pace) -> None:
         """Its time is that of the test from now on."""
@@ -90,7 +94,7 @@ def loop_of_this_task() -> PacedLoop:
 class _Asyncio:
     """A loop of asyncio's own, which waits in a selector."""
 
-    hopping: tuple[ModuleType, ...] = (to_thread,)
+    hopping: tuple[tuple[ModuleType, str], ...] = _HOPPING
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         selector = getattr(loop, "_selector", None)
@@ -140,7 +144,7 @@ class _Trio(Clock, Instrument):
     """The loop of trio, whose clock this is then."""
 
     def __init__(self) -> None:
-        self.hopping: tuple[ModuleType, ...] = (to_thread, trio.to_thread)
+        self.hopping: tuple[tuple[ModuleType, str], ...] = (*_HOPPING, (trio.to_thread, "run_sync"))
         self.began = trio.current_time()
         self._pace: Pace | None = None
         self._quiet = False  # no task could go on since it was last asked how long to wait

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actorflow.errors import StoreUnavailable, UnsafeStore
-from actorflow.store.backend import Missing
+from actorflow.store.backend import Missing, whole
 from actorflow.store.buckets.bucket import BucketBackend
 from actorflow.store.buckets.place import parse_place
 from actorflow.store.buckets.probe import probe
@@ -248,7 +248,7 @@ def test_the_verdict_is_kept_in_the_store() -> None:
     assert ProvenBackend(second).put_new("l", b"x")
     assert second.puts == 1
     other = Shelf(memory, "http://elsewhere")
-    assert ProvenBackend(other).put_new("m", b"x")
+    assert whole(ProvenBackend(other).putting_new("m", b"x"))
     assert other.puts > 300
 
     assert len(memory.list("probe/")) == 2
@@ -262,6 +262,8 @@ def test_nothing_is_put_where_nothing_is_proven() -> None:
     for _ in range(2):
         with pytest.raises(UnsafeStore, match="shelf://bucket/x: two processes could own"):
             backend.put_new("actorflow.json", b"{}")
+        with pytest.raises(UnsafeStore, match="two processes could own"):
+            whole(backend.putting_new("actorflow.json", b"{}"))
         assert liar.list("") == []
 
 

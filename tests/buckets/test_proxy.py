@@ -28,6 +28,7 @@ from tests.servers.proxy import (
     Says,
     Slow,
 )
+from tests.simulation.planted import in_steps
 from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ def test_without_reading_back_an_owner_fences_itself(
                 continue
         raise CommitUnknown(key, "planted")
 
-    monkeypatch.setattr("actorflow.store.object_log.put_or_settle", naive)
+    monkeypatch.setattr("actorflow.store.object_log.putting_or_settling", in_steps(naive))
     owned = log_of(backend, incarnations()).claim(claiming(FILE), actor=ACTOR)
     proxy.arm(Storm(1), anything, times=10_000)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from actorflow.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
-from actorflow.store.backend import Backend, Missing
+from actorflow.store.backend import Backend, Missing, whole
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.observing import LoggingBackend, MetricsBackend
 from actorflow.store.wrappers import RetryingBackend, WrappedBackend
@@ -82,11 +83,22 @@ def naps(monkeypatch: Any) -> list[float]:
 
 AWAY = StoreUnavailable("k", "away")
 
+Put = Callable[[Backend, str, bytes], bool]
+either_put = pytest.mark.parametrize(
+    "put",
+    [
+        lambda backend, key, data: backend.put_new(key, data),
+        lambda backend, key, data: whole(backend.putting_new(key, data)),
+    ],
+    ids=["put", "put in steps"],
+)
 
-def test_what_was_unavailable_is_asked_again(naps: list[float]) -> None:
+
+@either_put
+def test_what_was_unavailable_is_asked_again(put: Put, naps: list[float]) -> None:
     """Every call, with a pause that grows and is never the same for two."""
     for call in (
-        lambda backend: backend.put_new("k", b"x"),
+        lambda backend: put(backend, "k", b"x"),
         lambda backend: backend.list(""),
         lambda backend: backend.delete(key for key in ("k",)),
     ):
@@ -98,8 +110,14 @@ def test_what_was_unavailable_is_asked_again(naps: list[float]) -> None:
     assert all(0 <= nap <= 0.8 for nap in naps)
 
 
-def test_it_gives_up(naps: list[float]) -> None:
+@either_put
+def test_it_gives_up(put: Put, naps: list[float]) -> None:
     """After so many attempts, or when they took so long; the error is that of the last."""
+    flaky = Flaky(*[AWAY] * 10)
+    with pytest.raises(StoreUnavailable):
+        put(RetryingBackend(flaky, seconds=0), "k", b"x")
+    assert (flaky.calls, naps) == (1, [])
+
     flaky = Flaky(*[AWAY] * 10)
     with pytest.raises(StoreUnavailable):
         RetryingBackend(flaky, attempts=3).get("k")
@@ -112,37 +130,40 @@ def test_it_gives_up(naps: list[float]) -> None:
     assert len(naps) == 2
 
 
-def test_what_was_refused_is_not_asked_again(naps: list[float]) -> None:
+@either_put
+def test_what_was_refused_is_not_asked_again(put: Put, naps: list[float]) -> None:
     """A refusal is an answer, and so is that nothing is there."""
     flaky = Flaky(StoreDenied("k", "no"))
 
     with pytest.raises(StoreDenied):
-        RetryingBackend(flaky).put_new("k", b"x")
+        put(RetryingBackend(flaky), "k", b"x")
     with pytest.raises(Missing):
         RetryingBackend(flaky).get("k")
 
     assert (flaky.calls, naps) == (2, [])
 
 
+@either_put
 @pytest.mark.parametrize("refusal", [StoreDenied("k", "the token expired"), StoreFull("k", "over the quota")])
 @pytest.mark.parametrize("calm", [0, 1])  # the put again is refused, or the comparison
 def test_a_refusal_after_a_lost_reply_does_not_say_that_nothing_was_put(
-    refusal: StoreError, calm: int, naps: list[float]
+    put: Put, refusal: StoreError, calm: int, naps: list[float]
 ) -> None:
     """Planted: passed on as it is, an owner would take its commit, which is there, for one that never happened."""
     flaky = Flaky("lost", *[""] * calm, *[refusal] * 100)
 
     with pytest.raises(StoreUnavailable) as unclear:
-        RetryingBackend(flaky).put_new("k", b"mine")
+        put(RetryingBackend(flaky), "k", b"mine")
 
     assert flaky.inner.get("k") == b"mine"
     assert str(refusal) in str(unclear.value)
 
 
-def test_a_put_whose_reply_was_lost_knows_its_own(naps: list[float]) -> None:
+@either_put
+def test_a_put_whose_reply_was_lost_knows_its_own(put: Put, naps: list[float]) -> None:
     """Planted: a retry that believes the conflict would call its own object another's."""
     flaky = Flaky("lost")
-    assert RetryingBackend(flaky).put_new("k", b"mine")
+    assert put(RetryingBackend(flaky), "k", b"mine")
     assert flaky.calls == 3  # the put, the put again, and the comparison
 
     flaky = Flaky("lost")
@@ -153,15 +174,16 @@ def test_a_put_whose_reply_was_lost_knows_its_own(naps: list[float]) -> None:
     assert repeated == [False, False]
 
 
-def test_anothers_object_stays_anothers(naps: list[float]) -> None:
+@either_put
+def test_anothers_object_stays_anothers(put: Put, naps: list[float]) -> None:
     """Also after a failure; and without one the bytes are not even compared."""
     flaky = Flaky(AWAY)
     flaky.inner.put_new("k", b"theirs")
-    assert not RetryingBackend(flaky).put_new("k", b"mine")
+    assert not put(RetryingBackend(flaky), "k", b"mine")
 
     calm = Flaky()
     calm.inner.put_new("k", b"same")
-    assert not RetryingBackend(calm).put_new("k", b"same")
+    assert not put(RetryingBackend(calm), "k", b"same")
     assert calm.calls == 1
 
 

@@ -12,6 +12,7 @@ from actorflow.store.object_log import ObjectLog
 from actorflow.store.store import open_store
 from actorflow.testing.faulty import FAULTS
 from tests.faults.sweep import check_afterwards, play
+from tests.simulation.planted import in_steps
 
 if TYPE_CHECKING:
     from actorflow.store.backend import Backend
@@ -77,7 +78,7 @@ async def test_a_failure_taken_for_a_success_is_found() -> None:
             return True
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_log, "put_or_settle", optimistic)
+        patch.setattr(object_log, "putting_or_settling", in_steps(optimistic))
 
         with pytest.raises((AssertionError, CorruptCheckpoint)):
             await sweep("unavailable", persistent=False)
@@ -93,7 +94,7 @@ async def test_an_own_object_taken_for_anothers_is_found() -> None:
             return backend.put_new(key, data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_log, "put_or_settle", hasty)
+        patch.setattr(object_log, "putting_or_settling", in_steps(hasty))
         _, bucket, heard = await play("lost reply", 10_000, persistent=False, patch=patch)
         whole = len(heard)
         _, bucket, heard = await play("lost reply", 6, persistent=False, patch=patch)

@@ -58,7 +58,7 @@ def ones_own_commit_is_taken_for_anothers(patch: pytest.MonkeyPatch) -> None:
         except StoreError:
             return backend.put_new(key, data)
 
-    everywhere(patch, object_log.put_or_settle, hasty)
+    everywhere(patch, object_log.putting_or_settling, simulated.in_steps(hasty))
 
 
 @found_by(
@@ -79,7 +79,7 @@ def a_timeout_is_taken_for_a_failure(patch: pytest.MonkeyPatch) -> None:
             self._state = State.OPEN
             raise
 
-    everywhere(patch, object_log.put_or_settle, failed)
+    everywhere(patch, object_log.putting_or_settling, simulated.in_steps(failed))
     patch.setattr(ObjectOwnership, "_put", goes_on)
 
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
 
+import actorflow.runtime.committer
 from actorflow.errors import StoreFull, StoreUnavailable
-from actorflow.runtime.committer import FEW_THREADS, THREADS, Committer, _Job, _run_all
+from actorflow.runtime.committer import FEW_THREADS, REQUESTS, THREADS, Committer, _Job, _run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+
+    from actorflow.store.backend import Steps
 
 
-def commit(log: list[str], name: str, *, fails: bool = False) -> Generator[None]:
+def commit(log: list[str], name: str, *, fails: bool = False) -> Steps[None]:
     """A commit that says what it does."""
     log.append(f"write {name}")
     if fails:
@@ -133,13 +139,14 @@ async def test_commits_that_are_requests_go_apart() -> None:
     """On a bucket none gains from company: each has a thread, however many wait, and nobody waits for a slow one."""
     hung, released = threading.Event(), threading.Event()
 
-    def slow() -> Generator[None]:
+    def slow() -> Steps[None]:
+        yield None
         hung.set()
         assert released.wait(30)  # else somebody has waited for it
-        yield
+        yield None
 
-    def quick() -> Generator[None]:
-        yield
+    def quick() -> Steps[None]:
+        yield None
 
     async with anyio.create_task_group() as tasks:
         committer = Committer(tasks, files=256, apart=True)
@@ -151,22 +158,206 @@ async def test_commits_that_are_requests_go_apart() -> None:
         released.set()
 
 
-async def test_a_request_is_never_made_in_the_event_loop() -> None:
-    """Not even the first, when it is not known yet how long one takes: it may be a minute, in which all else stands."""
+async def test_what_may_block_is_never_done_in_the_event_loop() -> None:
+    """Not even the first time, when it is not known yet how long a request takes: it may be a minute."""
     threads: list[int] = []
 
-    def request() -> Generator[None]:
+    def request() -> Steps[None]:
+        yield None
         threads.append(threading.get_ident())
-        yield
+        yield None
         threads.append(threading.get_ident())
 
     async with anyio.create_task_group() as tasks:
         committer = Committer(tasks, files=256, apart=True)
         for _ in range(3):
             await committer.commit(request(), alone=True)
+        await committer.share(request())
 
     assert threading.get_ident() not in threads
-    assert len(threads) == 6
+    assert len(threads) == 8
+
+
+class Line:
+    """A client with a thread of its own, which answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.open: list[Future[str]] = []
+        self.most = 0
+        self.found: list[str] = []
+
+    def asks(self, *, after: Callable[[str], Steps[None]] | None = None) -> Steps[None]:
+        """A commit that sends one request."""
+        self.open.append(Future())
+        self.most = max(self.most, len(self.open))
+        coming = self.open[-1]
+        yield coming
+        self.found.append(coming.result(timeout=0))
+        if after is not None:
+            yield from after(self.found[-1])
+
+    def answer(self, *what: str | Exception) -> None:
+        """From a thread that is not the event loop's."""
+
+        def say() -> None:
+            for one in what:
+                coming = self.open.pop(0)
+                coming.set_exception(one) if isinstance(one, Exception) else coming.set_result(one)
+
+        thread = threading.Thread(target=say)
+        thread.start()
+        thread.join()
+
+    async def asked(self, times: int) -> None:
+        """Back when so many wait."""
+        with anyio.fail_after(20):
+            while len(self.open) < times:  # noqa: ASYNC110 - of what is asked nobody tells
+                await anyio.sleep(0.001)
+
+
+async def no_thread(*_: object, **__: object) -> None:
+    """As anyio's on either loop, of which trio's keeps threads."""
+    raise RuntimeError("can't start new thread")
+
+
+async def test_a_reply_is_waited_for_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of hundreds that wait for a bucket would take the interpreter away from its client."""
+    line = Line()
+    monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        for _ in range(3):
+            tasks.start_soon(partial(committer.commit, line.asks(), alone=False))
+        await line.asked(3)
+        line.answer("a", "b", "c")
+
+    assert sorted(line.found) == ["a", "b", "c"]
+
+
+async def test_there_are_so_many_requests_at_once() -> None:
+    """More would only wait for a connection, and be late when their time is counted."""
+    line = Line()
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        for _ in range(REQUESTS + 8):
+            tasks.start_soon(partial(committer.commit, line.asks(), alone=False))
+        await line.asked(REQUESTS)
+        await anyio.wait_all_tasks_blocked()
+        line.answer(*["a"] * REQUESTS)
+        await line.asked(8)
+        line.answer(*["b"] * 8)
+
+    assert line.most == REQUESTS
+    assert line.found == ["a"] * REQUESTS + ["b"] * 8
+
+
+async def test_what_follows_a_bad_reply_has_a_thread() -> None:
+    """To find out what became of it takes requests that are waited for, and pauses."""
+    line, threads = Line(), list[int]()
+
+    def finds_out(found: str) -> Steps[None]:
+        yield None
+        threads.append(threading.get_ident())
+        yield from line.asks()
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        tasks.start_soon(partial(committer.commit, line.asks(after=finds_out), alone=False))
+        await line.asked(1)
+        line.answer("unclear")
+        await line.asked(1)
+        line.answer("it is there")
+
+    assert line.found == ["unclear", "it is there"]
+    assert threading.get_ident() not in threads
+
+
+async def test_a_reply_that_is_an_error_is_raised_where_the_commit_is_awaited() -> None:
+    """And the next one goes on."""
+    line = Line()
+
+    async def commits() -> None:
+        with pytest.raises(StoreFull):
+            await committer.commit(line.asks(), alone=True)
+        await committer.commit(line.asks(), alone=True)
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        tasks.start_soon(commits)
+        await line.asked(1)
+        line.answer(StoreFull("a", "no room"))
+        await line.asked(1)
+        line.answer("b")
+
+    assert line.found == ["b"]
+
+
+async def test_a_reply_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client bounds each request; this is for one that is broken."""
+    monkeypatch.setattr(actorflow.runtime.committer, "REPLY_SECONDS", 0.01)
+    line = Line()
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            committer = Committer(tasks, files=256, apart=True)
+            with pytest.raises(TimeoutError):
+                await committer.commit(line.asks(), alone=True)
+            with pytest.raises(TimeoutError):
+                await committer.share(line.asks())  # in a thread
+
+
+async def test_whoever_is_cancelled_waits_for_the_reply() -> None:
+    """As for every commit: it has been sent."""
+    line, seen = Line(), list[str]()
+
+    async def owner(scope: anyio.CancelScope) -> None:
+        with scope:
+            await committer.commit(line.asks(), alone=False)
+            seen.append("committed")
+            await anyio.lowlevel.checkpoint()
+        seen.append("cancelled" if scope.cancelled_caught else "not cancelled")
+
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        scope = anyio.CancelScope()
+        tasks.start_soon(owner, scope)
+        await line.asked(1)
+        scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert seen == []
+        line.answer("a")
+
+    assert (seen, line.found) == (["committed", "cancelled"], ["a"])
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_task_that_asyncio_itself_cancels_leaves_its_commit_to_a_thread(*, in_thread: bool) -> None:
+    """No shield keeps that off, and what is begun is done whole, and once."""
+    line = Line()
+
+    def asks() -> Steps[None]:
+        if in_thread:
+            yield None
+        yield from line.asks()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            committer = Committer(tasks, files=256, apart=True)
+            owner = asyncio.create_task(committer.commit(asks(), alone=False))
+            await line.asked(1)
+            owner.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await owner
+            line.answer("a")
+            with anyio.fail_after(20):
+                while not line.found:  # noqa: ASYNC110 - of threads nobody tells
+                    await anyio.sleep(0.001)
+
+    asyncio.run(main())
+
+    assert line.found == ["a"]
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -175,9 +366,6 @@ async def test_a_commit_for_which_there_is_no_thread_fails_and_does_not_hang(
 ) -> None:
     """A process may have no more threads (``ulimit -u``); whoever waits is told, and the next one may have luck."""
     log: list[str] = []
-
-    async def no_thread(*_: object, **__: object) -> None:  # as anyio's on either loop, of which trio's keeps threads
-        raise RuntimeError("can't start new thread")
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:

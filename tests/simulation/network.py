@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from actorflow.errors import StoreUnavailable
 from actorflow.store.backend import Backend
 from actorflow.store.memory import MemoryBackend
-from tests.simulation.schedule import Killed, Stop, pause
+from tests.simulation.schedule import Killed, Stop, in_thread, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from actorflow.store.backend import Steps
     from tests.simulation.world import Process
 
 T = TypeVar("T")
@@ -68,6 +69,20 @@ class Network(Backend):
         """Put-if-absent, atomic at one moment between begin and reply."""
         del durable
         return self._call("put", key, lambda: self._bucket.put_new(key, data))
+
+    def putting_new(self, key: str, data: bytes) -> Steps[bool]:
+        """`put_new` in steps: from the event loop it is sent, and answered as the world likes."""
+        if in_thread():
+            yield
+            return self.put_new(key, data)
+        if self._process.dead:
+            raise Killed
+        sent = self._process.world.send(lambda: self.put_new(key, data))
+        yield sent
+        try:
+            return sent.result(timeout=0)
+        except TimeoutError:  # who stood still for long looks before it has come
+            raise LostReply(key) from None
 
     def get(self, key: str) -> bytes:
         """Read at one moment."""

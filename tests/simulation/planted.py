@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from actorflow.errors import Fenced, StoreError
 from actorflow.runtime import recovery
 from actorflow.runtime.actor import Actor
@@ -15,34 +17,41 @@ from actorflow.store.object_log import ObjectLog, ObjectOwnership
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
-
     from actorflow.store.backend import Backend, Steps
     from actorflow.store.frames import Draft
     from actorflow.store.log import RunLog
     from actorflow.store.store import Store
 
 
+def in_steps(put: Callable[[Backend, str, bytes], bool]) -> Callable[[Backend, str, bytes], Steps[bool]]:
+    """What puts so, in place of `putting_or_settling`."""
+
+    def putting(backend: Backend, key: str, data: bytes) -> Steps[bool]:
+        yield None
+        return put(backend, key, data)
+
+    return putting
+
+
 def _acknowledges_before_the_put(patch: pytest.MonkeyPatch) -> None:
     """The owner is told at once; each commit is written when the next one comes."""
-    put, put_or_settle = ObjectOwnership._put, object_log.put_or_settle
+    put, putting_or_settling = ObjectOwnership._put, object_log.putting_or_settling
     kept: dict[int, tuple[Backend, str, bytes]] = {}
 
     def late_put(self: ObjectOwnership, draft: Draft) -> Steps[Any]:
         if (before := kept.pop(id(self), None)) is not None:
-            put_or_settle(*before)
+            yield from putting_or_settling(*before)
+        if draft.kind == "release":
+            return (yield from put(self, draft))
 
-        def keep(backend: Backend, key: str, data: bytes) -> bool:
-            if draft.kind == "release":
-                return put_or_settle(backend, key, data)
+        def keep(backend: Backend, key: str, data: bytes) -> Steps[bool]:
             kept[id(self)] = (backend, key, data)
+            yield from ()
             return True
 
-        object_log.put_or_settle = keep  # type: ignore[assignment]
-        try:
+        with pytest.MonkeyPatch.context() as now:
+            now.setattr(object_log, "putting_or_settling", keep)
             return (yield from put(self, draft))
-        finally:
-            object_log.put_or_settle = put_or_settle
 
     patch.setattr(ObjectOwnership, "_put", late_put)
 
@@ -63,7 +72,7 @@ def _skips_the_nonce_check(patch: pytest.MonkeyPatch) -> None:
             return True
         raise Fenced(key, "unclear")
 
-    patch.setattr(object_log, "put_or_settle", trusting)
+    patch.setattr(object_log, "putting_or_settling", in_steps(trusting))
 
 
 def _takes_a_failure_for_a_success(patch: pytest.MonkeyPatch) -> None:
@@ -75,7 +84,7 @@ def _takes_a_failure_for_a_success(patch: pytest.MonkeyPatch) -> None:
         except StoreError:
             return True
 
-    patch.setattr(object_log, "put_or_settle", optimistic)
+    patch.setattr(object_log, "putting_or_settling", in_steps(optimistic))
 
 
 def _goes_on_when_fenced(patch: pytest.MonkeyPatch) -> None:
@@ -85,7 +94,7 @@ def _goes_on_when_fenced(patch: pytest.MonkeyPatch) -> None:
         backend.put_new(key, data)
         return True
 
-    patch.setattr(object_log, "put_or_settle", brazen)
+    patch.setattr(object_log, "putting_or_settling", in_steps(brazen))
 
 
 def _swallows_an_error_in_recovery(patch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ import trio
 from trio._core import _run as trio_run
 from trio.testing import MockClock
 
+from actorflow.runtime import replies
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -132,6 +134,11 @@ def pause(stop: Stop) -> None:
         hop.pause(stop)
 
 
+def in_thread() -> bool:
+    """Whether this is one of the simulation's threads, and not its event loop."""
+    return getattr(_here, "hop", None) is not None
+
+
 class BatonLock:
     """A lock among threads of which one runs at a time: who finds it taken hands the baton back until it is free."""
 
@@ -140,7 +147,7 @@ class BatonLock:
 
     def __enter__(self) -> None:
         while self._taken:
-            assert getattr(_here, "hop", None) is not None, "the event loop waits for a lock held over a store call"
+            assert in_thread(), "the event loop waits for a lock held over a store call"
             pause(Stop("lock", seconds=0.001))
         self._taken = True
 
@@ -179,10 +186,10 @@ def simulated(
                 return hop.result()
 
     def sleep(seconds: float) -> None:
-        if getattr(_here, "hop", None) is None:
-            _real_sleep(seconds)
-        else:
+        if in_thread():
             pause(Stop("sleep", seconds=seconds))
+        else:
+            _real_sleep(seconds)
 
     idle: list[Hand] = []
     clock, kept = MockClock(autojump_threshold=0), random.getstate()
@@ -191,6 +198,7 @@ def simulated(
         patch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
         patch.setattr(trio_run, "_r", Random(chance.random()))
         patch.setattr(anyio.to_thread, "run_sync", run_sync)
+        patch.setattr(replies, "_from_any_thread", lambda: lambda call: call())  # there is but one thread at a time
         patch.setattr(os, "urandom", chance.randbytes)
         patch.setattr(random, "_urandom", chance.randbytes)  # as `secrets` has it
         patch.setattr(time, "time", lambda: EPOCH + clock.current_time() + skew())

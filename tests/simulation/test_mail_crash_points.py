@@ -55,20 +55,20 @@ WHOLE = _scene(
 """The ledger also begins a run, and hears of its end; that sends, sleeps and asks itself."""
 
 
-def play(scene: Scene, fates: dict[At, Fate]) -> World:
+def play(scene: Scene, fates: dict[At, Fate], *, seed: int = 0) -> World:
     """A world in which exactly this happens."""
 
     def script(call: Call, point: str) -> Fate | None:
         return fates.get((call.process.name, call.number, point))
 
-    world = World(script=script, tidy=True, poll=(1.0, 5.0), blob=400)
+    world = World(seed, script=script, tidy=True, poll=(1.0, 5.0), blob=400)
     world.run(scene)
     return world
 
 
-def each_fate(scene: Scene, *fates: tuple[str, Fate], whose: str = "BA") -> Iterator[dict[At, Fate]]:
+def each_fate(scene: Scene, *fates: tuple[str, Fate], whose: str = "BA", seed: int = 0) -> Iterator[dict[At, Fate]]:
     """Of A and of B, at each thing that they write; also when they only show that they live."""
-    world = play(scene, {})
+    world = play(scene, {}, seed=seed)
     for call in [call for name in whose for call in calls(world, name)]:
         if call.kind == "put" or (call.kind == "delete" and not call.key.startswith("hosts")):
             for point, fate in fates:

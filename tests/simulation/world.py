@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from concurrent.futures import Future
 from contextvars import ContextVar
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
+import anyio
+import anyio.to_thread
 import pytest
 import trio
 
@@ -220,6 +223,12 @@ class World:
         """The store as it really is, for looking at it: no network, no delay."""
         return open_store(self.bucket, readonly=True)
 
+    def send(self, request: Callable[[], bool]) -> Future[bool]:
+        """Let a client do this in a thread of its own; what comes of it will be there."""
+        sent: Future[bool] = Future()
+        self._nursery.start_soon(self._answer, request, sent)
+        return sent
+
     # -- how ---------------------------------------------------------------------------
 
     async def _play(self, scene: Callable[[World], Awaitable[None]]) -> None:
@@ -247,6 +256,12 @@ class World:
                 raise
         finally:
             process.over.set()
+
+    async def _answer(self, request: Callable[[], bool], sent: Future[bool]) -> None:
+        try:
+            sent.set_result(await anyio.to_thread.run_sync(request))
+        except BaseException as error:  # noqa: BLE001 - raised again where the answer is looked at
+            sent.set_exception(error)
 
     async def _at(self, stop: Stop) -> BaseException | None:
         """A thread has stopped: what befalls it there, and when it may go on."""

@@ -8,6 +8,7 @@ import math
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from anyio import from_thread, to_thread
 from actorflow import Context, Graph, MetricsBackend, RestartPolicy, Retry, Runtime, Update
 from actorflow.errors import NodeTimeout, RunFailed
 from actorflow.runtime import clock as runtime_clock
+from actorflow.runtime import replies
 from actorflow.runtime.clock import Clock
 from actorflow.store.memory import MemoryBackend
 from actorflow.testing import VirtualClock
@@ -153,6 +155,23 @@ async def test_time_stands_still_while_a_thread_works() -> None:
     """A call of the store, and a sync node, take no time."""
     async with VirtualClock() as clock:
         assert await order_of_thread_and_sleeper(to_thread.run_sync) == ["thread", "hour"]
+
+    assert clock.elapsed == HOUR
+
+
+@pytest.mark.usefixtures("untimed")
+async def test_time_stands_still_while_a_reply_is_awaited() -> None:
+    """It comes from the thread of a bucket's client, and no thread of ours waits for it."""
+
+    async def answered(work: Callable[..., object], *arguments: object) -> None:
+        coming: Future[object] = Future()
+        thread = threading.Thread(target=lambda: coming.set_result(work(*arguments)))
+        thread.start()
+        await replies.reply(coming)
+        thread.join()
+
+    async with VirtualClock() as clock:
+        assert await order_of_thread_and_sleeper(answered) == ["thread", "hour"]
 
     assert clock.elapsed == HOUR
 

@@ -16,10 +16,12 @@ from actorflow.store.buckets.bucket import (
     load,
     run,
     run_many,
+    send,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
 
     from actorflow.store.buckets.place import Place
 
@@ -58,6 +60,9 @@ class AzureBackend(BucketBackend):
 
     def _create(self, name: str, data: bytes) -> None:
         run(self._fs, self._upload, name, data)
+
+    def _send(self, name: str, data: bytes) -> Future[None]:
+        return send(self._fs, self._upload, name, data)
 
     def _read(self, name: str) -> bytes:
         return run(self._fs, self._download, name)

@@ -6,13 +6,16 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from actorflow.errors import BadStoreUrl, StoreError, UnsafeStore
 from actorflow.store.backend import Backend, Missing
 from actorflow.store.buckets.answers import Answer, Meaning
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from actorflow.store.backend import Steps
     from actorflow.store.buckets.place import Place
 
 T = TypeVar("T")
@@ -58,11 +61,20 @@ class BucketBackend(Backend):
         del durable
         try:
             self._create(self._root + key, data)
-        except Exception as error:
-            if self._answer(error).meaning is Meaning.TAKEN:
-                return False
-            raise self._error(error, key) from error
+        except Exception as error:  # noqa: BLE001 - raised again as ours
+            return self._not_put(error, key)
         return True
+
+    def putting_new(self, key: str, data: bytes) -> Steps[bool]:
+        """`put_new` in steps: the request is sent, and then there is its answer."""
+        try:
+            sent = self._send(self._root + key, data)
+            yield sent
+            if sent is not None:
+                sent.result(timeout=0)
+        except Exception as error:  # noqa: BLE001 - raised again as ours
+            return self._not_put(error, key)
+        return True if sent is not None else self.put_new(key, data)
 
     def get(self, key: str) -> bytes:
         """The object's bytes."""
@@ -94,6 +106,10 @@ class BucketBackend(Backend):
     def _create(self, name: str, data: bytes) -> None:
         """Create the object if it is not there; raise if it is."""
 
+    def _send(self, name: str, data: bytes) -> Future[None] | None:  # noqa: ARG002 - for those who can
+        """`_create` in the thread of a client that has one, without waiting for it; None: there is no such client."""
+        return None
+
     @abstractmethod
     def _read(self, name: str) -> bytes: ...
 
@@ -108,6 +124,12 @@ class BucketBackend(Backend):
     @abstractmethod
     def _answer(self, error: Exception) -> Answer:
         """What an exception of the client library says."""
+
+    def _not_put(self, error: Exception, key: str) -> Literal[False]:
+        """False: somebody's object is there."""
+        if self._answer(error).meaning is not Meaning.TAKEN:
+            raise self._error(error, key) from error
+        return False
 
     def _error(self, error: Exception, key: str) -> StoreError:
         if isinstance(error, StoreError):
@@ -128,6 +150,17 @@ def run(filesystem: Any, work: Callable[..., Awaitable[T]], *arguments: Any) -> 
     sync: Any = import_module("fsspec.asyn").sync
     result: T = sync(filesystem.loop, work, *arguments, timeout=CALL_SECONDS)
     return result
+
+
+def send(filesystem: Any, work: Callable[..., Awaitable[T]], *arguments: Any) -> Future[T]:
+    """`run`, without waiting for it."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(CALL_SECONDS):
+            return await work(*arguments)
+
+    loop = filesystem.loop  # raises in a forked child
+    return asyncio.run_coroutine_threadsafe(bounded(), loop)
 
 
 def run_many(filesystem: Any, work: Callable[[str], Awaitable[None]], names: Sequence[str]) -> None:

@@ -20,10 +20,12 @@ from actorflow.store.buckets.bucket import (
     load,
     run,
     run_many,
+    send,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from actorflow.store.buckets.place import Place
 
@@ -64,6 +66,9 @@ class GcsBackend(BucketBackend):
 
     def _create(self, name: str, data: bytes) -> None:
         run(self._fs, self._insert, name, data)
+
+    def _send(self, name: str, data: bytes) -> Future[None]:
+        return send(self._fs, self._insert, name, data)
 
     async def _insert(self, name: str, data: bytes) -> None:
         # As media, not by gcsfs's pipe_file: that wraps data in a fixed boundary, which data may contain.

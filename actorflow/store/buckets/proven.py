@@ -15,6 +15,7 @@ from actorflow.store.keys import PROBE
 from actorflow.store.wrappers import WrappedBackend
 
 if TYPE_CHECKING:
+    from actorflow.store.backend import Steps
     from actorflow.store.buckets.bucket import BucketBackend
 
 _PROBE = 1  # raise it when the probe finds more: old verdicts then no longer count
@@ -52,6 +53,13 @@ class ProvenBackend(WrappedBackend):
         """
         self.prove()
         return self.inner.put_new(key, data, durable=durable)
+
+    def putting_new(self, key: str, data: bytes) -> Steps[bool]:
+        """`put_new` in steps: the proof blocks, but is given once."""
+        if not self._proven:
+            yield None
+            self.prove()
+        return (yield from self.inner.putting_new(key, data))
 
     def prove(self) -> None:
         """Once for each store and endpoint: try it, and keep the verdict in the store.

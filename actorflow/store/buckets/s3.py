@@ -16,10 +16,12 @@ from actorflow.store.buckets.bucket import (
     Options,
     load,
     run,
+    send,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from actorflow.store.buckets.place import Place
 
@@ -75,9 +77,15 @@ class S3Backend(BucketBackend):
         return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else url
 
     def _create(self, name: str, data: bytes) -> None:
+        run(self._fs, self._put, name, data)
+
+    def _send(self, name: str, data: bytes) -> Future[None]:
+        return send(self._fs, self._put, name, data)
+
+    async def _put(self, name: str, data: bytes) -> None:
         # Of bytes the client makes a file, and asks the server for leave to send that: each commit would wait twice.
         body = bytearray(data) if len(data) <= _UNASKED else data
-        self._call("put_object", Key=name, Body=body, IfNoneMatch="*")
+        await self._fs._call_s3("put_object", Bucket=self.place.bucket, Key=name, Body=body, IfNoneMatch="*")  # noqa: SLF001 - it is call_s3
 
     def _read(self, name: str) -> bytes:
         return run(self._fs, self._fetch, name)
