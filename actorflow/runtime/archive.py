@@ -23,9 +23,10 @@ from actorflow.errors import (
     RunOwned,
     StoreError,
 )
-from actorflow.runtime.care import check_may_go, claim_as_is, delete_run, release_as_is
+from actorflow.runtime.care import claim_as_is, release_as_is
 from actorflow.runtime.checkpoint import Checkpoint, Wanted, tell_checkpoints
 from actorflow.runtime.claiming import EndedMeanwhile, near_ids
+from actorflow.runtime.deletion import check_may_go, delete_run
 from actorflow.runtime.large import references
 from actorflow.runtime.transfer import copy_run
 from actorflow.store.crashpoints import reached

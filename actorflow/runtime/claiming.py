@@ -391,6 +391,27 @@ def end_markers(store: Store, run: RunState, header: Header) -> None:
         store.markers.drop_active(run.run_id, run.opening)
 
 
+def commit_release(ownership: Ownership, body: Body, *, snapshot: bool = False) -> None:
+    """Let go of a run with one more commit, under the header that the claim had."""
+    header = ownership.header
+    ownership.commit(
+        Draft(
+            kind="release",
+            epoch=header.epoch,
+            status=header.status,
+            opening=header.opening,
+            crashes=header.crashes,
+            file=ownership.file,
+            body=encode_body(body),
+            snapshot=snapshot,
+            node=header.node,
+            tags=header.tags,
+            due=header.due,
+            marks=header.marks,
+        )
+    )
+
+
 def _claimed(epoch: int, opening: int, under: Under | None) -> Claimed:
     if under is None:
         return Claimed(epoch, opening)

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from actorflow.engine.records import ENDED, Status
 from actorflow.errors import CorruptCheckpoint, MissingExtra, MissingKey, NoSuchRun, StoreError
-from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import near_ids
+from actorflow.runtime.deletion import delete_run
 from actorflow.runtime.large import Joiner, referenced, references
 from actorflow.runtime.listing import log_of
 from actorflow.runtime.repair import NAMED

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from actorflow.engine.events import Stop
 from actorflow.engine.records import ENDED
 from actorflow.errors import ChildNotBegun
-from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import EndedMeanwhile, end_unowned
+from actorflow.runtime.deletion import delete_run
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.replay import reading, replay
 

@@ -17,8 +17,8 @@ import anyio
 from actorflow.engine.records import ENDED
 from actorflow.errors import RunOwned, StoreError
 from actorflow.runtime import clock
-from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import EndedMeanwhile, end_markers
+from actorflow.runtime.deletion import delete_run
 from actorflow.runtime.large import Joiner
 from actorflow.runtime.listing import log_of
 from actorflow.runtime.replay import reading, replay

@@ -11,8 +11,8 @@ from actorflow.engine.records import ENDED, decode_body
 from actorflow.engine.spawn import spawn
 from actorflow.errors import Quarantined, RunCancelled, RunDeleted, RunExists, RunOwned
 from actorflow.graph.state import State
-from actorflow.runtime.care import tombstone_of
 from actorflow.runtime.claiming import EndedMeanwhile, check_graph, creating_run, nodes_to_start, preview_run
+from actorflow.runtime.deletion import tombstone_of
 from actorflow.runtime.options import Durability, OnConflict, check_texts, check_word
 from actorflow.runtime.recovery import recover
 from actorflow.runtime.reload import Reloading

@@ -23,8 +23,9 @@ from actorflow.errors import NoSuchTarget, RunEnded, RunExists, UnknownGraph
 from actorflow.runtime.adopt import adopt
 from actorflow.runtime.asking import Asking
 from actorflow.runtime.attending import Request
-from actorflow.runtime.care import tag_as_is, tombstone_of
+from actorflow.runtime.care import tag_as_is
 from actorflow.runtime.claiming import Adopted, EndedMeanwhile, Preview, claiming_run, creating_run, preview_run
+from actorflow.runtime.deletion import tombstone_of
 from actorflow.runtime.history import Point, replay_at, to_point
 from actorflow.runtime.letting_go import set_apart
 from actorflow.runtime.options import check_context, check_texts

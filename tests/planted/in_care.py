@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from actorflow.runtime import care
+from actorflow.runtime.claiming import commit_release
 from actorflow.store import deletion, merging, pruning, retention, sealing
 from actorflow.store.blobs import Blobs
 from actorflow.store.retention import freeable
@@ -71,13 +71,12 @@ def a_merge_does_not_look_at_what_is_there(patch: pytest.MonkeyPatch) -> None:
 @found_by("store/test_deletion.py::test_marks_outlive_the_run")
 def marks_are_forgotten_at_deletion(patch: pytest.MonkeyPatch) -> None:
     """A message that comes back is applied in the id's next life, too."""
-    commit = care._commit
 
     def clean(ownership: Ownership, *args: object, **options: object) -> None:
         ownership.header = structs.replace(ownership.header, marks=b"")
-        commit(ownership, *args, **options)  # type: ignore[arg-type]
+        commit_release(ownership, *args, **options)  # type: ignore[arg-type]
 
-    patch.setattr(care, "_commit", clean)
+    everywhere(patch, commit_release, clean)
 
 
 @found_by("store/test_deletion.py::test_a_deleter_may_die_at_any_call")

@@ -249,10 +249,10 @@ def test_planted_deleting_before_the_copy_is_whole_is_what_the_kill_finds(store_
     anyio.run(_run_one, store_url)
     before = anyio.run(_story, store_url, "r")
     planted = """
-from actorflow.runtime import archive, care
+from actorflow.runtime import archive, deletion
 
 def copy_run(store, target, run_id, *, to_id):
-    care.delete_run(store, run_id, by=None)
+    deletion.delete_run(store, run_id, by=None)
     return lambda: None
 
 archive.copy_run, archive._verify = copy_run, lambda *_: None

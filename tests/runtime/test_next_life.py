@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from actorflow import Context, Graph, Message, Retention, Runtime, State, Update
-from actorflow.runtime import care
+from actorflow.runtime import deletion
 from actorflow.store.deletion import clear_away
 
 
@@ -133,8 +133,8 @@ async def test_planted_marks_that_stay_behind_what_is_deleted_are_found(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: the deleted run's messages go, and its marks stay where they were."""
-    monkeypatch.setattr(care, "past", lambda marks, letters: marks)
-    monkeypatch.setattr(care, "clear_away", _clear_all)
+    monkeypatch.setattr(deletion, "past", lambda marks, letters: marks)
+    monkeypatch.setattr(deletion, "clear_away", _clear_all)
 
     with pytest.raises(TimeoutError):
         await deleted_with_what_it_had_not_taken(store_url, within=1)

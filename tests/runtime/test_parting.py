@@ -12,8 +12,8 @@ from actorflow.engine.records import Body, encode_body
 from actorflow.engine.run import Form
 from actorflow.errors import AskFailed, ChildFailed, RunDeleted, RunOwned
 from actorflow.graph.schema import schema_of
-from actorflow.runtime.care import delete_run
 from actorflow.runtime.claiming import Limits, claiming_run
+from actorflow.runtime.deletion import delete_run
 from actorflow.runtime.parting import take_leave
 from actorflow.store.backend import whole
 from actorflow.store.frames import Draft

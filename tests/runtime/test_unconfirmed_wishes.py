@@ -10,7 +10,7 @@ import pytest
 from actorflow import Context, Down, Graph, Runtime, State, Update, extend
 from actorflow.engine.records import Body, Ended, encode_body
 from actorflow.errors import AskFailed
-from actorflow.runtime import care
+from actorflow.runtime import deletion
 from actorflow.runtime.claiming import Limits, claiming_run
 from actorflow.store.backend import whole
 from actorflow.store.frames import Draft
@@ -189,7 +189,7 @@ async def test_who_monitors_a_run_that_is_being_deleted_waits_for_its_word(
         raise LookupError("on purpose")
 
     async with Runtime(store_url, recover="never") as rt:
-        monkeypatch.setattr(care, "take_leave", dies)
+        monkeypatch.setattr(deletion, "take_leave", dies)
         with pytest.raises(LookupError, match="on purpose"):
             await rt.delete("kid")
         monkeypatch.undo()

@@ -10,8 +10,8 @@ import pytest
 from actorflow.engine.records import Body, encode_body
 from actorflow.engine.spawn import spawn
 from actorflow.errors import NoSuchRun, RunDeleted, RunExists, RunOwned
-from actorflow.runtime.care import delete_run, tombstone_of
 from actorflow.runtime.claiming import Adopted, creating_run, end_unowned
+from actorflow.runtime.deletion import delete_run, tombstone_of
 from actorflow.runtime.recovery import orphans
 from actorflow.store.backend import whole
 from actorflow.store.deletion import clear_away, is_tombstone
@@ -288,7 +288,7 @@ def test_planted_looking_before_listing_reaches_into_the_next_life(monkeypatch: 
 
 
 DELETE = """
-from actorflow.runtime.care import delete_run
+from actorflow.runtime.deletion import delete_run
 store = open_store(url)
 say("deleting")
 delete_run(store, "r", by=None)
