@@ -118,7 +118,7 @@ class BlackHole(Fault):
 
 
 class Slow(Fault):
-    """The server does it, and the reply takes so many seconds more."""
+    """The request takes so many seconds to the server, which then does it."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

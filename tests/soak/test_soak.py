@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from actorflow import Graph, Message, Runtime, State, Update
 from actorflow.store.deletion import DELETED
+from actorflow.store.store import open_store
 from tests.soak.arena import Breach, soak
-from tests.soak.oracle import after_the_end, broken_promises
+from tests.soak.oracle import Dossier, after_the_end, broken_chain, broken_promises, history_of
 from tests.soak.told import Line
 
 if TYPE_CHECKING:
@@ -61,6 +64,39 @@ def test_nothing_follows_the_end_of_a_run_but_its_deletion() -> None:
 
     assert [*after_the_end(late, 9), *after_the_end(deleted, 9)] == []
     assert list(after_the_end(more, 9)) == ["r: process 2 acknowledged 10, and 9 had ended the run"]
+
+
+class Traced(State, version=1):
+    """What was done."""
+
+    trace: list[str] = []
+
+
+class More(Message, version=1):
+    """Once more."""
+
+
+async def test_what_lands_while_a_run_is_judged_is_no_violation(tmp_path: Path) -> None:
+    """Everybody stands still, but a slow network holds a commit for seconds. Seen to fail in a full check."""
+    graph = Graph("tracing", Traced, lifetime="actor")
+
+    @graph.on(More)
+    async def more(state: Traced, msg: More) -> Update:
+        return {"trace": [*state.trace, "more"]}
+
+    async with Runtime(tmp_path) as rt:
+        run = await rt.spawn(graph, id="r")
+        await run.ask(More())
+        store = open_store(str(tmp_path), readonly=True)
+        before = history_of(store, "r")
+        await run.ask(More())
+        after = history_of(store, "r")
+
+        assert list(broken_chain(store, "r", before, Dossier())) == []
+        assert next(broken_chain(store, "r", replace(after, run=before.run), Dossier())) == (
+            "r: from its newest snapshot it is another run than from commit 0 on"
+        )
+        store.close()
 
 
 @pytest.mark.slow
