@@ -19,7 +19,7 @@ import anyio
 from anyio import CapacityLimiter, Event, to_thread
 from msgspec import Struct, field
 
-from actorflow.errors import StoreUnavailable
+from actorflow.errors import CommitUnknown, StoreUnavailable
 from actorflow.runtime import ctrl_c, replies
 from actorflow.store.backend import REPLY_SECONDS, Steps
 
@@ -54,6 +54,7 @@ class _Job(Struct):
     steps: Steps[Any]
     files: int = 1  # that it keeps open between two steps
     coming: Future[Any] | None = None  # the reply that the next step is to find
+    sent: bool = False  # something, so that it may have taken effect
     value: Any = None
     error: BaseException | None = None
     done: Event = field(default_factory=Event)
@@ -75,6 +76,12 @@ class _Job(Struct):
         if self.coming is not None:
             wait((self.coming,), REPLY_SECONDS)
         return self.go_on()
+
+    def give_up(self, error: Exception) -> None:
+        """There is no thread for the next step. Whoever is told must be able to go on, so that nothing stays held."""
+        self.steps.close()
+        self.error = (CommitUnknown if self.sent else StoreUnavailable)("a worker thread", str(error))
+        self.error.__cause__ = error
 
     def result(self) -> Any:
         """What the steps returned, or raise what they raised."""
@@ -137,6 +144,7 @@ class Committer:
             try:
                 async with self._requests:
                     while (more := job.go_on()) and job.coming is not None:
+                        job.sent = True
                         with anyio.move_on_after(REPLY_SECONDS):
                             await replies.reply(job.coming)
             except anyio.get_cancelled_exc_class():  # by asyncio itself, which no shield of ours keeps off
@@ -207,10 +215,9 @@ class Committer:
     async def _hop(self, batch: list[_Job]) -> None:
         try:
             took = await to_thread.run_sync(_run_all, batch, limiter=self._limiter)
-        except (RuntimeError, MemoryError) as error:  # no thread could be started, so that nothing was
+        except (RuntimeError, MemoryError) as error:  # no thread could be started
             for job in batch:
-                job.error = StoreUnavailable("a worker thread", str(error))
-                job.error.__cause__ = error
+                job.give_up(error)
             return
         if all(job.files == 1 for job in batch):  # beginning a run takes longer than a commit
             self._learn(*took)

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 import actorflow.runtime.committer
-from actorflow.errors import StoreFull, StoreUnavailable
+from actorflow.errors import CommitUnknown, StoreFull, StoreUnavailable
 from actorflow.runtime.committer import FEW_THREADS, REQUESTS, THREADS, Committer, _Job, _run_all
 
 if TYPE_CHECKING:
@@ -358,6 +358,42 @@ def test_a_task_that_asyncio_itself_cancels_leaves_its_commit_to_a_thread(*, in_
     asyncio.run(main())
 
     assert line.found == ["a"]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_commit_that_finds_no_thread_half_way_is_given_up(
+    *, sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held is free when its owner is told, who is to claim anew: seen to be refused as owned by itself.
+
+    Of what was sent nobody says that nothing took effect.
+    """
+    line, log = Line(), list[str]()
+
+    def half_way() -> Steps[None]:
+        try:
+            if sent:
+                yield from line.asks()
+            yield None
+            log.append("in a thread")
+        finally:
+            log.append("free")
+
+    async def owner() -> None:
+        with pytest.raises(CommitUnknown if sent else StoreUnavailable, match="start new thread") as error:
+            await committer.commit(half_way(), alone=True)
+        log.append("told")
+        del error  # until here its traceback would have kept the steps
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+    async with anyio.create_task_group() as tasks:
+        committer = Committer(tasks, files=256, apart=True)
+        tasks.start_soon(owner)
+        if sent:
+            await line.asked(1)
+            line.answer("unclear")
+
+    assert log == ["free", "told"]
 
 
 @pytest.mark.parametrize("apart", [True, False])
