@@ -66,6 +66,12 @@ class Backend(ABC):
     (see `merging` and `pruning`): a claimer that took such a number finds out by a listing that it came too late.
     """
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Whoever overrides `put_new` alone means all puts: `putting_new` then goes by it, whatever was inherited."""
+        super().__init_subclass__(**arguments)
+        if "put_new" in vars(cls) and "putting_new" not in vars(cls):
+            cls.putting_new = Backend.putting_new  # type: ignore[method-assign]
+
     @abstractmethod
     def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         """Store ``data`` if ``key`` is free; False if it was taken, and nothing changed.

@@ -131,6 +131,20 @@ def test_it_gives_up(put: Put, naps: list[float]) -> None:
 
 
 @either_put
+def test_who_overrides_the_put_sees_those_in_steps_too(put: Put) -> None:
+    """Also over one that has steps of its own: else no commit would pass through it."""
+    seen: list[str] = []
+
+    class Watched(RetryingBackend):
+        def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+            seen.append(key)
+            return super().put_new(key, data, durable=durable)
+
+    assert put(Watched(MemoryBackend()), "k", b"x")
+    assert seen == ["k"]
+
+
+@either_put
 def test_what_was_refused_is_not_asked_again(put: Put, naps: list[float]) -> None:
     """A refusal is an answer, and so is that nothing is there."""
     flaky = Flaky(StoreDenied("k", "no"))
