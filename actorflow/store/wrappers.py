@@ -121,7 +121,7 @@ class RetryingBackend(WrappedBackend):
                 except StoreUnavailable as error:
                     failure = error
             failures += 1
-            if failures == self._attempts or time.monotonic() >= end:
+            if failures >= self._attempts or time.monotonic() >= end:
                 raise failure
             time.sleep(random.uniform(0, 0.1 * 2**failures))
             failure = None

@@ -131,6 +131,16 @@ def test_it_gives_up(put: Put, naps: list[float]) -> None:
 
 
 @either_put
+def test_each_call_is_made_once_at_least(put: Put, naps: list[float]) -> None:
+    """However few attempts were allowed: not, as was seen, as many as there is time for."""
+    for attempts in (0, 1):
+        flaky = Flaky(*[AWAY] * 10)
+        with pytest.raises(StoreUnavailable):
+            put(RetryingBackend(flaky, attempts=attempts), "k", b"x")
+        assert (flaky.calls, naps) == (1, [])
+
+
+@either_put
 def test_who_overrides_the_put_sees_those_in_steps_too(put: Put) -> None:
     """Also over one that has steps of its own: else no commit would pass through it."""
     seen: list[str] = []
