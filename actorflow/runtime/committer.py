@@ -11,8 +11,10 @@ thread does.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from concurrent.futures import Future, wait
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -25,6 +27,7 @@ from actorflow.store.backend import REPLY_SECONDS, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextvars import Context
 
     from anyio.abc import TaskGroup
 
@@ -140,10 +143,11 @@ class Committer:
 
     async def _send(self, job: _Job) -> None:
         """Take its steps here while each of them says which reply the next waits for, and the rest in a thread."""
+        context = _as_in_a_thread()
         with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
             try:
                 async with self._requests:
-                    while (more := job.go_on()) and job.coming is not None:
+                    while (more := context.run(job.go_on)) and job.coming is not None:
                         job.sent = True
                         with anyio.move_on_after(REPLY_SECONDS):
                             await replies.reply(job.coming)
@@ -239,6 +243,15 @@ class Committer:
 def _is_cancelled() -> bool:
     """Whether a scope around here is cancelled, which says so again at the next chance."""
     return anyio.current_effective_deadline() == -math.inf
+
+
+def _as_in_a_thread() -> Context:
+    """This context, but that it does not say which event loop runs here: what is sent runs in one of its client's."""
+    context = copy_context()
+    loaded: dict[str, Any] = sys.modules
+    if "sniffio" in loaded:  # by which anyio, and with it some clients, know
+        context.run(loaded["sniffio"].current_async_library_cvar.set, None)
+    return context
 
 
 def _run_all(jobs: list[_Job]) -> tuple[float, float]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from actorflow.errors import BadStoreUrl, StoreDenied, StoreError, StoreFull, StoreUnavailable, UnsafeStore
+from actorflow.runtime.committer import Committer
 from actorflow.store.backend import Missing
 from actorflow.store.buckets.answers import Answer, raised, said
-from actorflow.store.buckets.bucket import BucketBackend
+from actorflow.store.buckets.bucket import BucketBackend, send
 from actorflow.store.buckets.place import parse_place
 from actorflow.testing.backend_contract import BackendContract
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from actorflow.store.backend import Steps
 
 
 class Refusal(Exception):
@@ -160,3 +167,41 @@ def test_a_listing_that_does_not_ascend_is_refused() -> None:
     shelf.listed = ["folder/a/2", "folder/a/1"]
     with pytest.raises(UnsafeStore, match="lists 'a/1' after 'a/2'"):
         shelf.list("a/")
+
+
+class Client:
+    """As a file system of fsspec has one: an event loop in a thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let its thread end."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """One whose thread ends with the test."""
+    client = Client()
+    yield client
+    client.close()
+
+
+async def test_a_client_runs_on_asyncio_whatever_runs_here(client: Client) -> None:
+    """Some are built on anyio, which goes by the context that they are called in: trio's was seen to reach them."""
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def put() -> Steps[None]:
+        sent = send(client, work)
+        yield sent
+        sent.result(timeout=0)
+
+    async with anyio.create_task_group() as tasks:
+        await Committer(tasks, files=256, apart=True).commit(put(), alone=True)
