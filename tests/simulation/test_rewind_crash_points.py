@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 A_FEW = 8
+"""Fates that are played each time, others each time."""
 
 SEED = 4
 """One with which the agent is copied just while it waits."""
-"""Fates that are played each time, others each time."""
 
 
 def asks(label: str) -> Sent:
