@@ -117,8 +117,8 @@ class Committer:
         self._average = 0.0  # seconds that a commit lately took
         self._disk = 0.0  # seconds of it that it waited for the disk
         # not in the middle of a commit made inline, nor where one was taken for a hop, which its owner waits for
-        # behind a shield
-        ctrl_c.waits_for(_run_all, Committer._carry, Committer._send)
+        # behind a shield, nor in entering or leaving that
+        ctrl_c.waits_for(_run_all, Committer._carry, Committer._send, Committer._commit, Committer.share)
 
     def commit(self, steps: Steps[None], *, alone: bool) -> Coroutine[Any, Any, None]:
         """Take the steps of a commit, inline or in a thread; raises what they raise.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import Future
 from functools import partial
-from types import NoneType
-from typing import TYPE_CHECKING
+from types import FrameType, NoneType
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -460,6 +461,49 @@ def test_a_ctrl_c_leaves_nobody_waiting_for_ever(monkeypatch: pytest.MonkeyPatch
 
     assert raised.group_contains(KeyboardInterrupt)
     assert log == ["taken", "write a", "sync a"]
+
+
+@pytest.mark.parametrize("way", [Committer._send, Committer._commit, Committer.share])
+def test_a_ctrl_c_at_any_line_of_a_commit_leaves_trio_whole(way: Callable[..., Any]) -> None:
+    """Seen to leave a shield that nobody left, with which trio's scopes were "corrupted"."""
+    code = way.__code__
+    last = -1
+
+    def interrupt(at: int) -> int:
+        """The number of its last line; it was interrupted at this one, if it came there."""
+        lines = itertools.count()
+        reached = -1
+
+        def traced(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal reached
+            if frame.f_code is not code:
+                return None
+            if event == "line" and (reached := next(lines)) == at:
+                signal.raise_signal(signal.SIGINT)
+            return traced
+
+        async def main() -> None:
+            async with anyio.create_task_group() as tasks:
+                committer = Committer(tasks, files=256, apart=way is not Committer._commit)
+                committer._average = 1.0  # so that none is made inline
+                sys.settrace(traced)
+                if way is Committer.share:
+                    tasks.start_soon(committer.share, commit([], "a"))
+                else:
+                    tasks.start_soon(partial(committer.commit, commit([], "a"), alone=True))
+
+        before = sys.gettrace()
+        try:
+            trio.run(main)
+        except* KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        return reached
+
+    while interrupt(last + 1) > last:
+        last += 1
+    assert last > 1
 
 
 async def _told_when_cancelled(apart: bool, *, before: bool) -> list[str]:
