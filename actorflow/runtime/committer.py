@@ -26,7 +26,7 @@ from actorflow.runtime import ctrl_c, replies
 from actorflow.store.backend import REPLY_SECONDS, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from contextvars import Context
 
     from anyio.abc import TaskGroup
@@ -60,7 +60,6 @@ class _Job(Struct):
     sent: bool = False  # something, so that it may have taken effect
     value: Any = None
     error: BaseException | None = None
-    done: Event = field(default_factory=Event)
 
     def go_on(self) -> bool:
         """Take the next step; False if there is none left. What it raises is kept for whoever awaits the job."""
@@ -93,6 +92,10 @@ class _Job(Struct):
         return self.value
 
 
+class _Shared(_Job):
+    done: Event = field(default_factory=Event)  # by a carrier
+
+
 class Committer:
     """Runs blocking store work for actors; one per runtime. Shared hops keep at most half of ``files`` open."""
 
@@ -112,7 +115,7 @@ class Committer:
         self._limiter = CapacityLimiter(REQUESTS if apart else THREADS)
         # other work may take long, and must not hold up commits
         self._calls = CapacityLimiter(REQUESTS if apart else THREADS)
-        self._waiting: list[_Job] = []
+        self._waiting: list[_Shared] = []
         self._carriers = 0
         self._average = 0.0  # seconds that a commit lately took
         self._disk = 0.0  # seconds of it that it waited for the disk
@@ -171,10 +174,9 @@ class Committer:
             steps: blocking, but brief: others share the hop.
             files: how many descriptors they keep open between two steps.
         """
-        job = _Job(steps, files)
+        job = _Shared(steps, files)
         if self.apart:
-            with anyio.CancelScope(shield=True):  # bounded by the store's timeouts
-                await self._hop([job])
+            await self._finish(job)
         else:
             self._waiting.append(job)
             if self._carriers < self._most_carriers:
@@ -216,7 +218,7 @@ class Committer:
             finally:
                 self._carriers -= 1
 
-    async def _hop(self, batch: list[_Job]) -> None:
+    async def _hop(self, batch: Sequence[_Job]) -> None:
         try:
             took = await to_thread.run_sync(_run_all, batch, limiter=self._limiter)
         except (RuntimeError, MemoryError) as error:  # no thread could be started
@@ -226,7 +228,7 @@ class Committer:
         if all(job.files == 1 for job in batch):  # beginning a run takes longer than a commit
             self._learn(*took)
 
-    def _batch(self) -> list[_Job]:
+    def _batch(self) -> list[_Shared]:
         """A carrier's share of what waits, and no more than may be open."""
         most = self._most_carriers
         room = self._files // 2 // max(most, self._carriers)  # there are more than that since the disk was slower
@@ -254,7 +256,7 @@ def _as_in_a_thread() -> Context:
     return context
 
 
-def _run_all(jobs: list[_Job]) -> tuple[float, float]:
+def _run_all(jobs: Sequence[_Job]) -> tuple[float, float]:
     """Take a step of each before the next of any: one entry in the file system's journal then serves many syncs.
 
     Returns:

@@ -20,7 +20,7 @@ import trio
 
 import actorflow.runtime.committer
 from actorflow.errors import CommitUnknown, StoreFull, StoreUnavailable
-from actorflow.runtime.committer import FEW_THREADS, REQUESTS, THREADS, Committer, _Job, _run_all
+from actorflow.runtime.committer import FEW_THREADS, REQUESTS, THREADS, Committer, _Job, _run_all, _Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -444,7 +444,7 @@ def test_a_ctrl_c_leaves_nobody_waiting_for_ever(monkeypatch: pytest.MonkeyPatch
             committer = Committer(tasks, files=256, apart=False)
             take = committer._batch
 
-            def interrupted() -> list[_Job]:
+            def interrupted() -> list[_Shared]:
                 batch = take()
                 rescues.append(threading.Timer(20, lambda: token.run_sync_soon(batch[0].done.set)))
                 rescues[0].start()
