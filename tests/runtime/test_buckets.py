@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,16 +18,21 @@ from actorflow.runtime.recovery import orphans
 from actorflow.store.heartbeat import BEATS_PER_LEASE, HeartbeatIncarnation
 from actorflow.store.keys import HOSTS
 from actorflow.store.memory import MemoryBackend
+from actorflow.store.observing import ObservedBackend
 from actorflow.store.store import open_store
 from tests.runtime.links import Link
 from tests.store.drafts import ACTOR, claiming, draft, part
 
 if TYPE_CHECKING:
+    from actorflow.store.backend import Backend
     from actorflow.store.frames import Owner
+    from actorflow.store.observing import Call
 
 LEASE = 0.4
 PATIENCE = 40.0
 """Seconds: what takes longer never comes."""
+
+LOG, INBOX = "log", "inbox"
 
 
 class Counted(MemoryBackend):
@@ -37,6 +44,18 @@ class Counted(MemoryBackend):
         """Count, and get."""
         self.gets += 1
         return super().get(key)
+
+
+class Counting(ObservedBackend):
+    """A bucket that counts the requests about each kind of thing."""
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner)
+        self.calls = defaultdict[str, Counter[str]](Counter)
+
+    def saw(self, call: Call) -> None:
+        """Count it: by the folder, that of a run's log by its own name."""
+        self.calls[LOG if f"/{LOG}/" in call.key else call.key.partition("/")[0]][call.kind] += 1
 
 
 class Beaten(Link):
@@ -206,6 +225,34 @@ async def test_a_run_that_went_elsewhere_during_a_restart_may_come_back() -> Non
                 assert await a.get("r").status() == "running"
                 gates["B"].set()
             assert (await a.get("r").result()).seen == ("A",)
+
+
+@pytest.mark.parametrize("runs", [1, 30])
+async def test_an_orphan_is_taken_up_with_nine_requests(runs: int) -> None:
+    """Three listings and four reads of its log, one look into its inbox, the claim; a look costs some by itself."""
+    bucket, left, closed = MemoryBackend(), MemoryBackend(), anyio.Event()
+    ran: list[str] = []
+    with anyio.fail_after(PATIENCE):
+        async with Runtime(bucket) as a:
+            for number in range(runs):
+                await a.spawn(steps("A", closed, ran), id=f"r{number}")
+            while ran.count("second in A") < runs:
+                await anyio.lowlevel.checkpoint()
+            for key in bucket.list(""):
+                if not key.startswith(HOSTS):  # as after a lease without a heartbeat
+                    left.put_new(key, bucket.get(key))
+            closed.set()
+        counting, still = Counting(left), anyio.Event()
+        async with Runtime(counting, graphs=[steps("B", still, ran)], recover="never") as b:
+            counting.calls.clear()
+            taken = await b.recover()
+            asked = copy.deepcopy(counting.calls)
+            still.set()
+
+    assert len(taken) == runs
+    assert asked[LOG] == {"list": 3 * runs, "get": 4 * runs, "put_new": runs}
+    assert asked[INBOX].total() == asked[INBOX]["list"] <= runs  # in its own time
+    assert sum(calls.total() for place, calls in asked.items() if place not in (LOG, INBOX)) < 50
 
 
 def test_what_a_process_released_and_lives_on_is_found_by_who_saw_it_own_that() -> None:
