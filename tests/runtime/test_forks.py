@@ -9,8 +9,19 @@ import pytest
 from actorflow import Context, Graph, Runtime, Update
 from actorflow.engine.policy import RestartPolicy
 from actorflow.engine.records import Forked
-from actorflow.errors import BadRunId, BadUpdate, CommitRefused, NoSuchRun, NoSuchTarget, RunExists, RunFailed
+from actorflow.errors import (
+    BadRunId,
+    BadUpdate,
+    CommitRefused,
+    CorruptCheckpoint,
+    NoSuchRun,
+    NoSuchTarget,
+    RunExists,
+    RunFailed,
+)
 from actorflow.runtime.replay import unpack
+from actorflow.store.keys import blobs_prefix
+from actorflow.store.memory import MemoryBackend
 from tests.runtime.asking import Gate, asker, commits, gated
 from tests.runtime.graphs import Trail, add, chain
 from tests.runtime.test_rewinds import keyed, seq_after
@@ -130,6 +141,25 @@ async def test_large_values_are_copied(store_url: str, url: str) -> None:
         assert await rt.verify() == []
         assert [len(one) for one in (await fork.state()).trace] == [700_000, 1, 1]
         assert (await (await fork.fork(0, id="g")).result()).trace[1:] == ["a", "b"]
+
+
+async def test_a_fork_of_what_has_lost_a_large_value_leaves_nothing() -> None:
+    """It fails, and names what is missing: no run, no marker, no file of the fork is there."""
+    bucket = MemoryBackend()
+    async with Runtime(bucket) as rt:
+        run = await rt.spawn(chain("a", "b"), Trail(trace=["x" * 700_000]), id="x")
+        await run.result()
+        (lost,) = bucket.list(blobs_prefix("x"))
+        bucket.delete([lost])
+        there = bucket.list("runs/") + bucket.list("active/")
+
+        with pytest.raises(CorruptCheckpoint, match="missing") as missing:
+            await run.fork(0, id="f")
+
+        assert missing.value.path == lost
+        assert bucket.list("runs/") + bucket.list("active/") == there
+        with pytest.raises(NoSuchRun):
+            await rt.get("f").status()
 
 
 async def test_an_id_that_is_taken_is_refused() -> None:
