@@ -254,6 +254,25 @@ async def test_large_values_that_nothing_refers_to_go(place: Any) -> None:
         assert (await runtime.gc(Retention())).blobs == 0
 
 
+async def test_a_large_value_of_a_run_that_lives_elsewhere_stays(place: Any) -> None:
+    """Its owner may be about to refer to it; so who sweeps claims the run first. When that is over, it goes."""
+    gate = anyio.Event()
+    async with Runtime(place) as owner:
+        run = await owner.spawn(counter(1, after=gate), id="a")
+        backend = owner._open().store.backend
+        on_its_way = f"runs/a/blobs/{'0' * 64}.1.99"
+        backend.put_new(on_its_way, b"of the commit that comes next")
+        async with Runtime(place, recover="never") as other:
+            assert (await other.gc(Retention())).blobs == 0
+            assert backend.list("runs/a/blobs/") == [on_its_way]
+
+            gate.set()
+            await run.result()
+
+            assert (await other.gc(Retention())).blobs == 1
+            assert (await other.tip("a")).header.epoch == 2
+
+
 async def test_summaries_that_a_later_one_replaced_go(store_url: str) -> None:
     """A run that was reopened has one for each end."""
     calls: list[int] = []
