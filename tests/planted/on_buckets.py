@@ -89,7 +89,10 @@ def a_failed_put_counts_as_done(patch: pytest.MonkeyPatch) -> None:
     simulated.BUGS["takes a failure for a success"](patch)
 
 
-@found_by("store/test_object_log.py::test_a_stalled_owner_is_fenced_by_the_claim")
+@found_by(
+    "store/test_object_log.py::test_a_stalled_owner_is_fenced_by_the_claim",
+    "faults/test_sweeps.py::test_whichever_call_fails_nothing_acknowledged_is_lost[asyncio-stale listing-for good]",
+)
 def a_number_that_is_taken_counts_as_committed(patch: pytest.MonkeyPatch) -> None:
     """Whoever stalled goes on beside the one who took over."""
     simulated.BUGS["goes on when fenced"](patch)
