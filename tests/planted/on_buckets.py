@@ -136,6 +136,21 @@ def the_commit_before_a_damaged_one_takes_its_place(patch: pytest.MonkeyPatch) -
     patch.setattr(ObjectChain, "newest", newest_whole)
 
 
+@found_by("faults/test_sweeps.py::test_whichever_call_fails_nothing_acknowledged_is_lost[asyncio-torn read-once]")
+def what_is_read_in_part_is_removed(patch: pytest.MonkeyPatch) -> None:
+    """A commit of which half came back is taken for rubbish; the next read would have had all of it."""
+    parse = ObjectChain.parse
+
+    def tidy(self: ObjectChain, data: bytes, place: int | Span, *, keyless: bool = False) -> list[Frame]:
+        try:
+            return parse(self, data, place, keyless=keyless)
+        except CorruptCheckpoint:
+            self.backend.delete([self.key(place)])
+            raise
+
+    patch.setattr(ObjectChain, "parse", tidy)
+
+
 @found_by("store/test_object_log.py::test_a_commit_built_on_something_else_is_noticed")
 def a_chain_is_followed_by_its_numbers(patch: pytest.MonkeyPatch) -> None:
     """Whatever lies under the number before is taken for the commit before."""
