@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+import actorflow.runtime.deletion
 import actorflow.runtime.inspection
 from actorflow import END, Graph, RestartPolicy, Runtime, Update
-from actorflow.errors import RunFailed, StoreDenied
+from actorflow.errors import RunFailed, StoreDenied, StoreFull
+from actorflow.runtime.deletion import delete_run
 from actorflow.store.backend import Backend
 from actorflow.store.inbox import Inbox
-from actorflow.store.keys import dead_key, inbox_key
+from actorflow.store.keys import active_key, dead_key, inbox_key
 from actorflow.store.memory import MemoryBackend
 from actorflow.store.messages import Message
 from actorflow.store.store import open_store
+from actorflow.store.wrappers import WrappedBackend
 from tests.runtime.graphs import Trail, chain
 
 if TYPE_CHECKING:
@@ -192,6 +195,62 @@ async def test_a_marker_without_its_commit_stays(store: str | Backend) -> None:
     assert {one.what for one in found} == {"opening 7 was never committed", "opening 1 was never committed"}
     assert not any(one.repairable or one.repaired for one in found)
     assert Keys(store).below("active/") == ["active/00/never.1", "active/00/r.7"]
+
+
+async def test_a_marker_of_an_opening_that_is_over_is_told_and_cleared(store: str | Backend) -> None:
+    """The run was reopened since, so it leads nowhere: whoever was to drop it died first."""
+    await finish(store)
+    async with Runtime(store) as rt:
+        await (await rt.resume(chain("a", "b"), "r")).result()
+    Keys(store).put(active_key("r", 1), b"")
+
+    [finding] = await looked(store)
+    [repaired] = await looked(store, repair=True)
+
+    assert finding.what == "opening 1 is over, the run is at opening 2"
+    assert (finding.path, finding.repairable, repaired.repaired) == (active_key("r", 1), True, True)
+    assert await looked(store) == []
+
+
+async def test_a_deletion_that_was_cut_off_is_told_and_finished(store: str | Backend) -> None:
+    """By repair, as by the scan: what the dead deleter left of the run goes, and nothing is told any more."""
+    await finish(store)
+    opened = open_store(store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(actorflow.runtime.deletion, "clear_away", lambda *_: None)
+        delete_run(opened, "r", by=None)
+    opened.close()
+
+    [finding] = await looked(store)
+    [repaired] = await looked(store, repair=True)
+
+    assert (finding.repairable, finding.repaired, repaired.repaired) == (True, False, True)
+    assert "was cut off" in finding.what
+    assert Keys(store).below("active/") == Keys(store).below("ended/") == []
+    assert await looked(store) == []
+
+
+async def test_a_copy_that_was_cut_off_is_told(store: str | Backend) -> None:
+    """With the way to finish it, which is not to repair it: what is missing is in the other store."""
+
+    class Stopping(WrappedBackend):
+        def put_new(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+            if key.endswith("2.ckpt"):
+                raise StoreFull(key, "on purpose")
+            return super().put_new(key, data, durable=durable)
+
+    async with Runtime(store) as rt:
+        await rt.run(chain("a", "b", "c"), Trail(), id="r")
+        bucket = MemoryBackend()
+        with pytest.raises(StoreFull):
+            await rt.export("r", Stopping(bucket))
+    before = Keys(bucket).all()
+
+    [finding] = await looked(bucket, repair=True)
+
+    assert (finding.what, finding.repairable) == ("its import has not ended", False)
+    assert "import the run again" in finding.remedy
+    assert Keys(bucket).all() == before
 
 
 async def test_summaries_that_lead_nowhere_go(store: str | Backend) -> None:
