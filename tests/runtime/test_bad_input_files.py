@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actorflow import Runtime
+from actorflow.engine.fold import begin
+from actorflow.engine.records import Body, Open, Spawned, encode_body
+from actorflow.engine.snapshot import dump
 from actorflow.errors import CorruptCheckpoint, ForeignStore, StoreMarkerMissing
+from actorflow.runtime.replay import replay
+from actorflow.store.memory import MemoryBackend
+from actorflow.store.store import open_store
 from tests.runtime.graphs import chain
 from tests.runtime.scenes import ready, waiting
+from tests.store.drafts import ACTOR, claiming, part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,3 +190,28 @@ async def test_a_marker_that_is_not_ours_is_left_alone(store_url: str) -> None:
             pass
 
     assert [path.name for path in Path(store_url).iterdir() if path.name != "hosts"] == ["actorflow.json"]
+
+
+DEEP = b"\x91" * 100_000 + b"\xc0"
+"""A list in a list in a list..., deeper than any stack."""
+
+
+@pytest.mark.parametrize("place", ["value", "snapshot"])
+def test_what_is_nested_without_an_end_is_damage(place: str) -> None:
+    """Behind a digest that is right: no actor wrote it, and who reads it neither falls over nor believes it.
+
+    Planted: too deep for the stack is taken for a failure of this process, and every look at the store ends with it.
+    """
+    record = Spawned("r", 1, "g", b"", "sync", b"", {"trace": b"deep"}, (Open("a", b"key"),))
+    spawned, snapshot, mark = encode_body(Body((record,))), dump(begin(record)), b"\xc4\x04deep"
+    assert mark in spawned
+    assert mark in snapshot
+    body = {
+        "value": spawned.replace(mark, DEEP),
+        "snapshot": encode_body(Body((), snapshot.replace(mark, DEEP))),
+    }[place]
+    store = open_store(MemoryBackend())
+    store.log("r").claim(claiming(part(store), body), actor=ACTOR).close()
+
+    with pytest.raises(CorruptCheckpoint, match="makes no sense"):
+        replay(store.log("r").read())
