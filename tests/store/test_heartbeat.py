@@ -407,6 +407,24 @@ def test_a_claim_waits_for_the_lease_and_fences_a_stalled_owner(bucket: Counting
     assert hidden
 
 
+def test_a_process_has_one_heartbeat_however_many_runs_it_owns(bucket: Counting, clock: Clock) -> None:
+    """Else a thousand runs that wait would cost a thousand puts each few seconds."""
+    incarnation = process(bucket, clock)
+    owned = [
+        ObjectLog(name, name, store=b"s" * 16, backend=bucket, incarnation=incarnation).claim(
+            claiming(part(b"s" * 16, name)), actor=ACTOR
+        )
+        for name in ("a", "b", "c")
+    ]
+    bucket.calls.clear()
+
+    incarnation.beat()
+
+    assert bucket.calls == ["put"]
+    assert len(bucket.list("hosts/")) == 1
+    assert all(incarnation.is_dead(one.header.owner, one.file.run_id) is False for one in owned)
+
+
 def test_a_claim_is_six_requests(bucket: Counting, clock: Clock) -> None:
     """Three listings, the newest commit, the claim, and the listing that proves it; a commit is one."""
     first, second = process(bucket, clock), process(bucket, clock)
