@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from actorflow.errors import BadStoreUrl, UnsafeStore
+from actorflow.store.buckets.azure import AzureBackend
+from actorflow.store.buckets.gcs import GcsBackend
 from actorflow.store.buckets.place import parse_place
 from actorflow.store.buckets.resolve import bucket_backend
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,32 @@ def test_options_that_the_library_does_not_take_are_refused_at_once(
 
     with pytest.raises(BadStoreUrl, match="storage_options"):
         bucket_backend(url, options)
+
+
+def test_google_is_asked_as_its_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was passed: credentials are those that Google's own tools would find."""
+    key = tmp_path / "key.json"
+    key.write_text('{"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "of-team-7"}')
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+
+    backend = GcsBackend(parse_place("gs://bucket/x"), {})
+
+    assert backend._fs.credentials.credentials.refresh_token == "of-team-7"
+    assert backend.endpoint is None
+
+
+def test_azure_is_asked_as_its_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was passed: account and key are those that adlfs documents."""
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "team7")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
+
+    backend = AzureBackend(parse_place("az://box/x"), {})
+
+    assert backend._container.url == "https://team7.blob.core.windows.net/box"
+    assert backend._container.credential.account_key == "c2VjcmV0"
+    assert backend.endpoint is None
 
 
 def test_a_directory_bucket_is_refused() -> None:
