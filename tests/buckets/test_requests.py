@@ -191,6 +191,65 @@ def test_what_s3_says_is_understood_and_not_asked_again(
         assert len(asked(door)) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        (401, "required", StoreDenied),
+        (403, "forbidden", StoreDenied),
+        (413, "uploadTooLarge", StoreFull),
+        (501, "notImplemented", UnsafeStore),
+        (409, "conflict", StoreUnavailable),
+        (503, "backendError", StoreUnavailable),
+    ],
+)
+def test_what_google_says_is_understood(
+    gcs: Any, monkeypatch: pytest.MonkeyPatch, status: int, reason: str, kind: type[StoreError]
+) -> None:
+    """The client library makes errors of several kinds of it, one of them without a number."""
+    monkeypatch.setattr(gcs.objects, "insert", lambda *_, **__: failed(status, reason, "it is so"))
+    backend = bare(gcs.place())
+
+    with pytest.raises(StoreError, match="it is so") as caught:
+        backend.put_new("k/a", b"x")
+
+    assert type(caught.value) is kind
+    assert caught.value.path.endswith("k/a")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "AuthorizationFailure", StoreDenied),
+        (409, "ContainerDisabled", StoreDenied),
+        (413, "RequestBodyTooLarge", StoreFull),
+        (404, "ContainerNotFound", BadStoreUrl),
+        (409, "ContainerBeingDeleted", StoreUnavailable),
+        (503, "ServerBusy", StoreUnavailable),
+        (None, "", StoreUnavailable),
+    ],
+)
+def test_what_azure_says_is_understood(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, code: str, kind: type[StoreError]
+) -> None:
+    """By its own code, then by the status; without either nobody answered."""
+    from azure.core.exceptions import HttpResponseError
+
+    answer = HttpResponseError("it is so")
+    answer.status_code = status
+    answer.error_code = code  # type: ignore[attr-defined]
+    backend = AzureBackend(parse_place("az://box/x"), {"account_name": "team7", "account_key": "c2VjcmV0"})
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise answer
+
+    monkeypatch.setattr(backend._container, "upload_blob", refuse)
+    with pytest.raises(StoreError, match="it is so") as caught:
+        backend.put_new("k/a", b"x")
+
+    assert type(caught.value) is kind
+    assert caught.value.path.endswith("k/a")
+
+
 def test_a_conflict_in_other_words_is_one(moto: Any, door: Proxy) -> None:
     """AWS adds which condition failed, others don't; the library makes different errors of the two."""
     backend = bare(moto.place(through=door.endpoint))
