@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import pytest
@@ -24,7 +24,7 @@ from tests.store.drafts import ACTOR, claiming, draft, part
 from tests.store.object_runs import UUID, Died, Watched, commit, grow, leave, log_of, names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from actorflow.store.log import RunLog, Tip
     from actorflow.store.ownership import Ownership
@@ -196,6 +196,28 @@ def test_numbers_come_free_but_not_those_of_claims(bucket: Watched) -> None:
     assert names.loose == (0, 71, *range(tip.header.snapshot, tip.header.seq + 1))
     assert names.spans == ()
     assert names.floors == (tip.header.snapshot,)
+
+
+def test_what_is_let_go_of_goes_in_bulk() -> None:
+    """A thousand keys are one request to a bucket, if they are named together."""
+
+    class Bulk(Watched):
+        sizes: ClassVar[list[int]] = []
+
+        def delete(self, keys: Iterable[str]) -> None:
+            names = [*keys]
+            self.sizes.append(len(names))
+            self.inner.delete(names)
+
+    bucket = Bulk()
+    grow(log_of(bucket), 100, merge=False).close()
+    log = log_of(bucket)
+    bucket.sizes.clear()
+
+    freed = log.let_go(tip_of_run(log).header.snapshot)
+
+    assert freed.files > 50
+    assert bucket.sizes == [freed.files]
 
 
 def test_a_stalled_owner_does_not_get_back_in(bucket: Watched) -> None:
