@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +56,16 @@ def test_times_are_told_as_median_and_worst(tmp_path: Path) -> None:
     told = {check.name: check.found for check in doctor(tmp_path).checks}
 
     assert all("median" in told[name] and "worst" in told[name] for name in ("put", "get", "list"))
+
+
+def test_versions_are_told() -> None:
+    """Of what is always there, and of what an extra brought: a report of a fault begins with them."""
+    told = {check.name: check.found for check in doctor("memory://").checks}
+
+    assert told["python"].startswith(platform.python_version())
+    for name in ("actorflow", "anyio", "msgspec", "fsspec"):
+        assert f"{name} {metadata.version(name)}" in told["libraries"]
+    assert told["extra s3"] == f"s3fs {metadata.version('s3fs')}"
 
 
 def test_a_store_that_overwrites_is_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
