@@ -67,7 +67,10 @@ async def scan(lives: Lives, graphs: Mapping[str, Graph[Any]], *, every: float, 
     """Look again and again, about ``every`` so many seconds; never returns."""
     known: Known = {}
     while True:
-        await clock.rest(every * random.uniform(0.5, 1.5))
+        pause = every * random.uniform(0.5, 1.5)
+        if (heartbeat := lives.store.heartbeat) is not None:
+            pause = min(pause, heartbeat.missed_in())  # so that a takeover takes a lease and one scan, and not two
+        await clock.rest(pause)
         if graphs and not lives.leaving:
             try:
                 await recover(lives, graphs, anywhere=anywhere, awaited=False, known=known, most=SHARE)

@@ -162,6 +162,17 @@ class HeartbeatIncarnation(Incarnation):
                 return True
             return _is_gone_here(owner, seen.space) or self._stood_still(seen) >= seen.lease
 
+    def missed_in(self) -> float:
+        """Seconds until the next one that was seen has not beaten for its lease, unless it beats; infinity: nobody.
+
+        Whoever looks then, and not only at its own pace, finds the dead a lease after it saw their last beat.
+        """
+        # No lock: it is asked on the event loop, and a look holds that while it lists. What a look saw never changes.
+        now, stale = self._clock(), self._ended + self.lease * _FRESH
+        awaited = [seen for seen in self._seen.values() if self._stood_still(seen) < seen.lease]
+        left = [max(seen.since + seen.lease, stale) - now for seen in awaited]
+        return min((seconds for seconds in left if seconds > 0), default=math.inf)
+
     def _stood_still(self, seen: _Seen) -> float:
         """Seconds for which it certainly did not beat: from the end of one look to the beginning of another."""
         return self._began - seen.since

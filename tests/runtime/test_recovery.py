@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
     from actorflow.runtime.lives import Lives
+    from actorflow.store.backend import Backend
 
 
 def held(*, open_: bool) -> Graph[Trail]:
@@ -70,8 +71,8 @@ async def test_a_look_takes_up_no_more_than_its_share(store_url: str, monkeypatc
     assert (sum(taken), max(taken)) == (5, 2)
 
 
-async def test_no_two_processes_look_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pause is of a length of its own, around what was asked for."""
+async def pauses_of(store: str | Backend, monkeypatch: pytest.MonkeyPatch, **of_heartbeat: object) -> list[float]:
+    """How long a scan rests between looks, twenty times."""
     pauses: list[float] = []
     enough = anyio.Event()
 
@@ -81,15 +82,30 @@ async def test_no_two_processes_look_in_step(monkeypatch: pytest.MonkeyPatch) ->
             enough.set()
             await anyio.sleep_forever()
 
-    async with Runtime("memory://", recover="never") as rt:
+    async with Runtime(store, recover="never") as rt:
+        for name, value in of_heartbeat.items():
+            monkeypatch.setattr(rt.living().store.heartbeat, name, value)
         monkeypatch.setattr(recovery, "clock", SimpleNamespace(rest=rest))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(recovery.scan, rt.living(), {}, every=10.0, anywhere=True))
             await enough.wait()
             tasks.cancel_scope.cancel()
+    return pauses
+
+
+async def test_no_two_processes_look_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pause is of a length of its own, around what was asked for."""
+    pauses = await pauses_of("memory://", monkeypatch)
 
     assert len(set(pauses)) == 20
     assert 5.0 <= min(pauses) < max(pauses) <= 15.0
+
+
+async def test_a_look_comes_when_a_lease_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If somebody's will be before the next look was due. Planted: two scans and a lease pass until a takeover."""
+    pauses = await pauses_of(MemoryBackend(), monkeypatch, missed_in=lambda: 7.0)
+
+    assert max(pauses) == 7.0
 
 
 def test_each_look_has_an_order_of_its_own() -> None:

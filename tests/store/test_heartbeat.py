@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -110,6 +111,25 @@ def test_who_stopped_beating_is_dead_a_lease_after_it_was_first_looked_at(bucket
     assert not observer.is_dead(elsewhere(owner), "r")
     clock.now += LEASE * 0.1
     assert observer.is_dead(elsewhere(owner), "r")
+
+
+def test_who_looks_when_a_lease_is_over_finds_the_dead_then(bucket: Counting, clock: Clock) -> None:
+    """A lease after its last beat was seen, and not whenever the next look comes. Whom nobody waits for costs none."""
+    owner, observer = process(bucket, clock), process(bucket, clock)
+    assert observer.missed_in() == math.inf
+    owner.take()
+    assert observer.is_dead(elsewhere(owner), "r") is False
+    clock.now += LEASE / 4
+    owner.beat()
+    clock.now += LEASE / 2
+    assert observer.is_dead(elsewhere(owner), "r") is False
+    clock.now += LEASE / 2
+
+    assert observer.missed_in() == LEASE / 2
+    clock.now += observer.missed_in()
+
+    assert observer.is_dead(elsewhere(owner), "r") is True
+    assert observer.missed_in() == math.inf
 
 
 def test_the_lease_is_the_owners(bucket: Counting, clock: Clock) -> None:
