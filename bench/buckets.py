@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from mail import newest
 from measure import Answer, answer, clocked
 from ours import Ticks, loop
 
-from actorflow import END, Graph, Runtime, Update
+from actorflow import END, Graph, MetricsBackend, Runtime, Update
 from actorflow.store.buckets.place import parse_place
 from actorflow.store.buckets.s3 import S3Backend
+from actorflow.store.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,5 +100,42 @@ def ours(root: Path, url: str, options: dict[str, Any], *, runs: int, commits: i
     return anyio.run(measure, backend=backend)
 
 
+def requests(root: Path, commits: int, behind: int, backend: str) -> Answer:
+    """What a bucket is asked to begin a run, for each commit, and to take up a run with so many commits behind it."""
+    del root
+    bucket = MetricsBackend(MemoryBackend())
+    said: dict[str, Counter[str]] = {}
+
+    def asked() -> Counter[str]:
+        return Counter({kind: calls.calls for kind, calls in bucket.statistics().items()})
+
+    def note(state: Ticks) -> None:
+        """How much it was asked until that activation began; of the run that is taken up, until the first there."""
+        said.setdefault("resumed" if state.n >= behind else f"{state.n}", asked())
+
+    async def measure() -> Answer:
+        async with Runtime(bucket, drain="park", lease=3600.0, recover="never") as rt:
+            await rt.run(loop(), Ticks(until=1), id="warm")
+            before = asked()
+            await rt.run(loop(note), Ticks(until=commits + 1), id="short")
+            run = await rt.spawn(loop(), Ticks(until=10**9), id="long")
+            while await newest(run) < behind:  # noqa: ASYNC110 - it goes on by itself
+                await anyio.sleep(0.1)
+        async with Runtime(bucket, drain="park", lease=3600.0, recover="never") as rt:
+            await rt.run(loop(), Ticks(until=1), id="warm again")
+            resuming = asked()
+            await rt.resume(loop(note), "long")
+            while "resumed" not in said:  # noqa: ASYNC110 - as above
+                await anyio.sleep(0.1)
+        spans = {
+            "begin": said["0"] - before,
+            "commits": said[f"{commits}"] - said["0"],
+            "resume": said["resumed"] - resuming,
+        }
+        return {f"{what}_{kind}": float(calls[kind]) for what, calls in spans.items() for kind in before}
+
+    return anyio.run(measure, backend=backend)
+
+
 if __name__ == "__main__":
-    answer({"floor": floor, "ours": ours})
+    answer({"floor": floor, "ours": ours, "requests": requests})

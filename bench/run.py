@@ -329,6 +329,24 @@ def bucket(lab: Lab) -> Iterator[Row]:
         yield Row.told(f"{title}, begun and ended: objects / bare puts", rate(begun), rate(floors), begun / floors)
 
 
+def requests(lab: Lab) -> Iterator[Row]:
+    """What a bucket is asked, counted over one in memory: for a commit, to begin a run, to take up a long one."""
+    commits, behind, stretch = 50, 10_000, 64  # commits between two snapshots
+    said = lab.ask("buckets.py", "requests", commits=commits, behind=behind, backend="asyncio")
+    kinds = {"list": "LIST", "get": "GET", "put_new": "PUT", "delete": "DELETE"}
+
+    def shown(what: str) -> str:
+        return " + ".join(f"{said[f'{what}_{kind}']:.0f} {name}" for kind, name in kinds.items())
+
+    each = sum(said[f"commits_{kind}"] for kind in kinds) / commits
+    yield Row.at_most("bucket: requests a commit", f"{each:g}", "-", each, 1)
+    yield Row.told("bucket: a run begun, its marker included", shown("begin"), "-", said["begin_put_new"])
+    name = f"bucket: {behind:,} commits resumed"
+    yield Row.at_most(f"{name}: LIST", shown("resume"), "-", said["resume_list"], 3)
+    yield Row.at_most(f"{name}: GET", shown("resume"), "-", said["resume_get"], 4 + stretch)
+    yield Row.at_most(f"{name}: PUT", shown("resume"), "-", said["resume_put_new"], 1)
+
+
 @contextmanager
 def s3_server() -> Iterator[tuple[str, dict[str, Any]]]:
     """A real server if its packages are here, else an emulation; its name, and how to reach it."""
@@ -396,6 +414,7 @@ FIGURES: dict[str, Callable[[Lab], Iterator[Row]]] = {
         reopen,
         recovery,
         bucket,
+        requests,
         memory,
         imports,
     )
