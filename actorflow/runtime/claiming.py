@@ -391,10 +391,10 @@ def end_markers(store: Store, run: RunState, header: Header) -> None:
         store.markers.drop_active(run.run_id, run.opening)
 
 
-def commit_release(ownership: Ownership, body: Body, *, snapshot: bool = False) -> None:
-    """Let go of a run with one more commit, under the header that the claim had."""
+def commit_release(ownership: Ownership, body: Body, *, snapshot: bool = False) -> Header:
+    """Let go of a run with one more commit, under the header that the claim had; the commit's own."""
     header = ownership.header
-    ownership.commit(
+    return ownership.commit(
         Draft(
             kind="release",
             epoch=header.epoch,

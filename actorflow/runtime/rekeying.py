@@ -16,7 +16,7 @@ from msgspec import Struct
 from actorflow.engine.fold import fold
 from actorflow.engine.records import Body, Claimed, Released, Status, encode_body
 from actorflow.errors import ActorflowError, CommitTooLarge, NoSuchRun, RunError
-from actorflow.runtime.claiming import near_ids
+from actorflow.runtime.claiming import commit_release, near_ids
 from actorflow.runtime.large import Joiner, Splitter, references
 from actorflow.runtime.replay import reading, replay
 from actorflow.runtime.sleeping import got_up, is_asleep, lying_down, mark_getting_up, next_opening
@@ -80,22 +80,7 @@ def rekey_run(store: Store, run_id: str) -> Header:
         got_up(store, run_id, before[header.parent])
         snapshot = snapshots[header.parent]
         store.blobs(run_id).put(snapshot.blobs)
-        released = ownership.commit(
-            Draft(
-                kind="release",
-                epoch=header.epoch,
-                status=header.status,
-                opening=header.opening,
-                crashes=header.crashes,
-                file=ownership.file,
-                body=encode_body(Body((Released(),), snapshot.data)),
-                snapshot=True,
-                node=header.node,
-                tags=header.tags,
-                due=header.due,
-                marks=header.marks,
-            )
-        )
+        released = commit_release(ownership, Body((Released(),), snapshot.data), snapshot=True)
         if is_asleep(released):
             whole(lying_down(store, run_id, released))
         return released

@@ -70,7 +70,8 @@ class Runtime(Starting):
         validate: a rule that each `Commit` must pass before anything of it is written: raise to refuse it
             (`CommitRefused`). Called on the event loop.
         debug: raise `StateMutated` when a node changes its state in place.
-        scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket.
+        scan_every: seconds between two looks for orphaned runs; by default 2, and half a lease on a bucket, where one
+            comes sooner if the lease of a process that shows no sign of life is over.
         linger: seconds: a run that only waits, until a time further off than this, leaves memory and sleeps in
             the store, and is woken then. So long stays an actor to which nobody sends anything.
         poll: seconds between two looks for messages from elsewhere, soon after one came and when none does for

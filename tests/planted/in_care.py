@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from actorflow.store.frames import Frame
+    from actorflow.engine.records import Body
+    from actorflow.store.frames import Frame, Header
     from actorflow.store.log import Tip
     from actorflow.store.object_chain import ObjectChain
     from actorflow.store.object_names import Names
@@ -72,9 +73,9 @@ def a_merge_does_not_look_at_what_is_there(patch: pytest.MonkeyPatch) -> None:
 def marks_are_forgotten_at_deletion(patch: pytest.MonkeyPatch) -> None:
     """A message that comes back is applied in the id's next life, too."""
 
-    def clean(ownership: Ownership, *args: object, **options: object) -> None:
+    def clean(ownership: Ownership, body: Body, *, snapshot: bool = False) -> Header:
         ownership.header = structs.replace(ownership.header, marks=b"")
-        commit_release(ownership, *args, **options)  # type: ignore[arg-type]
+        return commit_release(ownership, body, snapshot=snapshot)
 
     everywhere(patch, commit_release, clean)
 
